@@ -1,0 +1,81 @@
+// Package sansio is the contract between a protocol endpoint and whatever runs
+// it, and the loop that runs endpoints over real UDP sockets.
+//
+// An endpoint is a Machine: a struct without I/O, clock, goroutine or global
+// randomness. What happens is told to it, with the time; what it wants is
+// polled from it. A driver
+//
+//  1. calls one of the Handle methods (or a method of the machine's own that
+//     its owner wants to call),
+//  2. then drains PollBind, PollTransmit and PollEvent, in this order, until
+//     each says false,
+//  3. and asks PollTimeout when to call HandleTimeout next.
+//
+// A machine is not safe for concurrent use: one driver owns it. Given the same
+// calls, the same times and the same random source, it gives the same outputs.
+package sansio
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Transport is what carries a datagram.
+type Transport uint8
+
+// The transports. Framing and TLS are the driver's work.
+const (
+	UDP Transport = iota
+	TCP
+	TLS
+)
+
+// Socket names a socket of one machine. The machine chooses the number when it
+// asks for the socket with a Bind.
+type Socket uint32
+
+// Datagram is one message that arrived on a socket or is to leave by it.
+type Datagram struct {
+	Socket    Socket
+	Transport Transport
+	// Remote is the peer's transport address; an IPv4 address is never in its
+	// IPv6-mapped form.
+	Remote netip.AddrPort
+	// Payload is valid only during the call that hands it over: whoever keeps
+	// it copies it. (PollTransmit: until the next call of any method.)
+	Payload []byte
+}
+
+// Bind asks the driver to open a socket, or to close one.
+type Bind struct {
+	Socket Socket
+	// Local is where to bind. An unspecified address means all addresses, port
+	// 0 any port. Ignored on close.
+	Local netip.AddrPort
+	Close bool
+}
+
+// Event is what a machine tells its owner. Each machine documents its own types.
+type Event any
+
+// Machine is a protocol endpoint without I/O.
+type Machine interface {
+	// HandleBound answers a Bind that opens: the local address as bound, or the
+	// error. After an error the socket does not exist.
+	HandleBound(now time.Time, s Socket, local netip.AddrPort, err error)
+	// HandleDatagram gives a datagram that arrived.
+	HandleDatagram(now time.Time, d Datagram)
+	// HandleInterfaces gives the host's unicast addresses (no loopback): once
+	// before anything else, and again whenever they change.
+	HandleInterfaces(now time.Time, addrs []netip.Addr)
+	// HandleTimeout says that the time named by PollTimeout has come. A call
+	// too early is harmless.
+	HandleTimeout(now time.Time)
+
+	PollBind() (Bind, bool)
+	PollTransmit() (Datagram, bool)
+	PollEvent() (Event, bool)
+	// PollTimeout is when HandleTimeout wants to be called; the zero time means
+	// never. A time that has passed means at once.
+	PollTimeout() time.Time
+}

@@ -1,0 +1,58 @@
+package sansio
+
+import "net/netip"
+
+// Outbox queues what a machine wants done. A machine embeds it to get the Poll
+// methods for binds, datagrams and events; PollTimeout remains its own. The
+// zero value is ready.
+type Outbox struct {
+	binds     queue[Bind]
+	datagrams queue[Datagram]
+	events    queue[Event]
+}
+
+// Bind queues the opening of a socket.
+func (o *Outbox) Bind(s Socket, local netip.AddrPort) {
+	o.binds.push(Bind{Socket: s, Local: local})
+}
+
+// Unbind queues the closing of a socket.
+func (o *Outbox) Unbind(s Socket) { o.binds.push(Bind{Socket: s, Close: true}) }
+
+// Send queues a UDP datagram. The payload is kept, not copied: the caller gives
+// it away.
+func (o *Outbox) Send(s Socket, remote netip.AddrPort, payload []byte) {
+	o.datagrams.push(Datagram{Socket: s, Remote: remote, Payload: payload})
+}
+
+// Emit queues an event.
+func (o *Outbox) Emit(e Event) { o.events.push(e) }
+
+// PollBind implements Machine.
+func (o *Outbox) PollBind() (Bind, bool) { return o.binds.pop() }
+
+// PollTransmit implements Machine.
+func (o *Outbox) PollTransmit() (Datagram, bool) { return o.datagrams.pop() }
+
+// PollEvent implements Machine.
+func (o *Outbox) PollEvent() (Event, bool) { return o.events.pop() }
+
+// queue is a first-in first-out queue that reuses its storage once drained.
+type queue[T any] struct {
+	items []T
+	head  int
+}
+
+func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
+
+func (q *queue[T]) pop() (T, bool) {
+	var zero T
+	if q.head == len(q.items) {
+		q.items, q.head = q.items[:0], 0
+		return zero, false
+	}
+	v := q.items[q.head]
+	q.items[q.head] = zero
+	q.head++
+	return v, true
+}

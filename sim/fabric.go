@@ -1,0 +1,137 @@
+package sim
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"p2pmodel/core/sansio"
+	"p2pmodel/nat"
+	"p2pmodel/nat/certify"
+	"p2pmodel/sim/link"
+	"p2pmodel/sim/witness"
+)
+
+// Options are how a lab is built, whatever the fabric.
+type Options struct {
+	// Seed seeds all that is random in the fabric: losses, jitter.
+	Seed uint64
+	// Capture writes the lab's packets to this file as pcapng, besides keeping
+	// them for the witness. Nil: not written.
+	Capture io.Writer
+	// Log gets a line for each thing that the fabric does. Nil: none.
+	Log func(at time.Time, line string)
+}
+
+// Fabric is what labs are built on.
+type Fabric interface {
+	// Name is "kernel" or "virtual".
+	Name() string
+	// Build builds the lab, which has been validated. When it fails, nothing is
+	// left behind.
+	Build(ctx context.Context, lab *Lab, opt Options) (Network, error)
+}
+
+// Network is a built lab. Its methods are safe for concurrent use.
+type Network interface {
+	Lab() *Lab
+	Plan() *Plan
+	Host(name string) (RunningHost, error)
+	Router(name string) (RunningRouter, error)
+	Link(id LinkID) (RunningLink, error)
+	// Now is the fabric's time: all events, captures and machines use it.
+	Now() time.Time
+	// Packets gives what was captured so far, in order of time. The slices are
+	// shared and must not be changed.
+	Packets() []witness.Packet
+	// Close ends all programs and machines and removes everything. It returns
+	// when nothing is left; it may be called twice.
+	Close() error
+}
+
+// RunningHost is a host of a built lab.
+type RunningHost interface {
+	sansio.Network // sockets and addresses in the host's network
+	Name() string
+	Listen(ctx context.Context, network, address string) (net.Listener, error)
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
+	// Run runs a machine on the host until ctx ends or Stop is called.
+	Run(ctx context.Context, m sansio.Machine, onEvent func(at time.Time, e sansio.Event)) (RunningMachine, error)
+	// Start starts a program in the host's network, in a PID namespace that
+	// dies with this process.
+	Start(ctx context.Context, p Program) (RunningProgram, error)
+	// Move makes another uplink the active one, break before make.
+	Move(uplink string) error
+	// Active is the name of the active uplink.
+	Active() string
+	// Restrict drops all packets that the host sends, but those to the given
+	// addresses. Restrict(nil) drops all; Unrestrict lifts it.
+	Restrict(to []netip.Addr) error
+	Unrestrict() error
+}
+
+// RunningMachine is a machine that runs on a host.
+type RunningMachine interface {
+	// Do calls f between the machine's other calls, with the fabric's time, and
+	// then drains the machine. It returns false if the machine has stopped.
+	Do(f func(now time.Time)) bool
+	// Stop ends the machine, closes its sockets and waits for both.
+	Stop() error
+}
+
+// Program is a command to run on a host.
+type Program struct {
+	Path           string
+	Args           []string // without the program's name
+	Env            []string // nil: this process's
+	Dir            string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// RunningProgram is a program that runs on a host.
+type RunningProgram interface {
+	PID() int
+	Signal(sig int) error
+	// Kill kills the program and all that it started.
+	Kill() error
+	// Restart kills it and starts it anew, with the same arguments.
+	Restart(ctx context.Context) error
+	// Wait waits for the end; the error is *exec.ExitError for a status other
+	// than 0. It may be called several times.
+	Wait() error
+}
+
+// RunningRouter is a router of a built lab.
+type RunningRouter interface {
+	Name() string
+	// Behavior is the NAT's present behaviour; false: the router has none.
+	Behavior() (nat.Behavior, bool)
+	// Certify measures the NAT from its own outer segment, with the link's
+	// impairments lifted meanwhile, and then flushes its state and resets its
+	// counters.
+	Certify(ctx context.Context) (certify.Result, error)
+	// Reboot loses the NAT's state; with newAddress it also takes external
+	// addresses that it never had.
+	Reboot(newAddress bool) error
+	// Swap changes the behaviour in one transaction; state is lost.
+	Swap(b nat.Behavior) error
+	// External gives the present external addresses.
+	External() []netip.Addr
+	// Rules renders the rules, Mappings the live mappings, for people.
+	Rules() (string, error)
+	Mappings() (string, error)
+}
+
+// RunningLink is a link of a built lab.
+type RunningLink interface {
+	// Cut loses all packets of both directions until Restore.
+	Cut() error
+	Restore() error
+	// Impair changes the impairments of both directions.
+	Impair(up, down link.Impairment) error
+	// Lost counts the packets that a cut or an impairment took, by direction.
+	Lost() (up, down uint64)
+}

@@ -1,0 +1,103 @@
+// Package sim describes a laboratory network as a value: hosts, routers with
+// NAT and firewall, and links. A fabric (sim/kernel, later sim/virtual) builds
+// it. The value comes from YAML or from Go and is validated whole before
+// anything is built.
+//
+// The network is a tree: the root is the Internet, a core that drops private
+// addresses; routers stand behind the Internet or behind other routers; hosts
+// stand behind the Internet or behind routers, by one uplink or by several of
+// which one is active.
+package sim
+
+import (
+	"net/netip"
+
+	"p2pmodel/nat"
+	"p2pmodel/sim/link"
+)
+
+// Internet is the name of the root of every lab. No node may be called so.
+const Internet = "internet"
+
+// Lab is a whole network.
+type Lab struct {
+	Hosts   []Host
+	Routers []Router
+	Links   []Link
+}
+
+// Host is a machine on which programs run.
+type Host struct {
+	Name string
+	// Uplinks are the host's ways into the network, at least one. A host of the
+	// file that has only `behind:` has one uplink, called DefaultUplink.
+	Uplinks []Uplink
+	// Active names the uplink in use at the start; empty: the first.
+	Active string
+	// Addresses is how many addresses each uplink has; 0 means 1. More than one
+	// is for servers that need several, as RFC 5780 discovery does.
+	Addresses int
+}
+
+// DefaultUplink is the name of a node's only uplink.
+const DefaultUplink = "uplink"
+
+// Uplink is one way of a host into the network.
+type Uplink struct {
+	Name   string
+	Behind string // a router, or Internet (also when empty)
+}
+
+// Router is a node that forwards: with NAT, with a firewall, with both, or
+// plainly.
+type Router struct {
+	Name   string
+	Behind string // a router, or Internet (also when empty)
+	// NAT is the router's behaviour; nil: it does not translate, and what stands
+	// behind it has addresses of the realm before it.
+	NAT *nat.Behavior
+	// Preset is the name that NAT was given by, for people; may be empty.
+	Preset   string
+	Firewall *nat.Firewall
+	// Addresses is how many external addresses the router has; 0 means 1.
+	Addresses int
+}
+
+// Link sets the impairments of one uplink of a node. Uplinks without a Link are
+// perfect.
+type Link struct {
+	Node   string // host or router
+	Uplink string // for hosts with several uplinks; empty: the only one
+	Up     link.Impairment
+	Down   link.Impairment
+}
+
+// LinkID names a link by the node whose uplink it is. Uplink is DefaultUplink
+// for nodes that have only one.
+type LinkID struct {
+	Node, Uplink string
+}
+
+// Plan is the addressing of a lab: which address each end of each link has. It
+// is computed from the lab alone, so that every fabric gives the same.
+type Plan struct {
+	// Links in the order of building: a node's uplink comes after that of what
+	// it stands behind.
+	Links []PlannedLink
+}
+
+// PlannedLink is one link with its addresses. Both ends are point to point.
+type PlannedLink struct {
+	ID     LinkID
+	Parent string // the node in front: a router or Internet
+	// NodeAddrs are the addresses of the node's end, ParentAddr that of the
+	// parent's end.
+	NodeAddrs  []netip.Addr
+	ParentAddr netip.Addr
+	// Realm names the address realm of the link: Internet, or the NAT router
+	// that is the next one in front.
+	Realm string
+	// Routes are the further prefixes reached through the node from its parent:
+	// those of hosts behind routers that do not translate.
+	Routes []netip.Prefix
+}
