@@ -1,0 +1,144 @@
+package identity
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func seed(b byte) (s [Size]byte) {
+	for i := range s {
+		s[i] = b
+	}
+	return s
+}
+
+func unhex(t *testing.T, s string) [Size]byte {
+	t.Helper()
+	raw, err := hex.DecodeString(s)
+	if err != nil || len(raw) != Size {
+		t.Fatalf("test vector %q: %d bytes, %v", s, len(raw), err)
+	}
+	return [Size]byte(raw)
+}
+
+// TestRFC7748 takes the key pairs and the secret of RFC 7748 section 6.1.
+func TestRFC7748(t *testing.T) {
+	alice := KeyFromSeed(unhex(t, "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"))
+	bob := KeyFromSeed(unhex(t, "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"))
+	if want := ID(unhex(t, "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")); alice.ID() != want {
+		t.Errorf("Alice's public key is %x, want %x", alice.ID(), want)
+	}
+	if want := ID(unhex(t, "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")); bob.ID() != want {
+		t.Errorf("Bob's public key is %x, want %x", bob.ID(), want)
+	}
+	want := unhex(t, "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742")
+	for name, secret := range map[string]func() ([]byte, error){
+		"Alice": func() ([]byte, error) { return alice.Shared(bob.ID()) },
+		"Bob":   func() ([]byte, error) { return bob.Shared(alice.ID()) },
+	} {
+		if got, err := secret(); err != nil || !bytes.Equal(got, want[:]) {
+			t.Errorf("%s computes %x (%v), want %x", name, got, err, want)
+		}
+	}
+}
+
+func TestTextForms(t *testing.T) {
+	key := KeyFromSeed(seed(7))
+	text := key.ID().String()
+	if len(text) != 52 || text != strings.ToLower(text) {
+		t.Errorf("text form %q: want 52 lower-case characters", text)
+	}
+	for _, form := range []string{text, strings.ToUpper(text), "  " + text + "\n"} {
+		if got, err := ParseID(form); err != nil || got != key.ID() {
+			t.Errorf("ParseID(%q) = %v, %v; want %v", form, got, err, key.ID())
+		}
+	}
+	if got, err := ParseKey(key.Secret()); err != nil || got.ID() != key.ID() {
+		t.Errorf("ParseKey(Secret()) = %v, %v; want %v", got, err, key)
+	}
+	for _, form := range []string{fmt.Sprint(key), fmt.Sprintf("%#v", key), fmt.Sprintf("%+v", struct{ K Key }{key})} {
+		if strings.Contains(form, key.Secret()) {
+			t.Errorf("printing a key shows its secret: %q", form)
+		}
+	}
+	raw, err := json.Marshal(map[string]ID{"peer": key.ID()})
+	if err != nil || string(raw) != `{"peer":"`+text+`"}` {
+		t.Errorf("JSON form is %s (%v)", raw, err)
+	}
+}
+
+func TestBadText(t *testing.T) {
+	for name, text := range map[string]string{
+		"empty":        "",
+		"not base32":   strings.Repeat("1", 52),
+		"too short":    KeyFromSeed(seed(1)).ID().String()[:50],
+		"too long":     KeyFromSeed(seed(1)).ID().String() + "aaaaaaaa",
+		"with padding": KeyFromSeed(seed(1)).ID().String() + "====",
+	} {
+		if id, err := ParseID(text); err == nil {
+			t.Errorf("%s: ParseID(%q) = %v, want an error", name, text, id)
+		}
+	}
+	secret := KeyFromSeed(seed(9)).Secret()
+	if _, err := ParseKey(secret[:51] + "!"); err == nil || strings.Contains(err.Error(), secret[:20]) {
+		t.Errorf("ParseKey of a damaged secret: error %v; want one that does not repeat the secret", err)
+	}
+}
+
+func TestLowOrderPoint(t *testing.T) {
+	if _, err := KeyFromSeed(seed(1)).Shared(ID{}); !errors.Is(err, ErrUnusable) {
+		t.Errorf("a shared secret with the all-zero key: %v, want ErrUnusable", err)
+	}
+}
+
+func TestNewKeyIsDeterminedByItsReader(t *testing.T) {
+	s := seed(5)
+	key, err := NewKey(bytes.NewReader(s[:]))
+	if err != nil || key.ID() != KeyFromSeed(s).ID() {
+		t.Errorf("NewKey = %v, %v; want %v", key, err, KeyFromSeed(s))
+	}
+	if _, err := NewKey(bytes.NewReader(s[:31])); err == nil {
+		t.Error("NewKey of a reader with 31 bytes: want an error")
+	}
+}
+
+func TestDerive(t *testing.T) {
+	secret := bytes.Repeat([]byte{1}, Size)
+	base := Derive(secret, "x", []byte("ab"), []byte("c"))
+	if !bytes.Equal(base, Derive(secret, "x", []byte("ab"), []byte("c"))) {
+		t.Error("the same inputs give two keys")
+	}
+	for name, other := range map[string][]byte{
+		"another label":            Derive(secret, "y", []byte("ab"), []byte("c")),
+		"another split of context": Derive(secret, "x", []byte("a"), []byte("bc")),
+		"context joined":           Derive(secret, "x", []byte("abc")),
+		"label and context joined": Derive(secret, "xab", []byte("c")),
+		"another secret":           Derive(bytes.Repeat([]byte{2}, Size), "x", []byte("ab"), []byte("c")),
+	} {
+		if bytes.Equal(base, other) {
+			t.Errorf("%s gives the same key", name)
+		}
+	}
+}
+
+// FuzzParseID: whatever is accepted is written back the same.
+func FuzzParseID(f *testing.F) {
+	f.Add(KeyFromSeed(seed(3)).ID().String())
+	f.Add("")
+	f.Add(strings.Repeat("a", 52))
+	f.Add(strings.Repeat("z", 52))
+	f.Fuzz(func(t *testing.T, text string) {
+		id, err := ParseID(text)
+		if err != nil {
+			return
+		}
+		if again, err := ParseID(id.String()); err != nil || again != id {
+			t.Errorf("ParseID(%q) = %v, whose text form reads as %v (%v)", text, id, again, err)
+		}
+	})
+}
