@@ -1,0 +1,114 @@
+package relay
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/pion/stun/v3"
+)
+
+// protocolUDP is the IP protocol number that REQUESTED-TRANSPORT must carry
+// (RFC 8656 section 18.8).
+const protocolUDP = 17
+
+// Address families of address attributes and REQUESTED-ADDRESS-FAMILY
+// (RFC 8489 section 14.1, RFC 8656 section 18.7).
+const (
+	familyIPv4 = 0x01
+	familyIPv6 = 0x02
+)
+
+const magicCookie = 0x2112A442
+
+// xorAddress encodes addr as the value of an XOR-ed address attribute
+// (RFC 8489 section 14.2). An IPv6-mapped IPv4 address is written as IPv4.
+func xorAddress(id [stun.TransactionIDSize]byte, addr netip.AddrPort) []byte {
+	ip := addr.Addr().Unmap()
+	family, raw := byte(familyIPv4), ip.AsSlice()
+	if ip.Is6() {
+		family = familyIPv6
+	}
+	value := make([]byte, 4+len(raw))
+	value[1] = family
+	binary.BigEndian.PutUint16(value[2:], addr.Port()^magicCookie>>16)
+	pad := xorPad(id)
+	for i, b := range raw {
+		value[4+i] = b ^ pad[i]
+	}
+	return value
+}
+
+// parseXORAddress is the inverse of xorAddress; ok is false for a value of the
+// wrong length or family. An IPv6 address stays as it came, mapped or not, so
+// that a policy can look at the form.
+func parseXORAddress(id [stun.TransactionIDSize]byte, value []byte) (addr netip.AddrPort, ok bool) {
+	if len(value) < 4 {
+		return netip.AddrPort{}, false
+	}
+	port := binary.BigEndian.Uint16(value[2:]) ^ magicCookie>>16
+	pad := xorPad(id)
+	switch {
+	case value[1] == familyIPv4 && len(value) == 8:
+		var ip [4]byte
+		for i := range ip {
+			ip[i] = value[4+i] ^ pad[i]
+		}
+		return netip.AddrPortFrom(netip.AddrFrom4(ip), port), true
+	case value[1] == familyIPv6 && len(value) == 20:
+		var ip [16]byte
+		for i := range ip {
+			ip[i] = value[4+i] ^ pad[i]
+		}
+		return netip.AddrPortFrom(netip.AddrFrom16(ip), port), true
+	}
+	return netip.AddrPort{}, false
+}
+
+func xorPad(id [stun.TransactionIDSize]byte) (pad [16]byte) {
+	binary.BigEndian.PutUint32(pad[:], magicCookie)
+	copy(pad[4:], id[:])
+	return pad
+}
+
+// addXORAddress appends an XOR-ed address attribute to m.
+func addXORAddress(m *stun.Message, t stun.AttrType, addr netip.AddrPort) {
+	m.Add(t, xorAddress(m.TransactionID, addr))
+}
+
+// addLifetime appends LIFETIME, in whole seconds (RFC 8656 section 18.2).
+func addLifetime(m *stun.Message, d time.Duration) {
+	m.Add(stun.AttrLifetime, binary.BigEndian.AppendUint32(nil, uint32(d/time.Second)))
+}
+
+// lifetimeOf reads LIFETIME; present is false without the attribute, ok is
+// false where its value is malformed.
+func lifetimeOf(a stun.Attributes) (d time.Duration, present, ok bool) {
+	raw, present := a.Get(stun.AttrLifetime)
+	if !present {
+		return 0, false, true
+	}
+	if len(raw.Value) != 4 {
+		return 0, true, false
+	}
+	return time.Duration(binary.BigEndian.Uint32(raw.Value)) * time.Second, true, true
+}
+
+// addRequestedTransport appends REQUESTED-TRANSPORT.
+func addRequestedTransport(m *stun.Message, protocol byte) {
+	m.Add(stun.AttrRequestedTransport, []byte{protocol, 0, 0, 0})
+}
+
+// addChannelNumber appends CHANNEL-NUMBER (RFC 8656 section 18.1).
+func addChannelNumber(m *stun.Message, n uint16) {
+	m.Add(stun.AttrChannelNumber, []byte{byte(n >> 8), byte(n), 0, 0})
+}
+
+// channelNumberOf reads CHANNEL-NUMBER.
+func channelNumberOf(a stun.Attributes) (n uint16, ok bool) {
+	raw, present := a.Get(stun.AttrChannelNumber)
+	if !present || len(raw.Value) != 4 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint16(raw.Value), true
+}

@@ -1,0 +1,296 @@
+package relay
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/sansio"
+	"p2pmodel/core/stun"
+)
+
+// Defaults of ClientConfig.
+const (
+	// DefaultKeepalive is ICE's Tr (RFC 8445 section 11), below the two minutes
+	// that RFC 4787 REQ-5 promises and most of what NATs really do.
+	DefaultKeepalive = 15 * time.Second
+	// DefaultChannelAfter is how many Send indications a peer gets before a
+	// channel is worth its request.
+	DefaultChannelAfter = 2
+)
+
+// When the client refreshes what the server lets expire: an allocation this
+// long before its end (or at half its life, if that is later), permissions and
+// channels at these ages (they live 300 s and 600 s, RFC 8656 sections 9, 12).
+const (
+	refreshMargin     = time.Minute
+	permissionRefresh = 4 * time.Minute
+	channelRefresh    = 8 * time.Minute
+)
+
+// ClientConfig says whose allocation to keep, and how.
+type ClientConfig struct {
+	// Server is the relay's transport address.
+	Server netip.AddrPort
+	// Username and Password are long-term credentials; for time-limited ones
+	// see SharedSecretCredentials.
+	Username, Password string
+	// Rand gives transaction ids; required.
+	Rand io.Reader
+	// Schedule is how requests are retransmitted; zero: RFC 8489's, which gives
+	// up after 39.5 s.
+	Schedule stun.Schedule
+	// Lifetime is what to ask for, in whole seconds; zero leaves it to the
+	// server (600 s as a rule).
+	Lifetime time.Duration
+	// Keepalive is how often a Binding request keeps the NAT mapping to the
+	// server alive and checks that it is still the same one. Zero:
+	// DefaultKeepalive; negative: never.
+	Keepalive time.Duration
+	// ChannelAfter is how many Send indications a peer gets before a channel
+	// is bound to it. Zero: DefaultChannelAfter; negative: channels are not
+	// used.
+	ChannelAfter int
+}
+
+// Client is the client side of one allocation: it allocates, keeps alive,
+// permits and frames. It owns no socket and is not a sansio.Machine; its owner
+//
+//  1. hands every datagram of its socket to HandleDatagram first, and goes on
+//     with those that are not consumed,
+//  2. after each call drains PollTransmit and PollEvent, sending from that same
+//     socket,
+//  3. and calls HandleTimeout at PollTimeout.
+//
+// Permissions and channels outlive the allocation in the client: they are made
+// anew on the next one after Rebind. A Client is not safe for concurrent use.
+type Client struct {
+	cfg   ClientConfig
+	out   sansio.Outbox
+	state clientState
+
+	realm, nonce []byte
+	integrity    pion.MessageIntegrity
+
+	requests []*clientRequest
+
+	relayed, reflexive netip.AddrPort
+	refreshAt          time.Time
+	keepaliveAt        time.Time
+	evicted            bool // a 437 to Allocate was answered by deleting once
+
+	permissions []*clientPermission
+	peers       map[netip.AddrPort]*clientPeer
+	channels    map[uint16]netip.AddrPort
+	numbers     map[netip.AddrPort]uint16
+	nextChannel uint16
+	indications uint64 // Send indications so far
+}
+
+type clientState uint8
+
+const (
+	clientIdle clientState = iota
+	clientAllocating
+	clientAllocated
+	clientClosed
+)
+
+// NewClient makes a client that does nothing until Start.
+func NewClient(cfg ClientConfig) *Client {
+	if cfg.Keepalive == 0 {
+		cfg.Keepalive = DefaultKeepalive
+	}
+	if cfg.ChannelAfter == 0 {
+		cfg.ChannelAfter = DefaultChannelAfter
+	}
+	c := &Client{cfg: cfg, peers: make(map[netip.AddrPort]*clientPeer)}
+	c.forgetChannels()
+	return c
+}
+
+// Server is the relay's transport address.
+func (c *Client) Server() netip.AddrPort { return c.cfg.Server }
+
+// Relayed is the relayed transport address, and whether there is one now.
+func (c *Client) Relayed() (netip.AddrPort, bool) {
+	return c.relayed, c.state == clientAllocated
+}
+
+// Start asks for an allocation; Allocated or AllocateFailed follows. It does
+// nothing while an allocation exists or is asked for. After AllocateFailed or
+// Lost it may be called again.
+func (c *Client) Start(now time.Time) {
+	if c.state == clientAllocating || c.state == clientAllocated {
+		return
+	}
+	c.evicted = false
+	c.allocate(now)
+}
+
+// Rebind drops what was known of the allocation and asks for a new one at
+// once: the 5-tuple has changed (roaming, a NAT that lost its state), or Lost
+// was reported. The old allocation is left to expire. Permissions are made
+// again on the new one.
+func (c *Client) Rebind(now time.Time) {
+	if c.state == clientClosed {
+		return
+	}
+	c.abandon()
+	c.evicted = false
+	c.allocate(now)
+}
+
+// Close deletes the allocation (Refresh with lifetime 0). The request is
+// retransmitted for as long as the owner goes on polling; no event follows.
+func (c *Client) Close(now time.Time) {
+	had := c.state == clientAllocated
+	c.abandon()
+	c.state = clientClosed
+	if had {
+		c.request(now, &clientRequest{kind: requestDelete})
+	}
+}
+
+// Probe checks at once, by a Binding request, that the server answers and sees
+// the same address of ours; otherwise Lost follows. For when the owner has a
+// reason to doubt, such as silence on a relayed path.
+func (c *Client) Probe(now time.Time) {
+	if c.state == clientAllocated && !c.pending(requestProbe) {
+		c.request(now, &clientRequest{kind: requestProbe})
+	}
+}
+
+// HandleDatagram takes a datagram of the owner's socket and reports whether it
+// was the client's: from the server, and either an answer to one of our
+// requests or relayed data. A datagram that is not consumed is the owner's,
+// even if it came from the server (its own STUN requests, for instance).
+func (c *Client) HandleDatagram(now time.Time, remote netip.AddrPort, payload []byte) bool {
+	if remote != c.cfg.Server {
+		return false
+	}
+	if isChannelData(payload) {
+		c.handleChannelData(payload)
+		return true
+	}
+	if !pion.IsMessage(payload) {
+		return false
+	}
+	m := &pion.Message{Raw: append([]byte(nil), payload...)}
+	if m.Decode() != nil {
+		return false
+	}
+	switch {
+	case m.Type == pion.NewType(pion.MethodData, pion.ClassIndication):
+		c.handleData(m)
+		return true
+	case m.Type.Class == pion.ClassSuccessResponse || m.Type.Class == pion.ClassErrorResponse:
+		return c.handleResponse(now, m)
+	}
+	return false
+}
+
+// HandleTimeout retransmits, refreshes and keeps alive what is due.
+func (c *Client) HandleTimeout(now time.Time) {
+	c.retransmit(now)
+	if c.state != clientAllocated {
+		return
+	}
+	if due(now, c.refreshAt) && !c.pending(requestRefresh) {
+		c.refreshAt = time.Time{}
+		c.request(now, &clientRequest{kind: requestRefresh})
+	}
+	if due(now, c.keepaliveAt) {
+		c.keepaliveAt = now.Add(c.cfg.Keepalive)
+		c.Probe(now)
+	}
+	c.refreshPermissions(now)
+}
+
+// PollTransmit gives the next datagram to send from the owner's socket. The
+// payload belongs to the caller.
+func (c *Client) PollTransmit() (to netip.AddrPort, payload []byte, ok bool) {
+	d, ok := c.out.PollTransmit()
+	return d.Remote, d.Payload, ok
+}
+
+// PollEvent gives the next event: Allocated, AllocateFailed, Permitted,
+// PermitFailed, Data or Lost.
+func (c *Client) PollEvent() (sansio.Event, bool) { return c.out.PollEvent() }
+
+// PollTimeout is when HandleTimeout wants to be called; the zero time means
+// never.
+func (c *Client) PollTimeout() time.Time {
+	var t time.Time
+	for _, r := range c.requests {
+		t = earlier(t, r.tx.Deadline())
+	}
+	if c.state == clientAllocated {
+		t = earlier(t, c.refreshAt)
+		t = earlier(t, c.keepaliveAt)
+		t = earlier(t, c.permissionDeadline())
+	}
+	return t
+}
+
+// allocate begins an Allocate transaction, with credentials if the server's
+// realm is known already.
+func (c *Client) allocate(now time.Time) {
+	c.state = clientAllocating
+	c.request(now, &clientRequest{kind: requestAllocate})
+}
+
+// allocated takes over what the server granted.
+func (c *Client) allocated(now time.Time, e Allocated) {
+	c.state = clientAllocated
+	c.relayed, c.reflexive = e.Relayed, e.Reflexive
+	c.scheduleRefresh(now, e.Lifetime)
+	if c.cfg.Keepalive > 0 {
+		c.keepaliveAt = now.Add(c.cfg.Keepalive)
+	}
+	c.out.Emit(e)
+	for _, p := range c.permissions {
+		c.askPermission(now, p)
+	}
+}
+
+func (c *Client) scheduleRefresh(now time.Time, lifetime time.Duration) {
+	c.refreshAt = now.Add(max(lifetime/2, lifetime-refreshMargin))
+}
+
+// lost ends the allocation from the owner's point of view.
+func (c *Client) lost(err error) {
+	c.abandon()
+	c.out.Emit(Lost{Err: err})
+}
+
+// abandon forgets the allocation and every request about it.
+func (c *Client) abandon() {
+	c.state = clientIdle
+	c.requests = nil
+	c.relayed, c.reflexive = netip.AddrPort{}, netip.AddrPort{}
+	c.refreshAt, c.keepaliveAt = time.Time{}, time.Time{}
+	c.forgetChannels()
+	c.forgetGrants()
+}
+
+// send queues a datagram to the server.
+func (c *Client) send(payload []byte) { c.out.Send(0, c.cfg.Server, payload) }
+
+func due(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }
+
+// earlier is the earlier of two times, the zero time meaning never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}
+
+// String names the client by its server, for logs.
+func (c *Client) String() string {
+	return fmt.Sprintf("relay client of %s", c.cfg.Server)
+}

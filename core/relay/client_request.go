@@ -1,0 +1,295 @@
+package relay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/stun"
+)
+
+// maxChallenges is how often one request is repeated because the server asked
+// for (other) credentials or a fresh nonce; more means a server that will
+// never be content.
+const maxChallenges = 3
+
+type requestKind uint8
+
+const (
+	requestAllocate requestKind = iota
+	requestRefresh
+	requestEvict  // Refresh 0 of an allocation that a 437 told us of
+	requestDelete // Refresh 0 on Close
+	requestPermission
+	requestChannel
+	requestProbe
+)
+
+// clientRequest is one request in flight, kept so that it can be built again
+// with fresh credentials.
+type clientRequest struct {
+	kind       requestKind
+	peer       netip.AddrPort // requestPermission, requestChannel
+	channel    uint16         // requestChannel
+	signed     bool           // carries credentials
+	challenges int
+	tx         *stun.Transaction
+}
+
+// request builds r with the credentials known now and sends it.
+func (c *Client) request(now time.Time, r *clientRequest) {
+	id, err := stun.NewID(c.cfg.Rand)
+	if err != nil {
+		c.failed(now, r, fmt.Errorf("draw a transaction id: %w", err))
+		return
+	}
+	m := &pion.Message{TransactionID: id}
+	m.SetType(pion.NewType(r.method(), pion.ClassRequest))
+	m.WriteHeader()
+	switch r.kind {
+	case requestAllocate:
+		addRequestedTransport(m, protocolUDP)
+		if c.cfg.Lifetime > 0 {
+			addLifetime(m, c.cfg.Lifetime)
+		}
+	case requestRefresh:
+		if c.cfg.Lifetime > 0 {
+			addLifetime(m, c.cfg.Lifetime)
+		}
+	case requestEvict, requestDelete:
+		addLifetime(m, 0)
+	case requestPermission:
+		addXORAddress(m, pion.AttrXORPeerAddress, r.peer)
+	case requestChannel:
+		addChannelNumber(m, r.channel)
+		addXORAddress(m, pion.AttrXORPeerAddress, r.peer)
+	}
+	r.signed = false
+	if r.kind != requestProbe && c.integrity != nil {
+		m.Add(pion.AttrUsername, []byte(c.cfg.Username))
+		m.Add(pion.AttrRealm, c.realm)
+		m.Add(pion.AttrNonce, c.nonce)
+		if err := c.integrity.AddTo(m); err != nil {
+			c.failed(now, r, fmt.Errorf("sign the request: %w", err))
+			return
+		}
+		r.signed = true
+	}
+	r.tx = stun.NewTransaction(now, m, c.cfg.Schedule)
+	c.requests = append(c.requests, r)
+	c.send(bytes.Clone(r.tx.Request))
+}
+
+func (r *clientRequest) method() pion.Method {
+	switch r.kind {
+	case requestAllocate:
+		return pion.MethodAllocate
+	case requestPermission:
+		return pion.MethodCreatePermission
+	case requestChannel:
+		return pion.MethodChannelBind
+	case requestProbe:
+		return pion.MethodBinding
+	}
+	return pion.MethodRefresh
+}
+
+func (c *Client) pending(k requestKind) bool {
+	return slices.ContainsFunc(c.requests, func(r *clientRequest) bool { return r.kind == k })
+}
+
+// retransmit sends again what is due and gives up what is past its schedule.
+func (c *Client) retransmit(now time.Time) {
+	for _, r := range slices.Clone(c.requests) {
+		if !slices.Contains(c.requests, r) {
+			continue // an earlier failure abandoned it
+		}
+		resend, failed := r.tx.Poll(now)
+		switch {
+		case failed:
+			c.remove(r)
+			c.failed(now, r, ErrNoAnswer)
+		case resend:
+			c.send(bytes.Clone(r.tx.Request))
+		}
+	}
+}
+
+func (c *Client) remove(r *clientRequest) {
+	if i := slices.Index(c.requests, r); i >= 0 {
+		c.requests = slices.Delete(c.requests, i, i+1)
+	}
+}
+
+// handleResponse matches a response with its request; false if it is not ours.
+func (c *Client) handleResponse(now time.Time, m *pion.Message) bool {
+	i := slices.IndexFunc(c.requests, func(r *clientRequest) bool { return r.tx.ID == m.TransactionID })
+	if i < 0 {
+		return false
+	}
+	r := c.requests[i]
+	if m.Type.Method != r.method() {
+		return true
+	}
+	if !c.authentic(r, m) {
+		return true // as if it never arrived (RFC 8489 section 9.2.5)
+	}
+	c.remove(r)
+	if m.Type.Class == pion.ClassErrorResponse {
+		c.refused(now, r, m)
+	} else {
+		c.succeeded(now, r, m)
+	}
+	return true
+}
+
+// authentic checks a response's integrity. A success that answers a signed
+// request must be signed; an error may come unsigned, as 401 and 438 always do
+// and other codes from servers that reject before they look at credentials.
+func (c *Client) authentic(r *clientRequest, m *pion.Message) bool {
+	if !r.signed {
+		return true
+	}
+	_, present := m.Attributes.Get(pion.AttrMessageIntegrity)
+	if !present {
+		return m.Type.Class == pion.ClassErrorResponse
+	}
+	return verifyIntegrity(m, c.integrity)
+}
+
+// refused handles an error response.
+func (c *Client) refused(now time.Time, r *clientRequest, m *pion.Message) {
+	e := refusal(m)
+	switch pion.ErrorCode(e.Code) {
+	case pion.CodeUnauthorized, pion.CodeStaleNonce:
+		if pion.ErrorCode(e.Code) == pion.CodeUnauthorized && r.signed {
+			c.failed(now, r, fmt.Errorf("user %q: %w", c.cfg.Username, ErrCredentials))
+			return
+		}
+		if r.challenges++; r.challenges > maxChallenges || !c.challenged(m) {
+			c.failed(now, r, e)
+			return
+		}
+		c.request(now, r)
+		return
+	case pion.CodeAllocMismatch:
+		switch {
+		case r.kind == requestAllocate && !c.evicted:
+			// The server still holds an allocation of this 5-tuple, from an
+			// earlier life of ours. Delete it, then ask again, once.
+			c.evicted = true
+			c.request(now, &clientRequest{kind: requestEvict})
+			return
+		case r.kind == requestRefresh || r.kind == requestPermission || r.kind == requestChannel:
+			c.lost(e)
+			return
+		}
+	}
+	c.failed(now, r, e)
+}
+
+// challenged takes realm and nonce from a 401 or 438.
+func (c *Client) challenged(m *pion.Message) bool {
+	nonce, err := m.Get(pion.AttrNonce)
+	if err != nil {
+		return false
+	}
+	realm, err := m.Get(pion.AttrRealm)
+	if err != nil {
+		return false
+	}
+	c.nonce = bytes.Clone(nonce)
+	if c.integrity == nil || !bytes.Equal(c.realm, realm) {
+		c.realm = bytes.Clone(realm)
+		c.integrity = pion.NewLongTermIntegrity(c.cfg.Username, string(realm), c.cfg.Password)
+	}
+	return true
+}
+
+// succeeded handles a success response.
+func (c *Client) succeeded(now time.Time, r *clientRequest, m *pion.Message) {
+	switch r.kind {
+	case requestAllocate:
+		e, ok := allocationOf(m)
+		if !ok {
+			c.failed(now, r, ErrMalformed)
+			return
+		}
+		if !r.tx.Retransmitted() {
+			e.RTT = now.Sub(r.tx.Started)
+		}
+		c.allocated(now, e)
+	case requestRefresh:
+		if d, present, ok := lifetimeOf(m.Attributes); present && ok && d > 0 {
+			c.scheduleRefresh(now, d)
+		} else {
+			c.lost(fmt.Errorf("refresh: %w", ErrMalformed))
+		}
+	case requestEvict:
+		c.allocate(now)
+	case requestPermission:
+		c.granted(now, r.peer)
+	case requestChannel:
+		c.bound(now, r.peer, r.channel)
+	case requestProbe:
+		raw, present := m.Attributes.Get(pion.AttrXORMappedAddress)
+		if !present {
+			return
+		}
+		if seen, ok := parseXORAddress(m.TransactionID, raw.Value); ok && seen != c.reflexive {
+			c.lost(fmt.Errorf("%w from %s to %s", ErrAddressChanged, c.reflexive, seen))
+		}
+	}
+}
+
+// failed handles a request that came to nothing.
+func (c *Client) failed(now time.Time, r *clientRequest, err error) {
+	switch r.kind {
+	case requestAllocate, requestEvict:
+		c.abandon()
+		c.out.Emit(AllocateFailed{Err: fmt.Errorf("allocate at %s: %w", c.cfg.Server, err)})
+	case requestRefresh:
+		c.lost(fmt.Errorf("refresh at %s: %w", c.cfg.Server, err))
+	case requestProbe:
+		if errors.Is(err, ErrNoAnswer) {
+			c.lost(fmt.Errorf("keepalive to %s: %w", c.cfg.Server, err))
+		}
+	case requestPermission:
+		c.denied(now, r.peer, err)
+	case requestChannel:
+		c.unbound(r.peer)
+	}
+}
+
+// allocationOf reads a success response to Allocate.
+func allocationOf(m *pion.Message) (e Allocated, ok bool) {
+	relayed, present := m.Attributes.Get(pion.AttrXORRelayedAddress)
+	if !present {
+		return e, false
+	}
+	if e.Relayed, ok = parseXORAddress(m.TransactionID, relayed.Value); !ok {
+		return e, false
+	}
+	mapped, present := m.Attributes.Get(pion.AttrXORMappedAddress)
+	if !present {
+		return e, false
+	}
+	if e.Reflexive, ok = parseXORAddress(m.TransactionID, mapped.Value); !ok {
+		return e, false
+	}
+	d, present, ok := lifetimeOf(m.Attributes)
+	e.Lifetime = d
+	return e, present && ok && d > 0
+}
+
+// verifyIntegrity checks MESSAGE-INTEGRITY in constant time. It refuses a value
+// of another size before any arithmetic on it.
+func verifyIntegrity(m *pion.Message, key pion.MessageIntegrity) bool {
+	v, ok := m.Attributes.Get(pion.AttrMessageIntegrity)
+	return ok && len(v.Value) == 20 && key.Check(m) == nil
+}
