@@ -1,0 +1,12 @@
+//go:build !linux
+
+package sansio
+
+import "net"
+
+// batchSystem: other systems read one datagram at a time.
+type batchSystem struct{}
+
+func newPacketIO(conn net.PacketConn) packetIO { return plainIO{conn} }
+
+func forceReceiveBuffer(net.PacketConn) {}

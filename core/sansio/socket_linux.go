@@ -1,0 +1,130 @@
+package sansio
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
+)
+
+// batchConn is ipv4.PacketConn or ipv6.PacketConn: recvmmsg and sendmmsg.
+type batchConn interface {
+	ReadBatch(ms []ipv4.Message, flags int) (int, error)
+	WriteBatch(ms []ipv4.Message, flags int) (int, error)
+}
+
+// udpConn is what golang.org/x/net needs of a connection: a *net.UDPConn, or
+// anything that embeds one.
+type udpConn interface {
+	net.PacketConn
+	net.Conn
+	syscall.Conn
+	ReadMsgUDP(b, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error)
+}
+
+// batchSystem are the messages that recvmmsg fills; they point into the
+// batch's buffers.
+type batchSystem []ipv4.Message
+
+// batchIO moves many datagrams by one system call.
+type batchIO struct {
+	conn batchConn
+	out  []ipv4.Message
+}
+
+func newPacketIO(conn net.PacketConn) packetIO {
+	udp, ok := conn.(udpConn)
+	if !ok {
+		return plainIO{conn}
+	}
+	b := &batchIO{out: make([]ipv4.Message, 0, writeBatch)}
+	if addrPort(conn.LocalAddr()).Addr().Is4() {
+		b.conn = ipv4.NewPacketConn(udp)
+	} else {
+		b.conn = ipv6.NewPacketConn(udp)
+	}
+	return b
+}
+
+func (io *batchIO) read(b *batch) error {
+	b.n = 0
+	if b.buffer == nil {
+		b.point(smallDatagram)
+	}
+	n, err := io.conn.ReadBatch(b.system, 0)
+	if err != nil {
+		return err
+	}
+	truncated := false
+	for i := range n {
+		m := &b.system[i]
+		if m.Flags&unix.MSG_TRUNC != 0 {
+			truncated = true
+			continue
+		}
+		b.remote[b.n], b.size[b.n] = addrPort(m.Addr), m.N
+		if b.n != i {
+			copy(b.room(b.n), b.room(i)[:m.N])
+		}
+		b.n++
+	}
+	if truncated && b.n == 0 {
+		// What was too long is lost, as UDP may lose any; its successors
+		// will fit. A batch that brought others as well is enlarged when it
+		// brings only such.
+		b.point(largeDatagram)
+	}
+	return nil
+}
+
+// point makes buffers of the given size and the messages that point at them.
+func (b *batch) point(size int) {
+	b.grow(size)
+	b.system = make([]ipv4.Message, readBatch)
+	for i := range b.system {
+		b.system[i].Buffers = [][]byte{b.room(i)}
+	}
+}
+
+func (io *batchIO) write(out []outgoing, payload []byte) {
+	ms := io.out[:0]
+	for _, o := range out {
+		ms = append(ms, ipv4.Message{
+			Buffers: [][]byte{payload[o.start:o.end]},
+			Addr:    net.UDPAddrFromAddrPort(o.remote),
+		})
+	}
+	for rest := ms; len(rest) > 0; {
+		n, err := io.conn.WriteBatch(rest, 0)
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if n <= 0 {
+			// The error belongs to the first: no route, forbidden by a
+			// firewall, too long. The others may fare better.
+			n = 1
+		}
+		rest = rest[n:]
+	}
+	clear(ms)
+}
+
+// forceReceiveBuffer exceeds net.core.rmem_max, where we are privileged.
+func forceReceiveBuffer(conn net.PacketConn) {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	// Without privilege the socket keeps what SetReadBuffer got.
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+	})
+}
