@@ -1,0 +1,225 @@
+package nat
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Axis names one property of a behaviour, as the text and YAML forms spell it.
+type Axis string
+
+// The axes.
+const (
+	AxisMapping   Axis = "mapping"
+	AxisFiltering Axis = "filtering"
+	AxisPorts     Axis = "ports"
+	AxisScope     Axis = "scope"
+	AxisRange     Axis = "range"
+	AxisPooling   Axis = "pooling"
+	AxisTimeout   Axis = "timeout"
+	AxisRefresh   Axis = "refresh"
+	AxisHairpin   Axis = "hairpin"
+	AxisSize      Axis = "size"
+)
+
+// Axes gives all axes in canonical order. The first three are always part of
+// Behavior.String.
+func Axes() []Axis {
+	return []Axis{
+		AxisMapping, AxisFiltering, AxisPorts, AxisScope, AxisRange,
+		AxisPooling, AxisTimeout, AxisRefresh, AxisHairpin, AxisSize,
+	}
+}
+
+// ErrUnknownAxis is wrapped by the error of Set for a key that is no axis.
+var ErrUnknownAxis = errors.New("unknown axis")
+
+// Values gives the words that the axis takes, or, for axes that are numbers, a
+// description of them.
+func (a Axis) Values() []string {
+	switch a {
+	case AxisMapping:
+		return slices.Clone(mappingShort[:])
+	case AxisFiltering:
+		return slices.Clone(filteringShort[:])
+	case AxisPorts:
+		return slices.Clone(allocationNames[:])
+	case AxisScope:
+		return slices.Clone(scopeNames[:])
+	case AxisRange:
+		return []string{"LOW-HIGH with 1 <= LOW <= HIGH <= 65535"}
+	case AxisPooling:
+		return slices.Clone(poolingNames[:])
+	case AxisTimeout:
+		return []string{fmt.Sprintf("a duration of whole milliseconds from %s to %s, as in 30s",
+			formatDuration(MinTimeout), formatDuration(MaxTimeout))}
+	case AxisRefresh:
+		return slices.Clone(refreshNames[:])
+	case AxisHairpin:
+		return slices.Clone(hairpinNames[:])
+	case AxisSize:
+		return []string{fmt.Sprintf("a number from 1 to %d", MaxTableSize)}
+	}
+	return nil
+}
+
+// Set gives one axis the value that the text stands for; both are read without
+// regard to case. Values that equal the default are stored as the zero value,
+// except a timeout: naming one asks for its certification. The error names the
+// axis and its valid values; for a key that is no axis it wraps ErrUnknownAxis
+// and names the nearest.
+func (b *Behavior) Set(axis Axis, value string) error {
+	v := strings.ToLower(strings.TrimSpace(value))
+	ok := true
+	switch Axis(strings.ToLower(string(axis))) {
+	case AxisMapping:
+		ok = setWord(&b.Mapping, v, mappingShort[:], dependenceNames[:])
+	case AxisFiltering:
+		ok = setWord(&b.Filtering, v, filteringShort[:], dependenceNames[:])
+	case AxisPorts:
+		ok = setWord(&b.Ports, v, allocationNames[:])
+	case AxisScope:
+		ok = setWord(&b.Scope, v, scopeNames[:])
+	case AxisPooling:
+		ok = setWord(&b.Pooling, v, poolingNames[:])
+	case AxisRefresh:
+		ok = setWord(&b.Refresh, v, refreshNames[:])
+	case AxisHairpin:
+		ok = setWord(&b.Hairpin, v, hairpinNames[:])
+	case AxisRange:
+		var r PortRange
+		if r, ok = parseRange(v); ok {
+			if r == DefaultPortRange {
+				r = PortRange{}
+			}
+			b.Range = r
+		}
+	case AxisTimeout:
+		d, err := time.ParseDuration(v)
+		if ok = err == nil && validTimeout(d); ok {
+			b.Timeout = d
+		}
+	case AxisSize:
+		n, err := strconv.Atoi(v)
+		if ok = err == nil && n >= 1 && n <= MaxTableSize; ok {
+			if n == DefaultTableSize {
+				n = 0
+			}
+			b.TableSize = n
+		}
+	default:
+		return unknownAxis(string(axis))
+	}
+	if !ok {
+		return valueError(Axis(strings.ToLower(string(axis))), strings.TrimSpace(value))
+	}
+	return nil
+}
+
+// Get gives the value of one axis as text, defaults resolved. It is empty for
+// a key that is no axis.
+func (b Behavior) Get(axis Axis) string {
+	r := b.Resolved()
+	switch axis {
+	case AxisMapping:
+		return word(mappingShort[:], r.Mapping)
+	case AxisFiltering:
+		return word(filteringShort[:], r.Filtering)
+	case AxisPorts:
+		return r.Ports.String()
+	case AxisScope:
+		return r.Scope.String()
+	case AxisRange:
+		return r.Range.String()
+	case AxisPooling:
+		return r.Pooling.String()
+	case AxisTimeout:
+		return formatDuration(r.Timeout)
+	case AxisRefresh:
+		return r.Refresh.String()
+	case AxisHairpin:
+		return r.Hairpin.String()
+	case AxisSize:
+		return strconv.Itoa(r.TableSize)
+	}
+	return ""
+}
+
+// isDefault reports whether String may leave the axis out.
+func (b Behavior) isDefault(axis Axis) bool {
+	switch axis {
+	case AxisMapping, AxisFiltering, AxisPorts:
+		return false
+	case AxisTimeout:
+		return b.Timeout == 0
+	}
+	return b.Get(axis) == Behavior{}.Get(axis)
+}
+
+// valueError says what the axis would have taken.
+func valueError(axis Axis, value string) error {
+	values := axis.Values()
+	want := strings.Join(values, ", ")
+	switch axis {
+	case AxisMapping, AxisFiltering:
+		want += " (or " + strings.Join(dependenceNames[:], ", ") + ")"
+	}
+	return fmt.Errorf("%s: %q is not valid; it takes %s", axis, value, want)
+}
+
+func unknownAxis(key string) error {
+	names := make([]string, 0, len(Axes()))
+	for _, a := range Axes() {
+		names = append(names, string(a))
+	}
+	return fmt.Errorf("%w %q; did you mean %q? The axes are %s",
+		ErrUnknownAxis, key, nearest(key, names), strings.Join(names, ", "))
+}
+
+// nearest gives the candidate with the smallest edit distance to the word.
+func nearest(word string, candidates []string) string {
+	word = strings.ToLower(word)
+	best, bestDistance := "", -1
+	for _, c := range candidates {
+		if d := distance(word, c); bestDistance < 0 || d < bestDistance {
+			best, bestDistance = c, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's, with one row of memory.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := diagonal
+			if a[i-1] != b[j-1] {
+				cost++
+			}
+			diagonal = row[j]
+			row[j] = min(cost, row[j]+1, row[j-1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func parseRange(text string) (PortRange, bool) {
+	low, high, found := strings.Cut(text, "-")
+	if !found {
+		return PortRange{}, false
+	}
+	l, err1 := strconv.ParseUint(strings.TrimSpace(low), 10, 16)
+	h, err2 := strconv.ParseUint(strings.TrimSpace(high), 10, 16)
+	r := PortRange{Low: uint16(l), High: uint16(h)}
+	return r, err1 == nil && err2 == nil && r.valid()
+}

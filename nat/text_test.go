@@ -1,0 +1,253 @@
+package nat_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"pgregory.net/rapid"
+
+	"p2pmodel/nat"
+)
+
+func TestParseBehavior(t *testing.T) {
+	for _, c := range []struct {
+		text      string
+		canonical string
+	}{
+		{"mapping=EIM,filtering=ADF,ports=sequential,timeout=5s", "mapping=EIM,filtering=ADF,ports=sequential,timeout=5s"},
+		{"timeout=300s", "mapping=EIM,filtering=EIF,ports=preserve,timeout=5m"},
+		{"MAPPING = Address-And-Port-Dependent , filtering=endpoint-independent", "mapping=APDM,filtering=EIF,ports=preserve"},
+		{"mapping=adm,filtering=apdf,hairpin=External", "mapping=ADM,filtering=APDF,ports=preserve,hairpin=external"},
+		{"full-cone", "mapping=EIM,filtering=EIF,ports=preserve"},
+		{"restricted-cone", "mapping=EIM,filtering=ADF,ports=preserve"},
+		{"port-restricted", "mapping=EIM,filtering=APDF,ports=preserve"},
+		{"Symmetric,ports=random", "mapping=APDM,filtering=APDF,ports=random"},
+		{"linux,timeout=30s,refresh=both", "mapping=EIM,filtering=APDF,ports=preserve,timeout=30s,refresh=both"},
+		{"mapping=EIM,range=40000-40099,pooling=arbitrary,size=16,scope=endpoint",
+			"mapping=EIM,filtering=EIF,ports=preserve,scope=endpoint,range=40000-40099,pooling=arbitrary,size=16"},
+		{"range=1024-65535,size=65536", "mapping=EIM,filtering=EIF,ports=preserve"},
+	} {
+		b, err := nat.ParseBehavior(c.text)
+		if err != nil {
+			t.Errorf("ParseBehavior(%q): %v", c.text, err)
+			continue
+		}
+		if got := b.String(); got != c.canonical {
+			t.Errorf("ParseBehavior(%q).String() = %q, want %q", c.text, got, c.canonical)
+		}
+	}
+}
+
+func TestParseBehaviorErrorsNameTheAxisAndTheWayOut(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"", "empty behaviour"},
+		{"mapping=EIX", `mapping: "EIX" is not valid; it takes EIM, ADM, APDM (or endpoint-independent`},
+		{"mapping=EIF", `mapping: "EIF" is not valid`},
+		{"filtring=EIF", `did you mean "filtering"?`},
+		{"symetric", `did you mean "symmetric"?`},
+		{"mapping=EIM,symmetric", "a preset's name stands first"},
+		{"mapping=EIM,mapping=EIM", "mapping is given twice"},
+		{"range=2000-1000", "range: \"2000-1000\" is not valid; it takes LOW-HIGH"},
+		{"range=0-10", "range:"},
+		{"timeout=5", "timeout: \"5\" is not valid; it takes a duration"},
+		{"timeout=1ms", "timeout:"},
+		{"size=0", "size:"},
+		{"refresh=inbound", "it takes outbound, both"},
+	} {
+		_, err := nat.ParseBehavior(c.text)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("ParseBehavior(%q) says %v, want %q in it", c.text, err, c.want)
+		}
+	}
+}
+
+func TestTextGivesExactlyTheAxesAskedFor(t *testing.T) {
+	implicit := nat.Behavior{}
+	explicit := nat.Behavior{Timeout: nat.DefaultTimeout, Range: nat.DefaultPortRange, TableSize: nat.DefaultTableSize}
+	axes := []nat.Axis{nat.AxisHairpin, nat.AxisTimeout, nat.AxisMapping, nat.AxisRange}
+	const want = "mapping=EIM,range=1024-65535,timeout=5m,hairpin=none"
+	for _, b := range []nat.Behavior{implicit, explicit} {
+		if got := b.Text(axes...); got != want {
+			t.Errorf("Text(%v) = %q, want %q", axes, got, want)
+		}
+	}
+}
+
+func TestValidateNamesEveryInvalidAxis(t *testing.T) {
+	b := nat.Behavior{Mapping: 3, Filtering: 7, Ports: 9, Scope: 2, Pooling: 2, Refresh: 2, Hairpin: 3,
+		Range: nat.PortRange{Low: 9, High: 8}, Timeout: time.Microsecond, TableSize: -1}
+	err := b.Validate()
+	if err == nil {
+		t.Fatal("an invalid behaviour passed")
+	}
+	for _, a := range nat.Axes() {
+		if !strings.Contains(err.Error(), string(a)+": ") {
+			t.Errorf("the error does not name %s:\n%v", a, err)
+		}
+	}
+	if err := (nat.Behavior{}).Validate(); err != nil {
+		t.Errorf("the zero behaviour is invalid: %v", err)
+	}
+}
+
+func TestPresets(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, p := range nat.Presets() {
+		if err := p.Behavior.Validate(); err != nil {
+			t.Errorf("%s: %v", p.Name, err)
+		}
+		if len(p.Evidence) == 0 || p.Source == "" || p.Title == "" {
+			t.Errorf("%s: a preset without evidence, source or title", p.Name)
+		}
+		for _, name := range append([]string{p.Name}, p.Aliases...) {
+			if seen[name] {
+				t.Errorf("%s names two presets", name)
+			}
+			seen[name] = true
+			if got, err := nat.PresetNamed(strings.ToUpper(name)); err != nil || got.Name != p.Name {
+				t.Errorf("PresetNamed(%q) = %s, %v, want %s", name, got.Name, err, p.Name)
+			}
+		}
+	}
+}
+
+func TestBehaviorFromYAML(t *testing.T) {
+	for _, c := range []struct{ yaml, want, err string }{
+		{yaml: "nat: symmetric", want: "mapping=APDM,filtering=APDF,ports=sequential"},
+		{yaml: "nat: mapping=EIM,filtering=ADF", want: "mapping=EIM,filtering=ADF,ports=preserve"},
+		{yaml: "nat:\n  mapping: ADM\n  timeout: 5s\n  size: 16\n", want: "mapping=ADM,filtering=EIF,ports=preserve,timeout=5s,size=16"},
+		{yaml: "nat: {preset: symmetric, ports: random, hairpin: none}", want: "mapping=APDM,filtering=APDF,ports=random"},
+		{yaml: "nat: {maping: EIM}", err: `did you mean "mapping"?`},
+		{yaml: "nat: {mapping: [EIM]}", err: "mapping:"},
+		{yaml: "nat: {}", err: "empty behaviour"},
+		{yaml: "nat: [EIM]", err: "a behaviour is a text or a mapping"},
+		{yaml: "nat: conical", err: "unknown NAT preset"},
+	} {
+		var doc struct{ NAT nat.Behavior }
+		err := yaml.Unmarshal([]byte(c.yaml), &doc)
+		switch {
+		case c.err != "":
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%q says %v, want %q in it", c.yaml, err, c.err)
+			}
+		case err != nil:
+			t.Errorf("%q: %v", c.yaml, err)
+		case doc.NAT.String() != c.want:
+			t.Errorf("%q = %s, want %s", c.yaml, doc.NAT, c.want)
+		}
+	}
+	out, err := yaml.Marshal(map[string]nat.Behavior{"nat": {Hairpin: nat.HairpinExternal}})
+	if got := strings.TrimSpace(string(out)); err != nil || got != "nat: mapping=EIM,filtering=EIF,ports=preserve,hairpin=external" {
+		t.Errorf("a behaviour marshals to %q, %v", got, err)
+	}
+}
+
+func TestFirewallForms(t *testing.T) {
+	for _, c := range []struct{ yaml, want, err string }{
+		{yaml: "fw: stateful", want: "inbound=replies"},
+		{yaml: "fw: open", want: "inbound=open"},
+		{yaml: "fw: inbound=replies,udp=3478", want: "inbound=replies,udp=3478"},
+		{yaml: "fw: stateful,udp=none", want: "inbound=replies,udp=none"},
+		{yaml: "fw: {inbound: replies, udp: [5349, 3478, 3478]}", want: "inbound=replies,udp=3478+5349"},
+		{yaml: "fw: {inbound: replies, udp: 3478}", want: "inbound=replies,udp=3478"},
+		{yaml: "fw: {udp: []}", want: "inbound=open,udp=none"},
+		{yaml: "fw: {udp: all}", want: "inbound=open"},
+		{yaml: "fw: {outbound: all}", err: `did you mean "inbound"?`},
+		{yaml: "fw: closed", err: "open or stateful"},
+		{yaml: "fw: {udp: 70000}", err: "ports joined by +"},
+		{yaml: "fw: {inbound: none}", err: "it takes open, replies"},
+	} {
+		var doc struct{ FW nat.Firewall }
+		err := yaml.Unmarshal([]byte(c.yaml), &doc)
+		switch {
+		case c.err != "":
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%q says %v, want %q in it", c.yaml, err, c.err)
+			}
+		case err != nil:
+			t.Errorf("%q: %v", c.yaml, err)
+		case doc.FW.String() != c.want:
+			t.Errorf("%q = %s, want %s", c.yaml, doc.FW, c.want)
+		default:
+			if again, err := nat.ParseFirewall(doc.FW.String()); err != nil || again.String() != c.want {
+				t.Errorf("%q does not read back: %v, %v", c.want, again, err)
+			}
+		}
+	}
+	bad := nat.Firewall{Inbound: 9, OutboundUDP: []uint16{5, 4}}
+	if err := bad.Validate(); err == nil || !strings.Contains(err.Error(), "inbound: ") || !strings.Contains(err.Error(), "udp: ") {
+		t.Errorf("Validate says %v, want both keys named", err)
+	}
+}
+
+func TestEveryBehaviorReadsBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := nat.Behavior{
+			Mapping:   nat.Dependence(rapid.IntRange(0, 2).Draw(t, "mapping")),
+			Filtering: nat.Dependence(rapid.IntRange(0, 2).Draw(t, "filtering")),
+			Scope:     nat.Scope(rapid.IntRange(0, 1).Draw(t, "scope")),
+			Ports:     nat.Allocation(rapid.IntRange(0, 2).Draw(t, "ports")),
+			Pooling:   nat.Pooling(rapid.IntRange(0, 1).Draw(t, "pooling")),
+			Refresh:   nat.Refresh(rapid.IntRange(0, 1).Draw(t, "refresh")),
+			Hairpin:   nat.Hairpin(rapid.IntRange(0, 2).Draw(t, "hairpin")),
+			TableSize: rapid.IntRange(0, nat.DefaultTableSize-1).Draw(t, "size"),
+		}
+		if rapid.Bool().Draw(t, "named timeout") {
+			b.Timeout = time.Duration(rapid.IntRange(100, 86_400_000).Draw(t, "ms")) * time.Millisecond
+		}
+		if rapid.Bool().Draw(t, "named range") {
+			b.Range.Low = uint16(rapid.IntRange(1025, 65535).Draw(t, "low"))
+			b.Range.High = uint16(rapid.IntRange(int(b.Range.Low), 65535).Draw(t, "high"))
+		}
+		got, err := nat.ParseBehavior(b.String())
+		if err != nil || got != b {
+			t.Fatalf("%s reads back as %s, %v", b, got, err)
+		}
+		if got, err := nat.ParseBehavior(b.Text(nat.Axes()...)); err != nil || got.Resolved() != b.Resolved() {
+			t.Fatalf("%s reads back from its full form as %s, %v", b, got, err)
+		}
+	})
+}
+
+func FuzzParseBehavior(f *testing.F) {
+	for _, seed := range []string{
+		"mapping=EIM,filtering=ADF,ports=sequential,timeout=5s", "symmetric,ports=random", "linux",
+		"range=1-65535,size=1,hairpin=internal,pooling=arbitrary,scope=endpoint,refresh=both", "timeout=1h0.5s", "=,=", "mapping",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		b, err := nat.ParseBehavior(text)
+		if err != nil {
+			return
+		}
+		if err := b.Validate(); err != nil {
+			t.Fatalf("%q was read, yet is invalid: %v", text, err)
+		}
+		again, err := nat.ParseBehavior(b.String())
+		if err != nil || again != b {
+			t.Fatalf("%q gives %s, which reads back as %s, %v", text, b, again, err)
+		}
+	})
+}
+
+func FuzzParseFirewall(f *testing.F) {
+	for _, seed := range []string{"open", "stateful", "inbound=replies,udp=3478+443", "udp=none", "stateful,udp=all", "udp=+"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		fw, err := nat.ParseFirewall(text)
+		if err != nil {
+			return
+		}
+		if err := fw.Validate(); err != nil {
+			t.Fatalf("%q was read, yet is invalid: %v", text, err)
+		}
+		again, err := nat.ParseFirewall(fw.String())
+		if err != nil || again.String() != fw.String() {
+			t.Fatalf("%q gives %s, which reads back as %s, %v", text, fw, again, err)
+		}
+	})
+}
