@@ -26,10 +26,12 @@ const (
 type Allocation uint8
 
 const (
-	// Preserve takes the inside port where it is free, and falls back to
-	// Sequential (RFC 4787 section 4.2.1, "port preservation").
+	// Preserve takes the inside port where it is free and in the range, and
+	// falls back to Sequential (RFC 4787 section 4.2.1, "port preservation").
 	Preserve Allocation = iota
-	// Sequential takes the next free port after the last one given.
+	// Sequential takes the next free port after the last one given, starting at
+	// the low end of the range. All external addresses share one counter a
+	// protocol.
 	Sequential
 	// Random draws a free port.
 	Random
@@ -54,9 +56,12 @@ const (
 	// HairpinNone drops it.
 	HairpinNone Hairpin = iota
 	// HairpinInternal delivers it with the sender's inside address as source.
+	// The filter does not apply: it knows outside addresses only. The sender's
+	// packet makes no mapping.
 	HairpinInternal
 	// HairpinExternal delivers it with the sender's mapped address as source,
-	// REQ-9a.
+	// REQ-9a. It is an outbound packet that makes or refreshes the sender's
+	// mapping, and then an inbound one that the receiver's filter judges.
 	HairpinExternal
 )
 
@@ -77,7 +82,7 @@ type Pooling uint8
 const (
 	// PoolPaired gives all mappings of an inside address one external address.
 	PoolPaired Pooling = iota
-	// PoolArbitrary chooses for every mapping anew.
+	// PoolArbitrary chooses for every mapping anew, round robin.
 	PoolArbitrary
 )
 

@@ -22,10 +22,13 @@ type Result struct {
 	// Findings are the evidence, one a measured axis, in order of measuring.
 	Findings []Finding
 	Duration time.Duration
+	// Err is set when the probe itself failed, as when a socket could not be
+	// opened: the laboratory broke, and nothing was measured.
+	Err error
 }
 
 // OK reports whether the NAT is what it claims.
-func (r Result) OK() bool { return r.Declared == r.Measured }
+func (r Result) OK() bool { return r.Err == nil && r.Declared == r.Measured }
 
 // Finding is what was measured of one axis, and why it was concluded.
 type Finding struct {

@@ -1,0 +1,308 @@
+package certify
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"p2pmodel/nat"
+)
+
+// Probe is one certification: a machine without I/O or clock. The driver calls
+// Start once, then drains PollOpen and PollSend after every call, reports what
+// happened with the Handle methods, and calls HandleTimeout at PollTimeout.
+// When Result says true, all is measured; the driver then closes all sockets.
+// A probe is not safe for concurrent use.
+type Probe struct {
+	cfg     Config
+	marker  [8]byte // tells this probe's datagrams from all others
+	started time.Time
+
+	opens   []Open
+	sends   []Send
+	sockets []*socket
+	shots   []*shot
+	live    []*shot // shots that await an arrival or their deadline
+	alarms  []alarm
+	opening int
+	phases  []func(now time.Time)
+	outside [2][2]*socket
+	used    map[uint16]bool // inside ports that have been chosen
+
+	order  []nat.Axis // in which the axes were found
+	told   map[nat.Axis]Finding
+	result Result
+	done   bool
+}
+
+// socket is a socket that the probe asked for.
+type socket struct {
+	number   int
+	inside   bool
+	local    netip.AddrPort
+	attempts int
+	fixed    bool
+	opened   func(now time.Time, s *socket)
+}
+
+// shot is one datagram, sent once or several times, and who got it.
+type shot struct {
+	id       uint32
+	from     *socket
+	to       netip.AddrPort
+	copies   int // still to be sent
+	every    time.Duration
+	next     time.Time // of the next copy
+	deadline time.Time
+	sent     []time.Time
+	arrivals []arrival
+	over     bool
+	done     func(now time.Time, s *shot)
+}
+
+// arrival is a datagram of a shot, as it came out of the network.
+type arrival struct {
+	at     time.Time
+	socket *socket
+	from   netip.AddrPort
+}
+
+type alarm struct {
+	at   time.Time
+	ring func(now time.Time)
+}
+
+// marked are the bytes of a datagram: marker, number, and padding that keeps it
+// from looking like any protocol's message.
+const marked = 16
+
+// Start begins the measurement.
+func (p *Probe) Start(now time.Time) {
+	p.started = now
+	p.advance(now)
+}
+
+// HandleOpened answers an Open: the local address as bound, or the error.
+func (p *Probe) HandleOpened(now time.Time, number int, local netip.AddrPort, err error) {
+	if p.done || number < 0 || number >= len(p.sockets) || p.sockets[number].opened == nil {
+		return
+	}
+	s := p.sockets[number]
+	switch {
+	case err == nil:
+		s.local = local
+	case s.fixed || s.attempts >= 8:
+		p.fail(now, fmt.Errorf("certify: open socket at %s: %w", s.local, err))
+		return
+	default: // the port is taken; another will do
+		s.attempts++
+		s.local = netip.AddrPortFrom(s.local.Addr(), p.freshPort())
+		p.opens = append(p.opens, Open{Socket: s.number, Inside: s.inside, Local: s.local})
+		return
+	}
+	opened := s.opened
+	s.opened = nil
+	p.opening--
+	opened(now, s)
+	p.advance(now)
+}
+
+// HandleDatagram gives a datagram that arrived. Datagrams that the probe did
+// not send are ignored.
+func (p *Probe) HandleDatagram(now time.Time, number int, from netip.AddrPort, payload []byte) {
+	if p.done || number < 0 || number >= len(p.sockets) || len(payload) != marked || !bytes.Equal(payload[:8], p.marker[:]) {
+		return
+	}
+	id := binary.BigEndian.Uint32(payload[8:])
+	if int(id) >= len(p.shots) {
+		return
+	}
+	s := p.shots[id]
+	s.arrivals = append(s.arrivals, arrival{at: now, socket: p.sockets[number], from: from})
+	if !s.over {
+		p.finish(now, s)
+		p.advance(now)
+	}
+}
+
+// HandleTimeout says that the time named by PollTimeout has come. A call too
+// early is harmless.
+func (p *Probe) HandleTimeout(now time.Time) {
+	if p.done {
+		return
+	}
+	for _, s := range append([]*shot(nil), p.live...) {
+		switch {
+		case s.over:
+		case s.copies > 0 && !now.Before(s.next):
+			p.transmit(now, s)
+		case s.copies == 0 && !now.Before(s.deadline):
+			p.finish(now, s)
+		}
+	}
+	var due []alarm
+	rest := p.alarms[:0]
+	for _, a := range p.alarms {
+		if now.Before(a.at) {
+			rest = append(rest, a)
+		} else {
+			due = append(due, a)
+		}
+	}
+	p.alarms = rest
+	for _, a := range due {
+		a.ring(now)
+	}
+	p.advance(now)
+}
+
+// PollOpen gives the next socket to open or close.
+func (p *Probe) PollOpen() (Open, bool) {
+	if len(p.opens) == 0 {
+		return Open{}, false
+	}
+	o := p.opens[0]
+	p.opens = p.opens[1:]
+	return o, true
+}
+
+// PollSend gives the next datagram to send.
+func (p *Probe) PollSend() (Send, bool) {
+	if len(p.sends) == 0 {
+		return Send{}, false
+	}
+	s := p.sends[0]
+	p.sends = p.sends[1:]
+	return s, true
+}
+
+// PollTimeout is when HandleTimeout wants to be called; the zero time means
+// never.
+func (p *Probe) PollTimeout() time.Time {
+	var next time.Time
+	sooner := func(t time.Time) {
+		if next.IsZero() || t.Before(next) {
+			next = t
+		}
+	}
+	if p.done {
+		return next
+	}
+	for _, s := range p.live {
+		if s.copies > 0 {
+			sooner(s.next)
+		} else {
+			sooner(s.deadline)
+		}
+	}
+	for _, a := range p.alarms {
+		sooner(a.at)
+	}
+	return next
+}
+
+// Result gives what was measured, once it is.
+func (p *Probe) Result() (Result, bool) { return p.result, p.done }
+
+// advance starts the next phase when nothing of the present one is under way.
+func (p *Probe) advance(now time.Time) {
+	for !p.done && p.opening == 0 && len(p.live) == 0 && len(p.alarms) == 0 {
+		if len(p.phases) == 0 {
+			p.conclude(now)
+			return
+		}
+		phase := p.phases[0]
+		p.phases = p.phases[1:]
+		phase(now)
+	}
+}
+
+// open asks for a socket. Port 0 takes a fresh random one.
+func (p *Probe) open(inside bool, local netip.AddrPort, opened func(now time.Time, s *socket)) {
+	s := &socket{number: len(p.sockets), inside: inside, local: local, fixed: local.Port() != 0, opened: opened}
+	if !s.fixed {
+		s.local = netip.AddrPortFrom(local.Addr(), p.freshPort())
+	}
+	p.sockets = append(p.sockets, s)
+	p.opening++
+	p.opens = append(p.opens, Open{Socket: s.number, Inside: inside, Local: s.local})
+}
+
+// inside opens a socket behind the NAT at one of its hosts.
+func (p *Probe) inside(host int, opened func(now time.Time, s *socket)) {
+	p.open(true, netip.AddrPortFrom(p.cfg.Inside[host%len(p.cfg.Inside)], 0), opened)
+}
+
+// shoot sends a datagram until it arrives: `copies` times, `every` apart, and
+// then waits. done is called at the first arrival, or at the end of the wait.
+func (p *Probe) shoot(now time.Time, from *socket, to netip.AddrPort, copies int, every, wait time.Duration, done func(now time.Time, s *shot)) {
+	s := &shot{id: uint32(len(p.shots)), from: from, to: to, copies: copies, every: every, done: done}
+	s.deadline = now.Add(wait)
+	p.shots = append(p.shots, s)
+	p.live = append(p.live, s)
+	p.transmit(now, s)
+}
+
+// reach sends what ought to arrive, with patience.
+func (p *Probe) reach(now time.Time, from *socket, to netip.AddrPort, done func(now time.Time, s *shot)) {
+	p.shoot(now, from, to, 6, p.cfg.Wait/2, 3*p.cfg.Wait, done)
+}
+
+// try sends what may be dropped, thrice, so that a lost datagram does not pass
+// for a dropped one.
+func (p *Probe) try(now time.Time, from *socket, to netip.AddrPort, done func(now time.Time, s *shot)) {
+	p.shoot(now, from, to, 3, p.cfg.Wait/4, p.cfg.Wait, done)
+}
+
+func (p *Probe) transmit(now time.Time, s *shot) {
+	payload := make([]byte, marked)
+	copy(payload, p.marker[:])
+	binary.BigEndian.PutUint32(payload[8:], s.id)
+	p.sends = append(p.sends, Send{Socket: s.from.number, To: s.to, Payload: payload})
+	s.sent = append(s.sent, now)
+	s.copies--
+	s.next = now.Add(s.every)
+}
+
+func (p *Probe) finish(now time.Time, s *shot) {
+	s.over, s.copies = true, 0
+	for i, l := range p.live {
+		if l == s {
+			p.live = append(p.live[:i], p.live[i+1:]...)
+			break
+		}
+	}
+	if s.done != nil {
+		s.done(now, s)
+	}
+}
+
+// after calls ring at a time to come; the phase lasts until then.
+func (p *Probe) after(at time.Time, ring func(now time.Time)) {
+	p.alarms = append(p.alarms, alarm{at: at, ring: ring})
+}
+
+// freshPort chooses an inside port that no socket of the probe has had, in the
+// range that the NAT declares where that leaves room.
+func (p *Probe) freshPort() uint16 {
+	r := p.cfg.Declared.Resolved().Range
+	if r.Low < 1024 {
+		r.Low = 1024
+	}
+	for attempt := 0; ; attempt++ {
+		low, size := r.Low, 0
+		if r.High >= r.Low {
+			size = r.Size()
+		}
+		if attempt > 64 || size == 0 { // the range is used up
+			low, size = 1024, 64512
+		}
+		port := low + uint16(p.cfg.Rand.IntN(size))
+		if !p.used[port] && port != p.cfg.Ports[0] && port != p.cfg.Ports[1] {
+			p.used[port] = true
+			return port
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package certify
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"p2pmodel/nat"
+)
+
+const (
+	// DefaultWait is how long silence lasts until it counts as a drop. The probe
+	// stands on the router's own segments, where round trips take microseconds.
+	DefaultWait = 200 * time.Millisecond
+	// The ports of the outside sockets where the configuration names none.
+	defaultOutsidePort1, defaultOutsidePort2 = 3478, 3479
+)
+
+// Config says what stands around the NAT, and what it claims to be.
+type Config struct {
+	Declared nat.Behavior
+	// Outside are two addresses on the router's outer segment, at each of which
+	// the probe opens sockets at both Ports. Ports may be zero: 3478 and 3479.
+	Outside [2]netip.Addr
+	Ports   [2]uint16
+	// Inside are addresses behind the NAT, at which the probe opens as many
+	// sockets as it needs, at ports of its choice. With two or more the probe
+	// also makes hosts contend for a port, and tells hairpin=internal; for the
+	// latter each address must be a host of its own, or the hosts must accept
+	// packets from their own addresses.
+	Inside []netip.Addr
+	// External are the NAT's external addresses.
+	External []netip.Addr
+	// Wait is how long silence lasts until it counts as a drop; 0: DefaultWait.
+	Wait time.Duration
+	// Rand chooses ports and marks the probe's datagrams.
+	Rand *rand.Rand
+}
+
+// Open asks the driver to open a socket, or to close one.
+type Open struct {
+	Socket int
+	// Inside tells the network: behind the NAT, or on its outer segment.
+	Inside bool
+	// Local is where to bind, exactly. Ignored on close.
+	Local netip.AddrPort
+	Close bool
+}
+
+// Send asks the driver to send a datagram.
+type Send struct {
+	Socket  int
+	To      netip.AddrPort
+	Payload []byte
+}
+
+// New makes a probe. The error says what the configuration lacks.
+func New(cfg Config) (*Probe, error) {
+	if err := cfg.Declared.Validate(); err != nil {
+		return nil, fmt.Errorf("certify: declared behaviour: %w", err)
+	}
+	if cfg.Rand == nil {
+		return nil, errors.New("certify: Config.Rand is nil")
+	}
+	if len(cfg.Inside) == 0 || len(cfg.External) == 0 {
+		return nil, errors.New("certify: at least one inside and one external address are needed")
+	}
+	if cfg.Outside[0] == cfg.Outside[1] || !cfg.Outside[0].IsValid() || !cfg.Outside[1].IsValid() {
+		return nil, fmt.Errorf("certify: two different outside addresses are needed, have %v", cfg.Outside)
+	}
+	if cfg.Ports == [2]uint16{} {
+		cfg.Ports = [2]uint16{defaultOutsidePort1, defaultOutsidePort2}
+	}
+	if cfg.Ports[0] == cfg.Ports[1] {
+		return nil, fmt.Errorf("certify: two different outside ports are needed, have %v", cfg.Ports)
+	}
+	if cfg.Wait == 0 {
+		cfg.Wait = DefaultWait
+	}
+	return newProbe(cfg), nil
+}
