@@ -21,7 +21,6 @@ package document
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -192,15 +191,16 @@ func (d *Document) convert(n ast.Node, name string, key position) *Node {
 		}
 	case *ast.MappingNode:
 		out.kind = Mapping
+		seen := make(map[string]position, len(n.Values))
 		for _, v := range n.Values {
-			d.convertEntry(out, v)
+			d.convertEntry(out, v, seen)
 		}
 		if !n.IsFlowStyle && len(out.items) > 0 {
 			out.pos = out.items[0].key
 		}
 	case *ast.MappingValueNode:
 		out.kind = Mapping
-		d.convertEntry(out, n)
+		d.convertEntry(out, n, map[string]position{})
 		if len(out.items) > 0 {
 			out.pos = out.items[0].key
 		}
@@ -210,7 +210,9 @@ func (d *Document) convert(n ast.Node, name string, key position) *Node {
 	return out
 }
 
-func (d *Document) convertEntry(m *Node, v *ast.MappingValueNode) {
+// convertEntry appends an entry to the mapping m, whose keys so far stand where
+// seen says.
+func (d *Document) convertEntry(m *Node, v *ast.MappingValueNode, seen map[string]position) {
 	t := v.Key.GetToken()
 	name := t.Value
 	switch key := v.Key.(type) {
@@ -222,9 +224,10 @@ func (d *Document) convertEntry(m *Node, v *ast.MappingValueNode) {
 		d.addf(at(t), "%q is no name of a key; quote it if it is meant to be one", name)
 		return
 	}
-	if i := slices.IndexFunc(m.items, func(o *Node) bool { return o.name == name }); i >= 0 {
-		d.addf(at(t), "%q is here twice; the first is on line %d", name, m.items[i].key.line)
+	if first, twice := seen[name]; twice {
+		d.addf(at(t), "%q is here twice; the first is on line %d", name, first.line)
 		return
 	}
+	seen[name] = at(t)
 	m.items = append(m.items, d.convert(v.Value, name, at(t)))
 }
