@@ -1,0 +1,80 @@
+package stun
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+)
+
+const (
+	nonceTagSize = 12
+	// DefaultNonceLifetime is how long a nonce may be used, as RFC 8656
+	// section 5 recommends at least hourly change.
+	DefaultNonceLifetime = time.Hour
+)
+
+// nonceEncoding is legal inside a quoted-string, as NONCE has to be.
+var nonceEncoding = base64.RawURLEncoding
+
+// Nonces issues and checks nonces without remembering them: a nonce carries its
+// time and an HMAC over that time and the source, so it proves that whoever
+// sends it received what we sent to that address, and a flood of first requests
+// costs no memory.
+type Nonces struct {
+	secret   [32]byte
+	lifetime time.Duration
+}
+
+// NewNonces draws the secret from r. A lifetime of zero is
+// DefaultNonceLifetime; seconds count.
+func NewNonces(r io.Reader, lifetime time.Duration) (*Nonces, error) {
+	n := &Nonces{lifetime: lifetime}
+	if n.lifetime == 0 {
+		n.lifetime = DefaultNonceLifetime
+	}
+	if _, err := io.ReadFull(r, n.secret[:]); err != nil {
+		return nil, fmt.Errorf("draw the secret of nonces: %w", err)
+	}
+	return n, nil
+}
+
+// Issue gives the nonce for a source at a time.
+func (n *Nonces) Issue(now time.Time, source netip.AddrPort) string {
+	seconds := uint32(now.Unix())
+	raw := binary.BigEndian.AppendUint32(make([]byte, 0, 4+nonceTagSize), seconds)
+	return nonceEncoding.EncodeToString(append(raw, n.tag(seconds, source)...))
+}
+
+// Valid reports whether the nonce was issued to this source and is not stale.
+func (n *Nonces) Valid(now time.Time, source netip.AddrPort, nonce []byte) bool {
+	var raw [4 + nonceTagSize]byte
+	if nonceEncoding.DecodedLen(len(nonce)) != len(raw) {
+		return false
+	}
+	if _, err := nonceEncoding.Strict().Decode(raw[:], nonce); err != nil {
+		return false
+	}
+	seconds := binary.BigEndian.Uint32(raw[:4])
+	if !hmac.Equal(raw[4:], n.tag(seconds, source)) {
+		return false
+	}
+	// Modulo 2³²: right in 2106, too.
+	age := uint32(now.Unix()) - seconds
+	return age <= uint32(n.lifetime/time.Second)
+}
+
+func (n *Nonces) tag(seconds uint32, source netip.AddrPort) []byte {
+	addr := source.Addr().Unmap().As16()
+	h := hmac.New(sha256.New, n.secret[:])
+	var fixed [6]byte
+	binary.BigEndian.PutUint32(fixed[:4], seconds)
+	binary.BigEndian.PutUint16(fixed[4:], source.Port())
+	h.Write(fixed[:])
+	h.Write(addr[:])
+	return h.Sum(nil)[:nonceTagSize]
+}

@@ -1,0 +1,63 @@
+package stun
+
+import "github.com/pion/stun/v3"
+
+// The methods of our own. The registry (IANA, "STUN Methods") has no range for
+// private use; 0x00D to 0x0FF are unassigned, and 0x100 upwards must stay so
+// that the first byte of a message tells STUN from DTLS and RTP (RFC 7983). We
+// take the end of the free range, farthest from where assignments grow.
+const (
+	// MethodRegister tells the rendezvous who and where a peer is.
+	MethodRegister stun.Method = 0x0F0
+	// MethodConnect asks the rendezvous to introduce two peers.
+	MethodConnect stun.Method = 0x0F1
+	// MethodIntroduce is how the rendezvous tells a peer of another.
+	MethodIntroduce stun.Method = 0x0F2
+	// MethodJoin enters a room, MethodLeave leaves it.
+	MethodJoin  stun.Method = 0x0F3
+	MethodLeave stun.Method = 0x0F4
+	// MethodMember is how the rendezvous tells of joins and leaves.
+	MethodMember stun.Method = 0x0F5
+	// FirstPeerMethod to 0x0FF are for messages between peers.
+	FirstPeerMethod stun.Method = 0x0F8
+)
+
+// The attributes of our own, at the end of the unassigned comprehension-required
+// range (IANA, "STUN Attributes": 0x0031 to 0x7FFF are unassigned): a server or
+// peer that does not know them has to refuse the message with 420, which is
+// what we want of it.
+const (
+	// AttrPeerID is a peer's public key, 32 bytes.
+	AttrPeerID stun.AttrType = 0x7F00
+	// AttrServerKey is the rendezvous' public key, 32 bytes.
+	AttrServerKey stun.AttrType = 0x7F01
+	// AttrOffer is what a peer wants the other to know of its candidates:
+	// opaque to the rendezvous.
+	AttrOffer stun.AttrType = 0x7F02
+	// AttrSession is the 16 bytes that name a session between two peers.
+	AttrSession stun.AttrType = 0x7F03
+	// AttrRoom is a room's name, 1 to 64 bytes of UTF-8.
+	AttrRoom stun.AttrType = 0x7F04
+	// AttrMembers is a list of public keys, 32 bytes each.
+	AttrMembers stun.AttrType = 0x7F05
+	// AttrPresence is one byte: 1 a member joined, 0 it left.
+	AttrPresence stun.AttrType = 0x7F06
+	// FirstPeerAttr to 0x7F3F are for messages between peers.
+	FirstPeerAttr stun.AttrType = 0x7F20
+)
+
+// Error codes of RFC 8489 section 14.8, and our own where it has none.
+const (
+	CodeBadRequest       = 400
+	CodeUnauthorized     = 401
+	CodeUnknownAttribute = 420
+	CodeStaleNonce       = 438
+	CodeServerError      = 500
+	// CodeNotFound: the rendezvous knows no such peer. 404 has been free in
+	// the registry (IANA, "STUN Error Codes") and means this everywhere else.
+	CodeNotFound = 404
+	// CodeTooMany: a quota is used up, as in TURN (RFC 8656 section 19).
+	CodeTooMany = 486
+	// CodeCapacity: the server as a whole is full (RFC 8656 section 19).
+	CodeCapacity = 508
+)
