@@ -1,0 +1,246 @@
+package punch
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/pion/stun/v3"
+)
+
+// HandleDatagram takes a STUN message that arrived on a base. It reports
+// whether the message belonged to this session; one that did may still have
+// been refused.
+func (a *Agent) HandleDatagram(now time.Time, b Base, from netip.AddrPort, payload []byte) bool {
+	m, err := decode(payload)
+	if err != nil || m.Type.Method != stun.MethodBinding {
+		return false
+	}
+	switch m.Type.Class {
+	case stun.ClassRequest:
+		return a.handleRequest(now, b, from, m)
+	case stun.ClassSuccessResponse, stun.ClassErrorResponse:
+		return a.handleResponse(now, b, from, m)
+	default:
+		// A keepalive: no one may act on what nothing protects.
+		p := a.findPair(b, from)
+		return p != nil
+	}
+}
+
+func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *stun.Message) bool {
+	c, err := readCheck(m, a.local, a.remote)
+	var unknown unknownAttributes
+	switch {
+	case errors.Is(err, errNotOurs):
+		return false
+	case errors.As(err, &unknown):
+		a.answer(b, from)(writeError(c.id, stun.CodeUnknownAttribute, unknown, a.local.pwd))
+		return true
+	case err != nil:
+		// Unlike RFC 8489 section 9.1.3 nothing is answered: whoever does not
+		// know the password gets no packet out of us.
+		a.stats.Unauthentic++
+		return true
+	}
+	a.stats.ChecksReceived++
+	if c.priority == 0 {
+		a.answer(b, from)(writeError(c.id, stun.CodeBadRequest, nil, a.local.pwd))
+		return true
+	}
+	if c.controlling == a.controlling && a.resolveConflict(c) {
+		a.answer(b, from)(writeError(c.id, errorRoleConflict, nil, a.local.pwd))
+		a.step(now)
+		return true
+	}
+	p := a.learn(now, b, from, c)
+	if p == nil {
+		return true // not a pair we may use: silence, or the peer would use it
+	}
+	if a.heard.IsZero() {
+		a.heard = now
+	}
+	p.heard = now
+	a.answer(b, from)(writeSuccess(c.id, from, a.local.pwd))
+	a.trigger(now, p)
+	if c.useCandidate && !a.controlling {
+		a.acceptNomination(p, c.nomination)
+	}
+	a.step(now)
+	return true
+}
+
+// answer queues a response; to be called with what a write function returns.
+func (a *Agent) answer(b Base, to netip.AddrPort) func([]byte, error) {
+	return func(payload []byte, err error) {
+		if err == nil {
+			a.transmits = append(a.transmits, Transmit{b, to, payload})
+		}
+	}
+}
+
+// resolveConflict settles who controls (RFC 8445 section 7.3.1.1). It reports
+// whether the peer has to switch and be told so; otherwise we switched.
+func (a *Agent) resolveConflict(c check) (refuse bool) {
+	a.stats.RoleConflicts++
+	if a.controlling == (a.cfg.TieBreaker >= c.tieBreaker) {
+		return true
+	}
+	a.setRole(!a.controlling)
+	return false
+}
+
+func (a *Agent) setRole(controlling bool) {
+	a.controlling = controlling
+	a.nominated = nil
+	for _, p := range a.pairs {
+		a.prioritise(p)
+		p.acknowledged = 0
+	}
+	a.order()
+}
+
+// learn gives the pair that a check arrived on, making a peer-reflexive
+// candidate of an address that nobody offered (RFC 8445 section 7.3.1.3).
+func (a *Agent) learn(now time.Time, b Base, from netip.AddrPort, c check) *pair {
+	if p := a.findPair(b, from); p != nil {
+		return p
+	}
+	remote := Candidate{Kind: PeerReflexive, Addr: from, Priority: c.priority}
+	for _, r := range a.remotes {
+		if r.Addr == from {
+			remote = r
+		}
+	}
+	if remote.Kind == PeerReflexive && throughRelay(c.priority) {
+		remote.Kind = Relayed
+	}
+	if s := a.selected; s != nil && now.Sub(s.lastSent) > a.rto(s) {
+		s.next = now // the peer may have moved: does it still answer there?
+	}
+	return a.addPair(now, b, remote)
+}
+
+// trigger checks the reverse of a pair that a check arrived on
+// (RFC 8445 section 7.3.1.4).
+func (a *Agent) trigger(now time.Time, p *pair) {
+	switch p.state {
+	case waiting:
+		p.next, p.triggered = now, true
+	case inProgress:
+		// Its own check may have been sent before the peer's NAT was open.
+		// Half a retransmission apart, or answers that get lost would make the
+		// two sides trigger each other at the speed of the link.
+		if soonest := p.lastSent.Add(a.rto(p) / 2); soonest.Before(p.next) {
+			p.next, p.triggered = soonest, true
+		}
+	case failed:
+		if p.retriggers < maxRetriggers {
+			p.retriggers++
+			p.state, p.next, p.triggered = waiting, now, true
+		}
+	case succeeded:
+		// Nothing to prove.
+	}
+}
+
+func (a *Agent) acceptNomination(p *pair, number uint32) {
+	switch {
+	case number > a.nomination, number == a.nomination && a.nominated == nil:
+		a.nominated, a.nomination = p, number
+	case number == a.nomination && number != 0:
+		// The same nomination over another pair: the peer's address changed
+		// under it. The pair heard last is the one.
+		a.nominated = p
+	case number == 0 && (a.nominated == nil || p.priority > a.nominated.priority || a.nominated.state != succeeded):
+		a.nominated = p // a peer that does not number its nominations
+	}
+}
+
+func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *stun.Message) bool {
+	f, ok := a.flights.byID[m.TransactionID]
+	if !ok {
+		return false
+	}
+	p := f.pair
+	if stun.NewShortTermIntegrity(a.remote.pwd).Check(m) != nil {
+		a.stats.Unauthentic++
+		return true
+	}
+	if p.base != b || p.remote.Addr != from {
+		a.stats.Asymmetric++
+		return true
+	}
+	delete(a.flights.byID, m.TransactionID)
+	if m.Type.Class == stun.ClassErrorResponse {
+		a.handleError(now, f, m)
+		return true
+	}
+	if a.findPair(p.base, p.remote.Addr) != p {
+		return true // it left the check list meanwhile
+	}
+	a.stats.AnswersReceived++
+	if a.heard.IsZero() {
+		a.heard = now
+	}
+	a.confirm(now, f, m)
+	a.step(now)
+	return true
+}
+
+// confirm takes a success response: the pair is valid.
+func (a *Agent) confirm(now time.Time, f flight, m *stun.Message) {
+	p := f.pair
+	sample := max(now.Sub(f.sent), time.Microsecond)
+	if p.rtt == 0 {
+		p.rtt = sample
+	} else {
+		p.rtt += (sample - p.rtt) / 8 // RFC 6298 section 2.3
+	}
+	var mapped stun.XORMappedAddress
+	if mapped.GetFrom(m) == nil {
+		if ip, ok := netip.AddrFromSlice(mapped.IP); ok {
+			p.mapped = netip.AddrPortFrom(ip.Unmap(), uint16(mapped.Port))
+		}
+	}
+	p.acknowledged = max(p.acknowledged, f.nomination)
+	p.answered, p.heard, p.sends = now, now, 0
+	if !f.sent.Before(p.unanswered) {
+		p.unanswered = time.Time{}
+	}
+	p.state = succeeded
+	p.triggered = false
+	p.next = time.Time{}
+	a.scheduleConsent(now, p)
+}
+
+func (a *Agent) handleError(now time.Time, f flight, m *stun.Message) {
+	var code stun.ErrorCodeAttribute
+	if code.GetFrom(m) != nil || code.Code != errorRoleConflict {
+		return // the check counts as unanswered; its pair runs out of time
+	}
+	if f.controlling == a.controlling {
+		a.stats.RoleConflicts++
+		a.setRole(!a.controlling)
+	}
+	f.pair.next, f.pair.triggered = now, true
+	a.step(now)
+}
+
+// NoteReceived says that authenticated data of the peer arrived on a base.
+func (a *Agent) NoteReceived(now time.Time, b Base, from netip.AddrPort) {
+	if p := a.findPair(b, from); p != nil {
+		p.heard = now
+	}
+}
+
+// NoteSent says that data was sent over the path in use. A path that carries
+// data and says nothing is asked at once whether it lives.
+func (a *Agent) NoteSent(now time.Time) {
+	p := a.selected
+	if p == nil || a.cfg.Consent < 0 || !p.unanswered.IsZero() || now.Sub(p.heard) < silence {
+		return
+	}
+	p.next = now
+	a.step(now)
+}

@@ -1,0 +1,320 @@
+package punch
+
+import (
+	"slices"
+	"time"
+)
+
+// HandleTimeout says that the time named by PollTimeout has come. A call too
+// early is harmless.
+func (a *Agent) HandleTimeout(now time.Time) { a.step(now) }
+
+// step brings the agent up to date: what ran out of time, which pair is in use,
+// which checks are due, whether checks are over.
+func (a *Agent) step(now time.Time) {
+	a.stepped = now
+	a.expire(now)
+	a.evaluate(now)
+	a.sendDue(now)
+	a.settle(now)
+}
+
+// checkedUntil is when a pair in progress has failed.
+func (a *Agent) checkedUntil(p *pair) time.Time {
+	own := p.started.Add(SettleAfter(a.RTT()))
+	if all := a.settleDeadline(); all.After(own) {
+		return all
+	}
+	return own
+}
+
+func (a *Agent) expire(now time.Time) {
+	for _, p := range a.pairs {
+		switch {
+		case p.state == inProgress && !now.Before(a.checkedUntil(p)):
+			p.state, p.next, p.unanswered = failed, time.Time{}, time.Time{}
+		case p.state == succeeded && a.dead(now, p):
+			p.state, p.next, p.unanswered = failed, time.Time{}, time.Time{}
+			if p == a.selected {
+				a.lose(now)
+			}
+		}
+	}
+}
+
+func (a *Agent) dead(now time.Time, p *pair) bool {
+	return a.cfg.Consent >= 0 && !p.unanswered.IsZero() && now.Sub(p.unanswered) >= a.deadAfter(p)
+}
+
+// doubtful says that a valid pair leaves checks unanswered for longer than one
+// lost packet explains.
+func (a *Agent) doubtful(now time.Time, p *pair) bool {
+	return a.cfg.Consent >= 0 && !p.unanswered.IsZero() && now.Sub(p.unanswered) >= a.suspectAfter(p)
+}
+
+// lose gives up the path in use.
+func (a *Agent) lose(now time.Time) {
+	p := a.selected
+	a.selected = nil
+	a.events = append(a.events, PathLost{Path: a.pathOf(p), After: now.Sub(p.answered)})
+	a.recheck(now)
+	if next := a.choose(now, nil); next != nil {
+		a.use(now, next, p)
+		return
+	}
+	a.events = append(a.events, PathChanged{Old: a.pathOf(p)})
+}
+
+// evaluate decides which pair is in use.
+func (a *Agent) evaluate(now time.Time) {
+	current := a.selected
+	if current != nil && a.doubtful(now, current) {
+		a.probeOthers(now, current)
+	}
+	next := a.choose(now, current)
+	if next == nil || next == current {
+		return
+	}
+	if current != nil && a.doubtful(now, current) {
+		a.events = append(a.events, PathLost{Path: a.pathOf(current), After: now.Sub(current.answered)})
+		a.recheck(now)
+	}
+	a.use(now, next, current)
+}
+
+// use moves the session from old, nil after a loss, to p.
+func (a *Agent) use(now time.Time, p, old *pair) {
+	a.selected = p
+	if a.controlling {
+		a.nomination++
+		p.next = now // says so to the peer
+	} else if now.Sub(p.answered) > silence {
+		p.next = now
+	}
+	a.events = append(a.events, PathChanged{Old: a.pathOf(old), New: a.pathOf(p)})
+	if old != nil {
+		a.scheduleConsent(now, old)
+	}
+	a.scheduleConsent(now, p)
+}
+
+// choose picks among the valid pairs. The controlling side's word counts unless
+// the pair it nominated leaves checks unanswered and another does not.
+func (a *Agent) choose(now time.Time, current *pair) *pair {
+	if n := a.nominated; !a.controlling && n != nil && n.state == succeeded && !a.doubtful(now, n) {
+		return n
+	}
+	best := current
+	for _, p := range a.pairs {
+		if p.state == succeeded && a.preferable(now, p, best) {
+			best = p
+		}
+	}
+	return best
+}
+
+// preferable says whether p, which is valid, is to be used rather than q.
+func (a *Agent) preferable(now time.Time, p, q *pair) bool {
+	if q == nil {
+		return !a.doubtful(now, p)
+	}
+	if a.doubtful(now, q) {
+		// Only an answer that came after the doubts began is better than them.
+		return p.answered.After(q.unanswered) && !a.doubtful(now, p)
+	}
+	if a.doubtful(now, p) {
+		return false
+	}
+	if q == a.selected && p.answered.Before(a.started) {
+		return false // known from before the restart only
+	}
+	if p.relayed() != q.relayed() {
+		return q.relayed()
+	}
+	if q != a.selected {
+		return p.priority > q.priority
+	}
+	// A pair in use yields to one of its own kind only while checks go on, or
+	// paths would flap; between relayed ones there is nothing to gain.
+	return !a.settled && !p.relayed() && p.priority > q.priority
+}
+
+// probeOthers asks every other valid pair whether it lives, once for each time
+// the current one became doubtful.
+func (a *Agent) probeOthers(now time.Time, current *pair) {
+	for _, p := range a.pairs {
+		if p != current && p.state == succeeded && p.lastSent.Before(current.unanswered) {
+			p.next = now
+		}
+	}
+}
+
+// standby is the relayed pair that is kept alive beside a direct path, so that
+// there is something to fall back to.
+func (a *Agent) standby() *pair {
+	if a.selected == nil || a.selected.relayed() {
+		return nil
+	}
+	for _, p := range a.pairs {
+		if p.state == succeeded && p.relayed() {
+			return p
+		}
+	}
+	return nil
+}
+
+// scheduleConsent says when a valid pair is asked next: the one in use and the
+// one on standby regularly, others not at all. A check that is due already
+// stays due.
+func (a *Agent) scheduleConsent(now time.Time, p *pair) {
+	if p.state != succeeded || !p.unanswered.IsZero() || (!p.next.IsZero() && !p.next.After(now)) {
+		return
+	}
+	if a.controlling && p == a.selected && p.acknowledged != a.nomination {
+		p.next = p.lastSent.Add(a.rto(p)) // the nomination is still to be confirmed
+		return
+	}
+	p.next = time.Time{}
+	if p == a.selected || p == a.standby() {
+		if d, _ := a.interval(); d > 0 {
+			p.next = now.Add(d)
+		}
+	}
+}
+
+// settle reports the end of checks.
+func (a *Agent) settle(now time.Time) {
+	kind := a.pathOf(a.selected).Kind
+	if a.settled {
+		if kind == a.outcome || kind == NoPath {
+			return
+		}
+	} else if !a.checksOver(now, kind) {
+		return
+	}
+	a.settled, a.outcome = true, kind
+	a.events = append(a.events, Settled{Path: a.pathOf(a.selected)})
+}
+
+func (a *Agent) checksOver(now time.Time, kind PathKind) bool {
+	if len(a.pairs) == 0 && a.heard.IsZero() {
+		return !now.Before(a.settleDeadline())
+	}
+	if kind == Direct && !a.selected.answered.Before(a.started) && a.agreed() {
+		return true
+	}
+	if !now.Before(a.settleDeadline()) {
+		return true
+	}
+	return !slices.ContainsFunc(a.pairs, func(p *pair) bool {
+		return p.state == waiting || p.state == inProgress || (p.state == succeeded && p.answered.Before(a.started) && !p.next.IsZero())
+	})
+}
+
+// agreed says that both sides know of the nomination of the path in use.
+func (a *Agent) agreed() bool {
+	if a.controlling {
+		return a.selected.acknowledged == a.nomination
+	}
+	return a.selected == a.nominated
+}
+
+// sendDue sends what is due: consent checks at once, checks of the check list
+// one a pace, triggered ones first.
+func (a *Agent) sendDue(now time.Time) {
+	for _, p := range a.pairs {
+		if p.state == succeeded && !p.next.IsZero() && !p.next.After(now) {
+			a.sendConsent(now, p)
+		}
+	}
+	if now.Before(a.nextSlot) {
+		return
+	}
+	if p := a.dueCheck(now); p != nil {
+		a.send(now, p)
+		a.nextSlot = now.Add(a.cfg.Pace)
+	}
+}
+
+// dueCheck is the check that goes next: triggered before ordinary, then what
+// has waited longest, then the better pair.
+func (a *Agent) dueCheck(now time.Time) *pair {
+	var due *pair
+	for _, p := range a.pairs {
+		if (p.state != waiting && p.state != inProgress) || p.next.IsZero() || p.next.After(now) {
+			continue
+		}
+		switch {
+		case due == nil, p.triggered && !due.triggered:
+			due = p
+		case p.triggered == due.triggered && p.next.Before(due.next):
+			due = p
+		}
+	}
+	return due
+}
+
+// sendConsent asks over a valid pair, or only keeps its mapping where nothing is
+// to be asked. A nomination is always asked for: it has to be known.
+func (a *Agent) sendConsent(now time.Time, p *pair) {
+	d, ask := a.interval()
+	nominates := a.controlling && p == a.selected && p.acknowledged != a.nomination
+	probes := !p.unanswered.IsZero() || p.answered.Before(a.started)
+	if a.cfg.Consent < 0 && !p.unanswered.IsZero() && now.Sub(p.unanswered) >= a.deadAfter(p) {
+		// Nobody answers, and nobody wants to know: back to mere keepalives.
+		p.unanswered, p.sends = time.Time{}, 0
+	} else if ask || nominates || probes {
+		a.send(now, p)
+		return
+	}
+	p.next = time.Time{}
+	if d > 0 && (p == a.selected || p == a.standby()) {
+		a.sendIndication(p)
+		p.next = now.Add(d)
+	}
+}
+
+// PollTimeout is when HandleTimeout wants to be called; the zero time means
+// never.
+func (a *Agent) PollTimeout() time.Time {
+	var wake time.Time
+	consider := func(t time.Time) {
+		if !t.IsZero() && (wake.IsZero() || t.Before(wake)) {
+			wake = t
+		}
+	}
+	for _, p := range a.pairs {
+		switch p.state {
+		case waiting, inProgress:
+			if !p.next.IsZero() && p.next.Before(a.nextSlot) {
+				consider(a.nextSlot)
+			} else {
+				consider(p.next)
+			}
+			if p.state == inProgress {
+				consider(a.checkedUntil(p))
+			}
+		case succeeded:
+			consider(p.next)
+			if a.cfg.Consent >= 0 && !p.unanswered.IsZero() {
+				if p == a.selected {
+					consider(a.suspicion(p))
+				}
+				consider(p.unanswered.Add(a.deadAfter(p)))
+			}
+		}
+	}
+	if !a.settled {
+		consider(a.settleDeadline())
+	}
+	return wake
+}
+
+// suspicion is when a pair in use becomes doubtful; the zero time once it is.
+func (a *Agent) suspicion(p *pair) time.Time {
+	at := p.unanswered.Add(a.suspectAfter(p))
+	if !at.After(a.stepped) {
+		return time.Time{}
+	}
+	return at
+}

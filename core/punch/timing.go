@@ -1,0 +1,159 @@
+package punch
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// Timing sets the agent's clocks. The zero value is the defaults.
+type Timing struct {
+	// Pace is Ta, the time between two checks of the check list
+	// (RFC 8445 section 14.2). Zero: DefaultPace.
+	Pace time.Duration
+	// RTT is an estimate of the round-trip time to the peer, used until a check
+	// measured it. Zero: DefaultRTT.
+	RTT time.Duration
+	// Keepalive is how often something is sent over the path in use, so that
+	// NATs keep its mapping. Zero: DefaultKeepalive; negative: never.
+	Keepalive time.Duration
+	// Consent is how often the peer is asked at least whether it still wants
+	// our datagrams (RFC 7675). Where keepalives are more frequent they ask.
+	// Zero: DefaultConsent; negative: never, and a path is never found dead.
+	Consent time.Duration
+	// DeadAfter is how long a path may leave checks unanswered. It is never
+	// less than five retransmissions. Zero: DefaultDeadAfter.
+	DeadAfter time.Duration
+}
+
+const (
+	// DefaultPace is the least that RFC 8445 section 14.2 allows.
+	DefaultPace = 5 * time.Millisecond
+	// DefaultRTT is pessimistic for a network of one continent.
+	DefaultRTT = 200 * time.Millisecond
+	// DefaultKeepalive is half of the shortest idle timeout that NATs in the
+	// field show (10 s, MikroTik's for one-way traffic).
+	DefaultKeepalive = 5 * time.Second
+	// DefaultConsent is RFC 7675 section 5.1's.
+	DefaultConsent = 5 * time.Second
+	// DefaultDeadAfter is shorter than RFC 7675's 30 s by far: a player notices
+	// two seconds, and a path found dead too early costs only new checks.
+	DefaultDeadAfter = 2 * time.Second
+
+	// settleRTTs and minSettle make SettleAfter.
+	settleRTTs = 12
+	minSettle  = time.Second
+	// lonelyFactor stretches the bound while the peer has given no sign: it may
+	// have learned of us later than we of it.
+	lonelyFactor = 4
+
+	// minRTO keeps retransmissions apart on links without delay.
+	minRTO = 50 * time.Millisecond
+	maxRTO = time.Second
+	// suspectRTOs is how many retransmissions make a path doubtful, minSuspect
+	// the least time that takes.
+	suspectRTOs = 3
+	minSuspect  = 300 * time.Millisecond
+	deadRTOs    = 5
+	// silence is how long a path that carries our data may say nothing before
+	// it is asked.
+	silence = time.Second
+	// maxRetriggers is how often a failed pair is revived between restarts.
+	maxRetriggers = 2
+)
+
+func (t Timing) withDefaults() Timing {
+	set := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	set(&t.Pace, DefaultPace)
+	set(&t.RTT, DefaultRTT)
+	set(&t.Keepalive, DefaultKeepalive)
+	set(&t.Consent, DefaultConsent)
+	set(&t.DeadAfter, DefaultDeadAfter)
+	return t
+}
+
+// SettleAfter is how long after the start of checks they are over at the
+// latest, for a round-trip time: max(1 s, 12 × RTT). It leaves a pair nine
+// checks or more, so that on a link that loses a tenth of the packets each way
+// fewer than one pair in a million is missed. Where the peer gives no sign of
+// life at all it is four times that.
+func SettleAfter(rtt time.Duration) time.Duration {
+	return max(minSettle, settleRTTs*rtt)
+}
+
+// RTT is the largest smoothed round-trip time of the valid pairs, or the
+// estimate while none is valid. A relayed pair's bounds the direct ones' from
+// above.
+func (a *Agent) RTT() time.Duration {
+	var rtt time.Duration
+	for _, p := range a.pairs {
+		if p.state == succeeded {
+			rtt = max(rtt, p.rtt)
+		}
+	}
+	if rtt == 0 {
+		return a.cfg.RTT
+	}
+	return rtt
+}
+
+// rto is the time between two checks of one pair: a quarter more than the
+// round-trip time, and never so short that the pairs in progress would crowd
+// out each other's turns.
+func (a *Agent) rto(p *pair) time.Duration {
+	rtt := p.rtt
+	if rtt == 0 {
+		rtt = a.RTT()
+	}
+	active := 0
+	for _, q := range a.pairs {
+		if q.state == waiting || q.state == inProgress {
+			active++
+		}
+	}
+	return max(min(max(rtt+rtt/4, minRTO), maxRTO), time.Duration(active)*a.cfg.Pace)
+}
+
+func (a *Agent) suspectAfter(p *pair) time.Duration {
+	return min(max(suspectRTOs*a.rto(p), minSuspect), a.deadAfter(p))
+}
+
+func (a *Agent) deadAfter(p *pair) time.Duration {
+	return max(a.cfg.DeadAfter, deadRTOs*a.rto(p))
+}
+
+// settleDeadline is when checks are over whatever they brought.
+func (a *Agent) settleDeadline() time.Time {
+	bound := SettleAfter(a.RTT())
+	if a.heard.IsZero() {
+		return a.started.Add(lonelyFactor * bound)
+	}
+	return a.heard.Add(bound)
+}
+
+// interval is the time to the next consent check or keepalive, ±20 %
+// (RFC 7675 section 5.1), and whether it asks for an answer; 0 means never.
+func (a *Agent) interval() (d time.Duration, ask bool) {
+	keepalive, consent := a.cfg.Keepalive, a.cfg.Consent
+	switch {
+	case keepalive < 0 && consent < 0:
+		return 0, false
+	case consent < 0:
+		d = keepalive
+	case keepalive < 0:
+		d, ask = consent, true
+	default:
+		d, ask = min(keepalive, consent), true
+	}
+	return d*4/5 + time.Duration(float64(d)*2/5*a.random()), ask
+}
+
+// random draws from [0, 1).
+func (a *Agent) random() float64 {
+	var b [4]byte
+	a.draw(b[:])
+	return float64(binary.BigEndian.Uint32(b[:])) / (1 << 32)
+}
