@@ -1,0 +1,187 @@
+//go:build linux
+
+package wire_test
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"p2pmodel/sim/kernel/wire"
+	"p2pmodel/sim/link"
+)
+
+// cable is a wire between two nodes, each in a namespace of its own.
+type cable struct {
+	scheduler  *wire.Scheduler
+	link       *wire.Link
+	nodes      [2]netns.NsHandle
+	interfaces [2]int
+}
+
+var (
+	addrs = [2]netip.Addr{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2")}
+	macs  = [2]net.HardwareAddr{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}}
+)
+
+// newNamespace makes a namespace that nothing but its descriptor holds.
+func newNamespace(tb testing.TB) netns.NsHandle {
+	tb.Helper()
+	type result struct {
+		ns  netns.NsHandle
+		err error
+	}
+	made := make(chan result)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			made <- result{err: err}
+			return
+		}
+		ns, err := netns.Get()
+		made <- result{ns, err}
+	}()
+	r := <-made
+	if r.err != nil {
+		tb.Fatalf("new network namespace: %v", r.err)
+	}
+	tb.Cleanup(func() { r.ns.Close() })
+	return r.ns
+}
+
+// inside calls f on a thread in a namespace.
+func inside(tb testing.TB, ns netns.NsHandle, f func() error) {
+	tb.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := netns.Set(ns); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	if err := <-done; err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// must ends the test on an error.
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func newCable(tb testing.TB, up, down link.Impairment) *cable {
+	tb.Helper()
+	if os.Geteuid() != 0 {
+		tb.Skip("needs root to make network namespaces: run as root, or with `unshare -rn`")
+	}
+	s, err := wire.NewScheduler()
+	must(tb, err)
+	tb.Cleanup(func() { must(tb, s.Close()) })
+	c := &cable{scheduler: s}
+	middle := newNamespace(tb)
+	inside(tb, middle, func() error {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0)
+	})
+	var ends [2]wire.End
+	for i := range ends {
+		node := newNamespace(tb)
+		c.nodes[i] = node
+		inner := []string{"inner0", "inner1"}[i]
+		inside(tb, middle, func() error {
+			veth := &netlink.Veth{
+				LinkAttrs: netlink.LinkAttrs{Name: inner}, PeerName: "uplink",
+				PeerNamespace: netlink.NsFd(int(node)), PeerHardwareAddr: macs[i],
+			}
+			if err := netlink.LinkAdd(veth); err != nil {
+				return err
+			}
+			l, err := netlink.LinkByName(inner)
+			if err != nil {
+				return err
+			}
+			if err := netlink.LinkSetUp(l); err != nil {
+				return err
+			}
+			ends[i].Socket, err = wire.Open(l.Attrs().Index)
+			return err
+		})
+		inside(tb, node, func() error {
+			if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0); err != nil {
+				return err
+			}
+			l, err := netlink.LinkByName("uplink")
+			if err != nil {
+				return err
+			}
+			c.interfaces[i] = l.Attrs().Index
+			if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: addrs[i].AsSlice(), Mask: net.CIDRMask(24, 32)}}); err != nil {
+				return err
+			}
+			if err := netlink.LinkSetUp(l); err != nil {
+				return err
+			}
+			if err := netlink.NeighAdd(&netlink.Neigh{
+				LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT, IP: addrs[1-i].AsSlice(), HardwareAddr: macs[1-i],
+			}); err != nil {
+				return err
+			}
+			ends[i].Offload, err = wire.OpenOffload("uplink")
+			return err
+		})
+	}
+	c.link, err = s.Add(ends[0], ends[1], up, down, 42)
+	must(tb, err)
+	return c
+}
+
+// udp opens a UDP socket on a node.
+func (c *cable) udp(tb testing.TB, node int) *net.UDPConn {
+	tb.Helper()
+	var conn *net.UDPConn
+	inside(tb, c.nodes[node], func() (err error) {
+		conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: addrs[node].AsSlice()})
+		return err
+	})
+	tb.Cleanup(func() { conn.Close() })
+	must(tb, conn.SetReadBuffer(8<<20))
+	return conn
+}
+
+// dial opens a UDP socket on node from, connected to a socket of the other.
+func (c *cable) dial(tb testing.TB, from int, to *net.UDPConn) *net.UDPConn {
+	tb.Helper()
+	var conn *net.UDPConn
+	inside(tb, c.nodes[from], func() (err error) {
+		conn, err = net.DialUDP("udp4", nil, to.LocalAddr().(*net.UDPAddr))
+		return err
+	})
+	tb.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// read reads one datagram, or returns nil if none comes within a time.
+func read(tb testing.TB, c *net.UDPConn, within time.Duration) []byte {
+	tb.Helper()
+	must(tb, c.SetReadDeadline(time.Now().Add(within)))
+	b := make([]byte, 65536)
+	n, err := c.Read(b)
+	if err != nil {
+		if e, ok := err.(net.Error); ok && e.Timeout() {
+			return nil
+		}
+		tb.Fatal(err)
+	}
+	return b[:n]
+}

@@ -1,0 +1,202 @@
+//go:build linux
+
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"p2pmodel/sim/kernel/afpacket"
+	"p2pmodel/sim/link"
+)
+
+// End is one end of a wire.
+type End struct {
+	// Socket is the packet socket of the end, from Open. The Scheduler owns it
+	// from Add on.
+	Socket int
+	// Offload switches the interface in the node's namespace whose packets come
+	// out at Socket: the veth peer of the socket's interface. Nil: the wire
+	// leaves it alone, and segments of offload count as one packet. The
+	// Scheduler owns it from Add on.
+	Offload *Offload
+}
+
+// Open opens the packet socket of an end on an interface (by index) of the
+// calling thread's network namespace: the inner veth end. Hand it to Add, or
+// close it with unix.Close.
+func Open(ifindex int) (fd int, err error) {
+	return afpacket.Open(ifindex, afpacket.Options{IgnoreOutgoing: true})
+}
+
+// Close closes both parts of an end that was not handed to a Scheduler.
+func (e End) Close() error {
+	err := unix.Close(e.Socket)
+	if e.Offload != nil {
+		err = errors.Join(err, e.Offload.Close())
+	}
+	return err
+}
+
+// Counters count the frames of one direction of a link, since it was added.
+type Counters struct {
+	Offered   uint64 // frames that entered
+	Delivered uint64 // frames written at the far end
+	Bytes     uint64 // of the delivered, without link-layer header
+	Loss      uint64 // lost to Impairment.Loss
+	Queue     uint64 // lost to a full queue
+	Cut       uint64 // lost to a cut: entered, or would have arrived, during one
+	// Overrun and Failed are faults of the laboratory, not of the modelled link:
+	// frames that the kernel did not queue for the scheduler, and frames that
+	// it refused to write. A verdict does not stand on a run in which they grew.
+	Overrun uint64
+	Failed  uint64
+}
+
+// Lost is what the cut and the impairments took.
+func (c Counters) Lost() uint64 { return c.Loss + c.Queue + c.Cut }
+
+// Link is a wire of a Scheduler. Its methods are safe for concurrent use; each
+// takes effect, for both directions at once, before it returns. Packets that
+// were sent before the call are treated by the state before it.
+type Link struct {
+	s        *Scheduler
+	up, down *direction // a to b, b to a
+	ends     [2]End
+	// The rest belongs to the scheduler's thread.
+	cut    bool
+	closed bool
+}
+
+// direction is one way of a link; it belongs to the scheduler's thread.
+type direction struct {
+	link     *Link
+	from, to int // sockets
+	shaper   *link.Shaper
+	counters Counters
+	entered  time.Time // the latest frame; the shaper wants time in order
+}
+
+// perPacket reports whether an impairment treats packets one by one, so that
+// segments of offload, which stand for many, must not enter the wire.
+func perPacket(i link.Impairment) bool {
+	return i.Loss > 0 || i.Rate > 0 || i.Jitter > 0
+}
+
+// Set changes the impairments of both directions. Packets on their way keep
+// their times.
+func (l *Link) Set(up, down link.Impairment) error {
+	if err := validate(up, down); err != nil {
+		return err
+	}
+	var failure error
+	if err := l.s.do(func() {
+		if l.closed {
+			failure = ErrClosed
+			return
+		}
+		l.s.drain(l)
+		if failure = l.offload(up, down); failure != nil {
+			return
+		}
+		l.up.shaper.Change(up)
+		l.down.shaper.Change(down)
+	}); err != nil {
+		return err
+	}
+	return failure
+}
+
+// Cut cuts the link or restores it. While cut it loses the packets that enter,
+// and those on their way whose time to arrive falls into the cut.
+func (l *Link) Cut(cut bool) error {
+	var failure error
+	if err := l.s.do(func() {
+		if l.closed {
+			failure = ErrClosed
+			return
+		}
+		l.s.drain(l)
+		l.cut = cut
+	}); err != nil {
+		return err
+	}
+	return failure
+}
+
+// Counters gives the counts of both directions. After Close they are the last.
+func (l *Link) Counters() (up, down Counters) {
+	read := func() { up, down = l.up.counters, l.down.counters }
+	if l.s.do(func() {
+		if !l.closed {
+			l.s.drain(l)
+			l.up.countOverrun()
+			l.down.countOverrun()
+		}
+		read()
+	}) != nil {
+		<-l.s.done // the thread has ended: nobody else writes them
+		read()
+	}
+	return up, down
+}
+
+// Err is a fault of the laboratory on this link, if there was one: frames that
+// the kernel did not queue or refused to write. Nil otherwise.
+func (l *Link) Err() error {
+	up, down := l.Counters()
+	return errors.Join(up.fault("up"), down.fault("down"))
+}
+
+func (c Counters) fault(name string) error {
+	var errs []error
+	if c.Overrun > 0 {
+		errs = append(errs, fmt.Errorf("wire %s: the kernel dropped %d frames before they were read; the machine is too busy for this lab", name, c.Overrun))
+	}
+	if c.Failed > 0 {
+		errs = append(errs, fmt.Errorf("wire %s: the kernel refused %d frames; is the far interface up, with the same MTU?", name, c.Failed))
+	}
+	return errors.Join(errs...)
+}
+
+// Close takes the link out of its Scheduler and closes its ends. Packets on
+// their way are lost. It may be called twice.
+func (l *Link) Close() error {
+	var failure error
+	if err := l.s.do(func() { failure = l.s.remove(l) }); err != nil && !errors.Is(err, ErrClosed) {
+		return err
+	}
+	return failure
+}
+
+// offload lets segments of offload into the wire only where both directions
+// treat packets alike: each end sends into one direction only.
+func (l *Link) offload(up, down link.Impairment) error {
+	for i, imp := range []link.Impairment{up, down} {
+		if o := l.ends[i].Offload; o != nil {
+			if err := o.Set(!perPacket(imp)); err != nil {
+				return fmt.Errorf("wire: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (d *direction) countOverrun() {
+	if n, err := afpacket.Drops(d.from); err == nil {
+		d.counters.Overrun += n
+	}
+}
+
+func validate(up, down link.Impairment) error {
+	if err := up.Validate(); err != nil {
+		return fmt.Errorf("wire up: %w", err)
+	}
+	if err := down.Validate(); err != nil {
+		return fmt.Errorf("wire down: %w", err)
+	}
+	return nil
+}
