@@ -10,8 +10,6 @@
 package sim
 
 import (
-	"net/netip"
-
 	"p2pmodel/nat"
 	"p2pmodel/sim/link"
 )
@@ -78,26 +76,11 @@ type LinkID struct {
 	Node, Uplink string
 }
 
-// Plan is the addressing of a lab: which address each end of each link has. It
-// is computed from the lab alone, so that every fabric gives the same.
-type Plan struct {
-	// Links in the order of building: a node's uplink comes after that of what
-	// it stands behind.
-	Links []PlannedLink
-}
-
-// PlannedLink is one link with its addresses. Both ends are point to point.
-type PlannedLink struct {
-	ID     LinkID
-	Parent string // the node in front: a router or Internet
-	// NodeAddrs are the addresses of the node's end, ParentAddr that of the
-	// parent's end.
-	NodeAddrs  []netip.Addr
-	ParentAddr netip.Addr
-	// Realm names the address realm of the link: Internet, or the NAT router
-	// that is the next one in front.
-	Realm string
-	// Routes are the further prefixes reached through the node from its parent:
-	// those of hosts behind routers that do not translate.
-	Routes []netip.Prefix
+// String gives the name that files use: node, or node/uplink where the uplink
+// is not the only one.
+func (id LinkID) String() string {
+	if id.Uplink == "" || id.Uplink == DefaultUplink {
+		return id.Node
+	}
+	return id.Node + "/" + id.Uplink
 }

@@ -1,0 +1,117 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"p2pmodel/nat"
+	"p2pmodel/sim/link"
+)
+
+// labs generates valid labs of every shape: nested NATs and plain routers,
+// several addresses, several uplinks, impaired links.
+func labs() *rapid.Generator[*Lab] {
+	return rapid.Custom(func(t *rapid.T) *Lab {
+		lab := &Lab{}
+		depth := map[string]int{Internet: 0}
+		fronts := []string{Internet}
+		for i := range rapid.IntRange(0, 12).Draw(t, "routers") {
+			r := Router{Name: fmt.Sprintf("r%d", i), Behind: rapid.SampledFrom(fronts).Draw(t, "behind")}
+			if r.Behind == Internet {
+				r.Behind = ""
+			}
+			if rapid.Bool().Draw(t, "nat") {
+				drawNAT(t, &r)
+			}
+			if rapid.Bool().Draw(t, "firewall") {
+				r.Firewall = &nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: rapid.SampledFrom([][]uint16{nil, {}, {443, 3478}}).Draw(t, "ports")}
+			}
+			lab.Routers = append(lab.Routers, r)
+			depth[r.Name] = depth[front(r.Behind)] + 1
+			if depth[r.Name] < MaxChain {
+				fronts = append(fronts, r.Name)
+			}
+		}
+		for i := range rapid.IntRange(0, 12).Draw(t, "hosts") {
+			lab.Hosts = append(lab.Hosts, drawHost(t, fmt.Sprintf("h%d", i), fronts))
+		}
+		if len(lab.Hosts)+len(lab.Routers) == 0 {
+			lab.Hosts = []Host{{Name: "alone", Uplinks: []Uplink{{Name: DefaultUplink}}}}
+		}
+		for _, h := range lab.Hosts {
+			for _, u := range h.Uplinks {
+				if rapid.Bool().Draw(t, "impaired") {
+					lab.Links = append(lab.Links, Link{h.Name, only(h, u.Name), drawImpairment(t), drawImpairment(t)})
+				}
+			}
+		}
+		for _, r := range lab.Routers {
+			if rapid.Bool().Draw(t, "impaired") {
+				both := drawImpairment(t)
+				lab.Links = append(lab.Links, Link{r.Name, "", both, both})
+			}
+		}
+		return lab
+	})
+}
+
+// only leaves out the name of a default uplink, as files do.
+func only(h Host, uplink string) string {
+	if len(h.Uplinks) == 1 && uplink == DefaultUplink {
+		return ""
+	}
+	return uplink
+}
+
+func drawNAT(t *rapid.T, r *Router) {
+	r.Addresses = rapid.SampledFrom([]int{0, 2, 5}).Draw(t, "addresses")
+	if rapid.Bool().Draw(t, "preset") {
+		p := rapid.SampledFrom(nat.Presets()).Draw(t, "preset")
+		r.NAT, r.Preset = new(p.Behavior), p.Name
+		return
+	}
+	r.NAT = &nat.Behavior{
+		Mapping:   nat.Dependence(rapid.IntRange(0, 2).Draw(t, "mapping")),
+		Filtering: nat.Dependence(rapid.IntRange(0, 2).Draw(t, "filtering")),
+		Ports:     nat.Allocation(rapid.IntRange(0, 2).Draw(t, "ports")),
+		Timeout:   rapid.SampledFrom([]time.Duration{0, 5 * time.Second}).Draw(t, "timeout"),
+		Hairpin:   nat.Hairpin(rapid.IntRange(0, 2).Draw(t, "hairpin")),
+	}
+}
+
+func drawHost(t *rapid.T, name string, fronts []string) Host {
+	h := Host{Name: name, Addresses: rapid.SampledFrom([]int{0, 2}).Draw(t, "addresses")}
+	behind := func() string {
+		if b := rapid.SampledFrom(fronts).Draw(t, "behind"); b != Internet {
+			return b
+		}
+		return ""
+	}
+	n := rapid.IntRange(1, 3).Draw(t, "uplinks")
+	if n == 1 {
+		h.Uplinks = []Uplink{{DefaultUplink, behind()}}
+		return h
+	}
+	for i := range n {
+		h.Uplinks = append(h.Uplinks, Uplink{fmt.Sprintf("%dg", i+3), behind()})
+	}
+	h.Active = rapid.SampledFrom([]string{"", "4g"}).Draw(t, "active")
+	return h
+}
+
+func drawImpairment(t *rapid.T) link.Impairment {
+	i := link.Impairment{
+		Delay: time.Duration(rapid.IntRange(0, 700).Draw(t, "delay")) * time.Millisecond,
+		Loss:  rapid.SampledFrom([]float64{0, 0.01, 0.005, 1}).Draw(t, "loss"),
+		Rate:  rapid.SampledFrom([]uint64{0, 384_000, 50_000_000, 1_500_000}).Draw(t, "rate"),
+	}
+	if i.Delay > 0 && rapid.Bool().Draw(t, "jitter") {
+		i.Jitter, i.Reorder = i.Delay/2, rapid.Bool().Draw(t, "reorder")
+	}
+	if i.Rate > 0 && rapid.Bool().Draw(t, "queue") {
+		i.Queue = 64_000
+	}
+	return i
+}
