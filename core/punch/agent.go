@@ -139,7 +139,7 @@ type local struct {
 	candidate Candidate
 }
 
-// ErrConfig is returned by New for credentials that are too short to be safe.
+// ErrConfig is returned by New for credentials of an unusable length.
 var ErrConfig = errors.New("punch: unusable configuration")
 
 // New makes an agent. Checks begin as soon as it knows a candidate of either
@@ -148,8 +148,8 @@ func New(now time.Time, cfg Config) (*Agent, error) {
 	for _, c := range []struct{ what, ufrag, pwd string }{
 		{"local", cfg.LocalUfrag, cfg.LocalPwd}, {"remote", cfg.RemoteUfrag, cfg.RemotePwd},
 	} {
-		if len(c.ufrag) < 4 || len(c.pwd) < 22 {
-			return nil, fmt.Errorf("%w: %s ufrag has %d and password %d characters, want at least 4 and 22 (RFC 8445 section 5.3)",
+		if len(c.ufrag) < 4 || len(c.ufrag) > 256 || len(c.pwd) < 22 || len(c.pwd) > 256 {
+			return nil, fmt.Errorf("%w: %s ufrag has %d and password %d characters, want 4 to 256 and 22 to 256 (RFC 8445 section 5.3)",
 				ErrConfig, c.what, len(c.ufrag), len(c.pwd))
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"time"
-
-	"github.com/pion/stun/v3"
 )
 
 // flight is a check that was sent and may still be answered.
@@ -23,8 +21,6 @@ const (
 	maxFlights = 1024
 	flightLife = 10 * time.Second
 )
-
-type transactionID = [stun.TransactionIDSize]byte
 
 // flights are the checks in flight, by transaction and in order of sending.
 type flights struct {
@@ -73,9 +69,8 @@ func (a *Agent) send(now time.Time, p *pair) {
 	}
 	payload, err := writeCheck(c, a.local, a.remote)
 	if err != nil {
-		// Every field has a fixed size; only a ufrag past the attribute's
-		// bounds fails, always and at the first check.
-		panic(fmt.Sprintf("punch: encode a check: %v", err))
+		// Every field has a fixed size but the ufrags, which New has measured.
+		panic(err.Error())
 	}
 	a.flights.add(c.id, flight{pair: p, sent: now, nomination: c.nomination, controlling: c.controlling})
 	a.transmits = append(a.transmits, Transmit{p.base, p.remote.Addr, payload})

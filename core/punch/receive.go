@@ -5,51 +5,52 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/pion/stun/v3"
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/stun"
 )
 
 // HandleDatagram takes a STUN message that arrived on a base. It reports
 // whether the message belonged to this session; one that did may still have
 // been refused.
 func (a *Agent) HandleDatagram(now time.Time, b Base, from netip.AddrPort, payload []byte) bool {
-	m, err := decode(payload)
-	if err != nil || m.Type.Method != stun.MethodBinding {
+	m, err := parse(payload)
+	if err != nil || m.Type.Method != pion.MethodBinding {
 		return false
 	}
 	switch m.Type.Class {
-	case stun.ClassRequest:
+	case pion.ClassRequest:
 		return a.handleRequest(now, b, from, m)
-	case stun.ClassSuccessResponse, stun.ClassErrorResponse:
+	case pion.ClassSuccessResponse, pion.ClassErrorResponse:
 		return a.handleResponse(now, b, from, m)
 	default:
 		// A keepalive: no one may act on what nothing protects.
-		p := a.findPair(b, from)
-		return p != nil
+		return a.findPair(b, from) != nil
 	}
 }
 
-func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *stun.Message) bool {
+func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pion.Message) bool {
 	c, err := readCheck(m, a.local, a.remote)
-	var unknown unknownAttributes
-	switch {
-	case errors.Is(err, errNotOurs):
+	if errors.Is(err, errNotOurs) {
 		return false
-	case errors.As(err, &unknown):
-		a.answer(b, from)(writeError(c.id, stun.CodeUnknownAttribute, unknown, a.local.pwd))
-		return true
-	case err != nil:
+	}
+	if err != nil {
 		// Unlike RFC 8489 section 9.1.3 nothing is answered: whoever does not
 		// know the password gets no packet out of us.
 		a.stats.Unauthentic++
 		return true
 	}
 	a.stats.ChecksReceived++
+	if unknown := stun.UnknownRequired(m, pion.AttrPriority, pion.AttrUseCandidate); unknown != nil {
+		a.answer(b, from)(writeUnknown(m, unknown, a.local))
+		return true
+	}
 	if c.priority == 0 {
-		a.answer(b, from)(writeError(c.id, stun.CodeBadRequest, nil, a.local.pwd))
+		a.answer(b, from)(writeError(m, stun.CodeBadRequest, "PRIORITY is missing", a.local))
 		return true
 	}
 	if c.controlling == a.controlling && a.resolveConflict(c) {
-		a.answer(b, from)(writeError(c.id, errorRoleConflict, nil, a.local.pwd))
+		a.answer(b, from)(writeError(m, codeRoleConflict, "Role Conflict", a.local))
 		a.step(now)
 		return true
 	}
@@ -61,7 +62,7 @@ func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *stu
 		a.heard = now
 	}
 	p.heard = now
-	a.answer(b, from)(writeSuccess(c.id, from, a.local.pwd))
+	a.answer(b, from)(writeSuccess(m, from, a.local))
 	a.trigger(now, p)
 	if c.useCandidate && !a.controlling {
 		a.acceptNomination(p, c.nomination)
@@ -157,13 +158,13 @@ func (a *Agent) acceptNomination(p *pair, number uint32) {
 	}
 }
 
-func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *stun.Message) bool {
+func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *pion.Message) bool {
 	f, ok := a.flights.byID[m.TransactionID]
 	if !ok {
 		return false
 	}
 	p := f.pair
-	if stun.NewShortTermIntegrity(a.remote.pwd).Check(m) != nil {
+	if a.remote.integrity().Check(m) != nil {
 		a.stats.Unauthentic++
 		return true
 	}
@@ -172,7 +173,7 @@ func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *st
 		return true
 	}
 	delete(a.flights.byID, m.TransactionID)
-	if m.Type.Class == stun.ClassErrorResponse {
+	if m.Type.Class == pion.ClassErrorResponse {
 		a.handleError(now, f, m)
 		return true
 	}
@@ -189,7 +190,7 @@ func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *st
 }
 
 // confirm takes a success response: the pair is valid.
-func (a *Agent) confirm(now time.Time, f flight, m *stun.Message) {
+func (a *Agent) confirm(now time.Time, f flight, m *pion.Message) {
 	p := f.pair
 	sample := max(now.Sub(f.sent), time.Microsecond)
 	if p.rtt == 0 {
@@ -197,11 +198,8 @@ func (a *Agent) confirm(now time.Time, f flight, m *stun.Message) {
 	} else {
 		p.rtt += (sample - p.rtt) / 8 // RFC 6298 section 2.3
 	}
-	var mapped stun.XORMappedAddress
-	if mapped.GetFrom(m) == nil {
-		if ip, ok := netip.AddrFromSlice(mapped.IP); ok {
-			p.mapped = netip.AddrPortFrom(ip.Unmap(), uint16(mapped.Port))
-		}
+	if mapped, err := stun.GetXORAddress(m, pion.AttrXORMappedAddress); err == nil {
+		p.mapped = mapped
 	}
 	p.acknowledged = max(p.acknowledged, f.nomination)
 	p.answered, p.heard, p.sends = now, now, 0
@@ -214,9 +212,8 @@ func (a *Agent) confirm(now time.Time, f flight, m *stun.Message) {
 	a.scheduleConsent(now, p)
 }
 
-func (a *Agent) handleError(now time.Time, f flight, m *stun.Message) {
-	var code stun.ErrorCodeAttribute
-	if code.GetFrom(m) != nil || code.Code != errorRoleConflict {
+func (a *Agent) handleError(now time.Time, f flight, m *pion.Message) {
+	if !stun.IsCode(stun.ErrorOf(m), codeRoleConflict) {
 		return // the check counts as unanswered; its pair runs out of time
 	}
 	if f.controlling == a.controlling {
