@@ -73,9 +73,10 @@ type Client struct {
 	state clientState
 
 	realm, nonce []byte
-	integrity    pion.MessageIntegrity
+	integrity    stun.Integrity
 
-	requests []*clientRequest
+	requests stun.Transactions[*clientRequest]
+	inFlight [requestKinds]int
 
 	relayed, reflexive netip.AddrPort
 	refreshAt          time.Time
@@ -159,7 +160,7 @@ func (c *Client) Close(now time.Time) {
 // the same address of ours; otherwise Lost follows. For when the owner has a
 // reason to doubt, such as silence on a relayed path.
 func (c *Client) Probe(now time.Time) {
-	if c.state == clientAllocated && !c.pending(requestProbe) {
+	if c.state == clientAllocated && c.inFlight[requestProbe] == 0 {
 		c.request(now, &clientRequest{kind: requestProbe})
 	}
 }
@@ -176,11 +177,8 @@ func (c *Client) HandleDatagram(now time.Time, remote netip.AddrPort, payload []
 		c.handleChannelData(payload)
 		return true
 	}
-	if !pion.IsMessage(payload) {
-		return false
-	}
-	m := &pion.Message{Raw: append([]byte(nil), payload...)}
-	if m.Decode() != nil {
+	m, err := stun.Parse(payload)
+	if err != nil {
 		return false
 	}
 	switch {
@@ -199,7 +197,7 @@ func (c *Client) HandleTimeout(now time.Time) {
 	if c.state != clientAllocated {
 		return
 	}
-	if due(now, c.refreshAt) && !c.pending(requestRefresh) {
+	if due(now, c.refreshAt) && c.inFlight[requestRefresh] == 0 {
 		c.refreshAt = time.Time{}
 		c.request(now, &clientRequest{kind: requestRefresh})
 	}
@@ -224,10 +222,7 @@ func (c *Client) PollEvent() (sansio.Event, bool) { return c.out.PollEvent() }
 // PollTimeout is when HandleTimeout wants to be called; the zero time means
 // never.
 func (c *Client) PollTimeout() time.Time {
-	var t time.Time
-	for _, r := range c.requests {
-		t = earlier(t, r.tx.Deadline())
-	}
+	t := c.requests.Deadline()
 	if c.state == clientAllocated {
 		t = earlier(t, c.refreshAt)
 		t = earlier(t, c.keepaliveAt)
@@ -270,7 +265,7 @@ func (c *Client) lost(err error) {
 // abandon forgets the allocation and every request about it.
 func (c *Client) abandon() {
 	c.state = clientIdle
-	c.requests = nil
+	c.requests, c.inFlight = stun.Transactions[*clientRequest]{}, [requestKinds]int{}
 	c.relayed, c.reflexive = netip.AddrPort{}, netip.AddrPort{}
 	c.refreshAt, c.keepaliveAt = time.Time{}, time.Time{}
 	c.forgetChannels()

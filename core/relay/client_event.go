@@ -2,12 +2,8 @@ package relay
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
-	"strconv"
 	"time"
-
-	pion "github.com/pion/stun/v3"
 )
 
 // Allocated says that the allocation exists.
@@ -49,7 +45,7 @@ type Data struct {
 type Lost struct{ Err error }
 
 // Errors of the client, in AllocateFailed, PermitFailed and Lost, or returned
-// by Send. A *ServerError is what the server itself refused with.
+// by Send. A *stun.ResponseError is what the server itself refused with.
 var (
 	// ErrNoAnswer means that a request and its retransmissions stayed
 	// unanswered.
@@ -66,22 +62,3 @@ var (
 	// ErrMalformed means that a success response lacks what it must have.
 	ErrMalformed = errors.New("the relay's answer lacks a mandatory attribute")
 )
-
-// ServerError is an error response.
-type ServerError struct {
-	Code   int    // RFC 8489 section 14.8, RFC 8656 section 19: 400 to 508
-	Reason string // as sent; may hold anything
-}
-
-func (e *ServerError) Error() string {
-	return fmt.Sprintf("the relay answered %d %s", e.Code, strconv.Quote(e.Reason))
-}
-
-// refusal reads the error of an error response.
-func refusal(m *pion.Message) *ServerError {
-	var code pion.ErrorCodeAttribute
-	if code.GetFrom(m) != nil {
-		return &ServerError{Code: int(pion.CodeServerError), Reason: "no ERROR-CODE"}
-	}
-	return &ServerError{Code: int(code.Code), Reason: string(code.Reason)}
-}

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	pion "github.com/pion/stun/v3"
 
 	"p2pmodel/core/stun"
 )
+
+// codeMismatch is 437: no such allocation, or one too many (RFC 8656 section
+// 19).
+const codeMismatch = int(pion.CodeAllocMismatch)
 
 // maxChallenges is how often one request is repeated because the server asked
 // for (other) credentials or a fresh nonce; more means a server that will
@@ -28,6 +31,7 @@ const (
 	requestPermission
 	requestChannel
 	requestProbe
+	requestKinds // how many there are
 )
 
 // clientRequest is one request in flight, kept so that it can be built again
@@ -38,7 +42,6 @@ type clientRequest struct {
 	channel    uint16         // requestChannel
 	signed     bool           // carries credentials
 	challenges int
-	tx         *stun.Transaction
 }
 
 // request builds r with the credentials known now and sends it.
@@ -80,9 +83,9 @@ func (c *Client) request(now time.Time, r *clientRequest) {
 		}
 		r.signed = true
 	}
-	r.tx = stun.NewTransaction(now, m, c.cfg.Schedule)
-	c.requests = append(c.requests, r)
-	c.send(bytes.Clone(r.tx.Request))
+	c.inFlight[r.kind]++
+	tx := c.requests.Start(now, m, c.cfg.Schedule, r)
+	c.send(bytes.Clone(tx.Request))
 }
 
 func (r *clientRequest) method() pion.Method {
@@ -99,51 +102,43 @@ func (r *clientRequest) method() pion.Method {
 	return pion.MethodRefresh
 }
 
-func (c *Client) pending(k requestKind) bool {
-	return slices.ContainsFunc(c.requests, func(r *clientRequest) bool { return r.kind == k })
-}
-
 // retransmit sends again what is due and gives up what is past its schedule.
 func (c *Client) retransmit(now time.Time) {
-	for _, r := range slices.Clone(c.requests) {
-		if !slices.Contains(c.requests, r) {
-			continue // an earlier failure abandoned it
-		}
-		resend, failed := r.tx.Poll(now)
+	for {
+		tx, r, failed, ok := c.requests.Poll(now)
 		switch {
+		case !ok:
+			return
 		case failed:
-			c.remove(r)
+			c.over(r)
 			c.failed(now, r, ErrNoAnswer)
-		case resend:
-			c.send(bytes.Clone(r.tx.Request))
+		default:
+			c.send(bytes.Clone(tx.Request))
 		}
 	}
 }
 
-func (c *Client) remove(r *clientRequest) {
-	if i := slices.Index(c.requests, r); i >= 0 {
-		c.requests = slices.Delete(c.requests, i, i+1)
-	}
-}
+// over notes that a request is no longer in flight.
+func (c *Client) over(r *clientRequest) { c.inFlight[r.kind]-- }
 
 // handleResponse matches a response with its request; false if it is not ours.
 func (c *Client) handleResponse(now time.Time, m *pion.Message) bool {
-	i := slices.IndexFunc(c.requests, func(r *clientRequest) bool { return r.tx.ID == m.TransactionID })
-	if i < 0 {
+	tx, r, ours := c.requests.Find(m.TransactionID)
+	if !ours {
 		return false
 	}
-	r := c.requests[i]
 	if m.Type.Method != r.method() {
 		return true
 	}
 	if !c.authentic(r, m) {
 		return true // as if it never arrived (RFC 8489 section 9.2.5)
 	}
-	c.remove(r)
-	if m.Type.Class == pion.ClassErrorResponse {
-		c.refused(now, r, m)
+	c.requests.Cancel(tx.ID)
+	c.over(r)
+	if err := stun.ErrorOf(m); err != nil {
+		c.refused(now, r, m, err)
 	} else {
-		c.succeeded(now, r, m)
+		c.succeeded(now, tx, r, m)
 	}
 	return true
 }
@@ -159,25 +154,20 @@ func (c *Client) authentic(r *clientRequest, m *pion.Message) bool {
 	if !present {
 		return m.Type.Class == pion.ClassErrorResponse
 	}
-	return verifyIntegrity(m, c.integrity)
+	return c.integrity.Check(m) == nil
 }
 
 // refused handles an error response.
-func (c *Client) refused(now time.Time, r *clientRequest, m *pion.Message) {
-	e := refusal(m)
-	switch pion.ErrorCode(e.Code) {
-	case pion.CodeUnauthorized, pion.CodeStaleNonce:
-		if pion.ErrorCode(e.Code) == pion.CodeUnauthorized && r.signed {
-			c.failed(now, r, fmt.Errorf("user %q: %w", c.cfg.Username, ErrCredentials))
+func (c *Client) refused(now time.Time, r *clientRequest, m *pion.Message, err error) {
+	switch {
+	case stun.IsCode(err, stun.CodeUnauthorized) && r.signed:
+		err = fmt.Errorf("user %q: %w", c.cfg.Username, ErrCredentials)
+	case stun.IsCode(err, stun.CodeUnauthorized), stun.IsCode(err, stun.CodeStaleNonce):
+		if r.challenges++; r.challenges <= maxChallenges && c.challenged(m) {
+			c.request(now, r)
 			return
 		}
-		if r.challenges++; r.challenges > maxChallenges || !c.challenged(m) {
-			c.failed(now, r, e)
-			return
-		}
-		c.request(now, r)
-		return
-	case pion.CodeAllocMismatch:
+	case stun.IsCode(err, codeMismatch):
 		switch {
 		case r.kind == requestAllocate && !c.evicted:
 			// The server still holds an allocation of this 5-tuple, from an
@@ -185,12 +175,15 @@ func (c *Client) refused(now time.Time, r *clientRequest, m *pion.Message) {
 			c.evicted = true
 			c.request(now, &clientRequest{kind: requestEvict})
 			return
-		case r.kind == requestRefresh || r.kind == requestPermission || r.kind == requestChannel:
-			c.lost(e)
+		case r.kind == requestEvict: // gone already
+			c.allocate(now)
+			return
+		case r.kind == requestPermission, r.kind == requestChannel:
+			c.lost(fmt.Errorf("allocation at %s: %w", c.cfg.Server, err))
 			return
 		}
 	}
-	c.failed(now, r, e)
+	c.failed(now, r, err)
 }
 
 // challenged takes realm and nonce from a 401 or 438.
@@ -206,13 +199,13 @@ func (c *Client) challenged(m *pion.Message) bool {
 	c.nonce = bytes.Clone(nonce)
 	if c.integrity == nil || !bytes.Equal(c.realm, realm) {
 		c.realm = bytes.Clone(realm)
-		c.integrity = pion.NewLongTermIntegrity(c.cfg.Username, string(realm), c.cfg.Password)
+		c.integrity = stun.LongTerm(c.cfg.Username, string(realm), c.cfg.Password)
 	}
 	return true
 }
 
 // succeeded handles a success response.
-func (c *Client) succeeded(now time.Time, r *clientRequest, m *pion.Message) {
+func (c *Client) succeeded(now time.Time, tx *stun.Transaction, r *clientRequest, m *pion.Message) {
 	switch r.kind {
 	case requestAllocate:
 		e, ok := allocationOf(m)
@@ -220,8 +213,8 @@ func (c *Client) succeeded(now time.Time, r *clientRequest, m *pion.Message) {
 			c.failed(now, r, ErrMalformed)
 			return
 		}
-		if !r.tx.Retransmitted() {
-			e.RTT = now.Sub(r.tx.Started)
+		if !tx.Retransmitted() {
+			e.RTT = now.Sub(tx.Started)
 		}
 		c.allocated(now, e)
 	case requestRefresh:
@@ -285,11 +278,4 @@ func allocationOf(m *pion.Message) (e Allocated, ok bool) {
 	d, present, ok := lifetimeOf(m.Attributes)
 	e.Lifetime = d
 	return e, present && ok && d > 0
-}
-
-// verifyIntegrity checks MESSAGE-INTEGRITY in constant time. It refuses a value
-// of another size before any arithmetic on it.
-func verifyIntegrity(m *pion.Message, key pion.MessageIntegrity) bool {
-	v, ok := m.Attributes.Get(pion.AttrMessageIntegrity)
-	return ok && len(v.Value) == 20 && key.Check(m) == nil
 }

@@ -1,0 +1,139 @@
+package relay
+
+import (
+	"net/netip"
+	"time"
+
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/sansio"
+)
+
+// What the server lets live how long, and how much of it.
+const (
+	// DefaultLifetime and MaxLifetime bound an allocation's lifetime (RFC 8656
+	// section 7.2).
+	DefaultLifetime = 10 * time.Minute
+	MaxLifetime     = time.Hour
+	// PermissionLifetime is a permission's (RFC 8656 section 9).
+	PermissionLifetime = 5 * time.Minute
+	// ChannelLifetime is a channel binding's (RFC 8656 section 12).
+	ChannelLifetime = 10 * time.Minute
+	// ReservationLifetime is how long the sibling of an EVEN-PORT allocation
+	// is held (RFC 8656 section 7.2 says at least 30 s).
+	ReservationLifetime = 30 * time.Second
+
+	// maxPermissions and maxChannels bound what one allocation may make the
+	// server remember. A client with more peers than this gets 508.
+	maxPermissions = 1024
+	maxChannels    = 1024
+)
+
+// allocation is one relayed transport address and whom it serves (RFC 8656
+// section 3.2). The 5-tuple is the client's address: the server has one
+// listening socket and one transport.
+type allocation struct {
+	client   netip.AddrPort
+	username string
+	account  string
+	relayed  netip.AddrPort
+	socket   sansio.Socket
+	expires  time.Time
+
+	// The Allocate that made it, so that a retransmission gets the same answer.
+	created  [pion.TransactionIDSize]byte
+	response []byte
+
+	// Expiry times are Unix nanoseconds: compact, and compared on each packet.
+	permissions map[host]int64
+	byNumber    map[uint16]*channel
+	byPeer      map[endpoint]*channel
+}
+
+// channel is a channel binding.
+type channel struct {
+	number  uint16
+	peer    netip.AddrPort
+	expires int64 // Unix nanoseconds
+}
+
+func (a *allocation) permitted(now time.Time, peer netip.Addr) bool {
+	return now.UnixNano() < a.permissions[hostOf(peer)]
+}
+
+// permit installs or refreshes a permission.
+func (a *allocation) permit(now time.Time, peer netip.Addr) {
+	if a.permissions == nil {
+		a.permissions = make(map[host]int64)
+	}
+	a.permissions[hostOf(peer)] = now.Add(PermissionLifetime).UnixNano()
+}
+
+// channelByNumber is the live channel with a number, or nil.
+func (a *allocation) channelByNumber(now time.Time, number uint16) *channel {
+	if c := a.byNumber[number]; c != nil && now.UnixNano() < c.expires {
+		return c
+	}
+	return nil
+}
+
+// channelByPeer is the live channel to a peer, or nil.
+func (a *allocation) channelByPeer(now time.Time, peer netip.AddrPort) *channel {
+	if c := a.byPeer[endpointOf(peer)]; c != nil && now.UnixNano() < c.expires {
+		return c
+	}
+	return nil
+}
+
+// bind makes or refreshes a channel, whose number and peer are free or bound to
+// each other, and with it the permission (RFC 8656 section 12.2).
+func (a *allocation) bind(now time.Time, number uint16, peer netip.AddrPort) {
+	if a.byNumber == nil {
+		a.byNumber = make(map[uint16]*channel)
+		a.byPeer = make(map[endpoint]*channel)
+	}
+	a.unbind(a.byNumber[number])
+	a.unbind(a.byPeer[endpointOf(peer)])
+	c := &channel{number: number, peer: peer, expires: now.Add(ChannelLifetime).UnixNano()}
+	a.byNumber[number], a.byPeer[endpointOf(peer)] = c, c
+	a.permit(now, peer.Addr())
+}
+
+func (a *allocation) unbind(c *channel) {
+	if c != nil {
+		delete(a.byNumber, c.number)
+		delete(a.byPeer, endpointOf(c.peer))
+	}
+}
+
+// sweep forgets expired permissions and channels and returns when the next one
+// expires, zero if there is none.
+func (a *allocation) sweep(now time.Time) (next int64) {
+	at := now.UnixNano()
+	for peer, expires := range a.permissions {
+		if expires <= at {
+			delete(a.permissions, peer)
+		} else if next == 0 || expires < next {
+			next = expires
+		}
+	}
+	for _, c := range a.byNumber {
+		if c.expires <= at {
+			a.unbind(c)
+		} else if next == 0 || c.expires < next {
+			next = c.expires
+		}
+	}
+	return next
+}
+
+// reservation is the held sibling of an EVEN-PORT allocation.
+type reservation struct {
+	account string // only this one may claim it
+	relayed netip.AddrPort
+	socket  sansio.Socket
+	expires time.Time
+}
+
+// token names a reservation (RFC 8656 section 18.9).
+type token [8]byte

@@ -1,0 +1,135 @@
+package relay
+
+import (
+	"bufio"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxUsername is the longest USERNAME in bytes (RFC 8489 section 14.3).
+const maxUsername = 508
+
+// Authenticator knows the passwords of users.
+type Authenticator interface {
+	// Password is the password of a username as it came, and whether the user
+	// may use the relay at this time.
+	Password(now time.Time, username string) (password string, ok bool)
+	// Account is whom the username stands for, for quotas: time-limited
+	// usernames of one user differ.
+	Account(username string) string
+}
+
+// Users are long-term credentials: passwords by name.
+type Users map[string]string
+
+// Password implements Authenticator.
+func (u Users) Password(_ time.Time, username string) (string, bool) {
+	p, ok := u[username]
+	return p, ok
+}
+
+// Account implements Authenticator.
+func (u Users) Account(username string) string { return username }
+
+// ReadUsers reads lines "name:password"; the name ends at the first colon.
+// Empty lines and lines that begin with # are skipped. Errors say file:line,
+// file being what the caller calls the source.
+func ReadUsers(r io.Reader, file string) (Users, error) {
+	users := make(Users)
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSuffix(lines.Text(), "\r")
+		if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, password, found := strings.Cut(line, ":")
+		switch {
+		case !found:
+			return nil, fmt.Errorf("%s:%d: no colon; a line is name:password", file, n)
+		case name == "":
+			return nil, fmt.Errorf("%s:%d: the name before the colon is empty", file, n)
+		case len(name) > maxUsername:
+			return nil, fmt.Errorf("%s:%d: the name has %d bytes; STUN carries at most %d", file, n, len(name), maxUsername)
+		case password == "":
+			return nil, fmt.Errorf("%s:%d: the password of %q is empty", file, n, name)
+		}
+		if _, twice := users[name]; twice {
+			return nil, fmt.Errorf("%s:%d: %q has a password already, above", file, n, name)
+		}
+		users[name] = password
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read credentials from %s: %w", file, err)
+	}
+	if len(users) == 0 {
+		return nil, fmt.Errorf("%s: no credentials; write lines name:password", file)
+	}
+	return users, nil
+}
+
+// SharedSecret makes time-limited credentials valid without a list of users: a
+// service that knows the secret hands them out (draft-uberti-behave-turn-rest,
+// as coturn's --use-auth-secret).
+type SharedSecret []byte
+
+// Password implements Authenticator: the username is "expiry" or "expiry:name",
+// the expiry in Unix seconds.
+func (s SharedSecret) Password(now time.Time, username string) (string, bool) {
+	digits, _, _ := strings.Cut(username, ":")
+	expiry, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || expiry <= now.Unix() {
+		return "", false
+	}
+	return s.sign(username), true
+}
+
+// Account implements Authenticator: the name, or all of the username where
+// there is none.
+func (s SharedSecret) Account(username string) string {
+	if _, name, found := strings.Cut(username, ":"); found && name != "" {
+		return name
+	}
+	return username
+}
+
+// Credentials makes a username and password for name that are valid until
+// expiry. An empty name is allowed.
+func (s SharedSecret) Credentials(name string, expiry time.Time) (username, password string) {
+	username = strconv.FormatInt(expiry.Unix(), 10)
+	if name != "" {
+		username += ":" + name
+	}
+	return username, s.sign(username)
+}
+
+func (s SharedSecret) sign(username string) string {
+	mac := hmac.New(sha1.New, s)
+	mac.Write([]byte(username)) // a hash never fails
+	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// ReadSharedSecret reads a secret: the one line of the source, without its line
+// end.
+func ReadSharedSecret(r io.Reader, file string) (SharedSecret, error) {
+	const most = 4096
+	raw, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the shared secret from %s: %w", file, err)
+	}
+	secret := strings.TrimRight(string(raw), "\r\n")
+	switch {
+	case len(raw) > most:
+		return nil, fmt.Errorf("%s: longer than %d bytes; the file holds one line, the secret", file, most)
+	case secret == "":
+		return nil, fmt.Errorf("%s:1: empty; the file holds one line, the secret", file)
+	case strings.ContainsAny(secret, "\r\n"):
+		return nil, fmt.Errorf("%s:2: more than one line; the file holds one line, the secret", file)
+	}
+	return SharedSecret(secret), nil
+}

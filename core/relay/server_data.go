@@ -1,0 +1,122 @@
+package relay
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/sansio"
+)
+
+// fromChannel passes a client's ChannelData to the peer (RFC 8656 section 12.6).
+func (s *Server) fromChannel(now time.Time, client netip.AddrPort, payload []byte) {
+	number, data, ok := parseChannelData(payload)
+	if !ok {
+		s.stats.DroppedMalformed++
+		return
+	}
+	a := s.allocationOf(now, client)
+	if a == nil {
+		s.stats.DroppedNoAllocation++
+		return
+	}
+	c := a.channelByNumber(now, number)
+	if c == nil {
+		s.stats.DroppedNoChannel++
+		return
+	}
+	s.toPeer(a, c.peer, data)
+}
+
+// fromSend passes a Send indication's data to the peer (RFC 8656 section 11.2).
+// Indications are not authenticated: the 5-tuple and the permission are.
+func (s *Server) fromSend(now time.Time, client netip.AddrPort, m *pion.Message) {
+	a := s.allocationOf(now, client)
+	if a == nil {
+		s.stats.DroppedNoAllocation++
+		return
+	}
+	raw, haveAddress := m.Attributes.Get(pion.AttrXORPeerAddress)
+	data, haveData := m.Attributes.Get(pion.AttrData)
+	if !haveAddress || !haveData || len(unknownAttributes(m.Attributes)) > 0 {
+		s.stats.DroppedMalformed++
+		return
+	}
+	peer, ok := parseXORAddress(m.TransactionID, raw.Value)
+	if !ok || !peer.Addr().Is4() || peer.Port() == 0 {
+		s.stats.DroppedMalformed++
+		return
+	}
+	if !a.permitted(now, peer.Addr()) {
+		s.stats.DroppedNoPermission++
+		return
+	}
+	s.toPeer(a, peer, data.Value)
+}
+
+// toPeer sends from the relayed address. The policy is asked once more for each
+// packet: a permission covers all ports of an address, and which of our own
+// ports are relayed addresses changes.
+func (s *Server) toPeer(a *allocation, peer netip.AddrPort, data []byte) {
+	if !s.policy.permits(a.relayed, peer) {
+		s.stats.DroppedForbidden++
+		return
+	}
+	s.stats.ToPeers++
+	s.stats.ToPeersBytes += uint64(len(data))
+	s.Send(a.socket, peer, append(s.buffers.get(len(data)), data...))
+}
+
+// fromPeer passes what came to a relayed address to its client, as ChannelData
+// if the peer has a channel, as a Data indication otherwise (RFC 8656 sections
+// 11.3 and 12.7).
+func (s *Server) fromPeer(now time.Time, d sansio.Datagram) {
+	a := s.bySocket[d.Socket]
+	if a == nil || !now.Before(a.expires) {
+		s.stats.DroppedNoAllocation++ // a reservation that nobody claimed yet, or one just ended
+		return
+	}
+	if !a.permitted(now, d.Remote.Addr()) {
+		s.stats.DroppedNoPermission++
+		return
+	}
+	if len(d.Payload) > maxRelayedPayload {
+		s.stats.DroppedMalformed++
+		return
+	}
+	s.stats.ToClients++
+	s.stats.ToClientsBytes += uint64(len(d.Payload))
+	if c := a.channelByPeer(now, d.Remote); c != nil {
+		b := s.buffers.get(channelHeaderSize + len(d.Payload))
+		s.Send(listenSocket, a.client, appendChannelData(b, c.number, d.Payload))
+		return
+	}
+	s.Send(listenSocket, a.client, s.dataIndication(d.Remote, d.Payload))
+}
+
+// dataIndication writes a Data indication: header, XOR-PEER-ADDRESS, DATA. It
+// is written by hand because it is the data path of clients without channels.
+func (s *Server) dataIndication(peer netip.AddrPort, data []byte) []byte {
+	s.indications++
+	var id [pion.TransactionIDSize]byte
+	binary.BigEndian.PutUint64(id[4:], s.indications) // nobody answers it: it need not be random
+
+	address := xorAddress(id, peer)
+	padding := -len(data) & 3
+	length := attributeHeaderSize + len(address) + attributeHeaderSize + len(data) + padding
+
+	b := s.buffers.get(headerSize + length)
+	b = binary.BigEndian.AppendUint16(b, pion.NewType(pion.MethodData, pion.ClassIndication).Value())
+	b = binary.BigEndian.AppendUint16(b, uint16(length))
+	b = binary.BigEndian.AppendUint32(b, magicCookie)
+	b = append(b, id[:]...)
+	b = binary.BigEndian.AppendUint16(b, pion.AttrXORPeerAddress.Value())
+	b = binary.BigEndian.AppendUint16(b, uint16(len(address)))
+	b = append(b, address...)
+	b = binary.BigEndian.AppendUint16(b, pion.AttrData.Value())
+	b = binary.BigEndian.AppendUint16(b, uint16(len(data)))
+	b = append(b, data...)
+	return append(b, make([]byte, padding)...)
+}

@@ -1,0 +1,117 @@
+package relay
+
+import (
+	"net/netip"
+	"time"
+
+	pion "github.com/pion/stun/v3"
+)
+
+// createPermission handles CreatePermission (RFC 8656 section 10.2): all of its
+// peers are permitted or none.
+func (s *Server) createPermission(now time.Time, r *request) {
+	a, ok := s.owned(now, r)
+	if !ok {
+		return
+	}
+	var peers []netip.AddrPort
+	for _, raw := range r.attributes {
+		if raw.Type != pion.AttrXORPeerAddress {
+			continue
+		}
+		peer, ok := parseXORAddress(r.id, raw.Value)
+		if !ok {
+			s.refuse(now, r, pion.CodeBadRequest)
+			return
+		}
+		if code := s.acceptable(a, peer); code != 0 {
+			s.refuse(now, r, code)
+			return
+		}
+		peers = append(peers, peer)
+	}
+	if len(peers) == 0 {
+		s.refuse(now, r, pion.CodeBadRequest)
+		return
+	}
+	if !s.roomFor(now, a, peers) {
+		s.refuse(now, r, pion.CodeInsufficientCapacity)
+		return
+	}
+	for _, peer := range peers {
+		a.permit(now, peer.Addr())
+	}
+	s.expect(now.Add(PermissionLifetime))
+	s.succeed(now, r, func(*pion.Message) {})
+}
+
+// roomFor reports whether the peers' addresses fit among the allocation's
+// permissions, duplicates counted once and expired ones not at all.
+func (s *Server) roomFor(now time.Time, a *allocation, peers []netip.AddrPort) bool {
+	if len(a.permissions)+len(peers) <= maxPermissions {
+		return true
+	}
+	a.sweep(now)
+	fresh := make(map[host]bool)
+	for _, peer := range peers {
+		if _, has := a.permissions[hostOf(peer.Addr())]; !has {
+			fresh[hostOf(peer.Addr())] = true
+		}
+	}
+	return len(a.permissions)+len(fresh) <= maxPermissions
+}
+
+// acceptable is the code to refuse a peer with, or 0: first whether it may be
+// had at all, so that the forms that hide an IPv4 address in IPv6 are forbidden
+// and not merely of the wrong family.
+func (s *Server) acceptable(a *allocation, peer netip.AddrPort) pion.ErrorCode {
+	switch {
+	case !s.policy.permits(a.relayed, peer):
+		return pion.CodeForbidden
+	case !peer.Addr().Is4():
+		return pion.CodePeerAddrFamilyMismatch
+	}
+	return 0
+}
+
+// channelBind handles ChannelBind (RFC 8656 section 12.2).
+func (s *Server) channelBind(now time.Time, r *request) {
+	a, ok := s.owned(now, r)
+	if !ok {
+		return
+	}
+	number, ok := channelNumberOf(r.attributes)
+	raw, present := r.attributes.Get(pion.AttrXORPeerAddress)
+	highest := uint16(maxChannel)
+	if s.cfg.StrictChannels {
+		highest = maxChannelStrict
+	}
+	if !ok || !present || number < minChannel || number > highest {
+		s.refuse(now, r, pion.CodeBadRequest)
+		return
+	}
+	peer, ok := parseXORAddress(r.id, raw.Value)
+	if !ok || peer.Port() == 0 {
+		s.refuse(now, r, pion.CodeBadRequest)
+		return
+	}
+	if code := s.acceptable(a, peer); code != 0 {
+		s.refuse(now, r, code)
+		return
+	}
+	// Neither side of a live binding may be bound to anything else.
+	byNumber, byPeer := a.channelByNumber(now, number), a.channelByPeer(now, peer)
+	if byNumber != byPeer {
+		s.refuse(now, r, pion.CodeBadRequest)
+		return
+	}
+	if byNumber == nil && (len(a.byNumber) >= maxChannels || !s.roomFor(now, a, []netip.AddrPort{peer})) {
+		if a.sweep(now); len(a.byNumber) >= maxChannels || len(a.permissions) >= maxPermissions {
+			s.refuse(now, r, pion.CodeInsufficientCapacity)
+			return
+		}
+	}
+	a.bind(now, number, peer)
+	s.expect(now.Add(PermissionLifetime))
+	s.succeed(now, r, func(*pion.Message) {})
+}

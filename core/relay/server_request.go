@@ -1,0 +1,244 @@
+package relay
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/stun"
+)
+
+// The sizes that STUN framing adds (RFC 8489 sections 5 and 14).
+const (
+	headerSize          = 20
+	attributeHeaderSize = 4
+)
+
+// request is a STUN request of a client.
+type request struct {
+	client netip.AddrPort
+	id     [pion.TransactionIDSize]byte
+	method pion.Method
+	size   int // bytes that came
+	// attributes are those that count: all up to MESSAGE-INTEGRITY.
+	attributes  pion.Attributes
+	fingerprint bool // the client signs with FINGERPRINT, so we do
+	username    string
+	account     string
+	key         stun.Integrity // nil before authentication
+}
+
+// fromClient handles a datagram that is not ChannelData.
+func (s *Server) fromClient(now time.Time, client netip.AddrPort, payload []byte) {
+	m, err := stun.Parse(payload)
+	if err != nil {
+		s.stats.DroppedMalformed++
+		return
+	}
+	switch m.Type.Class {
+	case pion.ClassIndication:
+		if m.Type.Method == pion.MethodSend {
+			s.fromSend(now, client, m)
+		}
+		// A Binding indication keeps a mapping alive and is never answered
+		// (RFC 8489 section 6.3.2); other methods have no indications for us.
+		return
+	case pion.ClassRequest:
+	default:
+		// Responses answer nothing that we asked, and an error answered by an
+		// error would go round for ever.
+		s.stats.DroppedUnsolicited++
+		return
+	}
+	r := &request{
+		client:      client,
+		id:          m.TransactionID,
+		method:      m.Type.Method,
+		size:        len(payload),
+		attributes:  m.Attributes,
+		fingerprint: m.Contains(pion.AttrFingerprint),
+	}
+	switch r.method {
+	case pion.MethodBinding:
+		s.binding(now, r)
+	case pion.MethodAllocate, pion.MethodRefresh, pion.MethodCreatePermission, pion.MethodChannelBind:
+		if s.authenticate(now, r, m) {
+			s.serve(now, r)
+		}
+	default:
+		s.stats.DroppedUnsolicited++
+	}
+}
+
+// serve handles an authenticated request.
+func (s *Server) serve(now time.Time, r *request) {
+	if unknown := unknownAttributes(r.attributes); len(unknown) > 0 {
+		s.refuseUnknown(now, r, unknown)
+		return
+	}
+	switch r.method {
+	case pion.MethodAllocate:
+		s.allocate(now, r)
+	case pion.MethodRefresh:
+		s.refresh(now, r)
+	case pion.MethodCreatePermission:
+		s.createPermission(now, r)
+	case pion.MethodChannelBind:
+		s.channelBind(now, r)
+	}
+}
+
+// binding answers where the client is seen (RFC 8489 section 12.2). Whoever
+// authenticates it gets no integrity back: it is STUN's, not TURN's.
+func (s *Server) binding(now time.Time, r *request) {
+	if unknown := unknownAttributes(r.attributes); len(unknown) > 0 {
+		s.refuseUnknown(now, r, unknown)
+		return
+	}
+	s.succeed(now, r, func(m *pion.Message) {
+		addXORAddress(m, pion.AttrXORMappedAddress, r.client)
+	})
+}
+
+// authenticate checks the long-term credentials in the order of RFC 8489
+// section 9.2.4, answers what fails, and leaves in r only what is vouched for.
+// Nothing is remembered of those who fail.
+func (s *Server) authenticate(now time.Time, r *request, m *pion.Message) bool {
+	if len(r.attributes) == 0 {
+		// Every request that we authenticate has attributes; a bare header is
+		// a flood that hopes for a longer answer.
+		s.stats.DroppedMalformed++
+		return false
+	}
+	at := attributeIndex(m.Attributes, pion.AttrMessageIntegrity)
+	if at < 0 {
+		s.challenge(now, r, pion.CodeUnauthorized)
+		return false
+	}
+	r.attributes = m.Attributes[:at] // what follows is not vouched for
+	username, haveUser := r.attributes.Get(pion.AttrUsername)
+	realm, haveRealm := r.attributes.Get(pion.AttrRealm)
+	nonce, haveNonce := r.attributes.Get(pion.AttrNonce)
+	if !haveUser || !haveRealm || !haveNonce || len(username.Value) > maxUsername {
+		s.refuse(now, r, pion.CodeBadRequest)
+		return false
+	}
+	if !s.nonces.Valid(now, r.client, nonce.Value) {
+		s.challenge(now, r, pion.CodeStaleNonce)
+		return false
+	}
+	// The check is made for unknown users as well, with a key that nobody has,
+	// so that its duration does not tell which names exist.
+	name := string(username.Value)
+	password, account, known := s.password(now, name)
+	key := stun.LongTerm(name, s.cfg.Realm, password)
+	if !known {
+		key = s.nobody[:]
+	}
+	if key.Check(m) != nil || !known || !bytes.Equal(realm.Value, []byte(s.cfg.Realm)) {
+		s.challenge(now, r, pion.CodeUnauthorized)
+		return false
+	}
+	r.username, r.account, r.key = name, account, key
+	return true
+}
+
+// password asks the authenticators.
+func (s *Server) password(now time.Time, username string) (password, account string, ok bool) {
+	for _, a := range s.cfg.Authenticators {
+		if p, known := a.Password(now, username); known {
+			return p, a.Account(username), true
+		}
+	}
+	return "", "", false
+}
+
+// succeed sends a success response, signed if the request was.
+func (s *Server) succeed(now time.Time, r *request, fill func(*pion.Message)) []byte {
+	return s.respond(now, r, pion.ClassSuccessResponse, fill)
+}
+
+// refuse sends an error response with the code's own reason.
+func (s *Server) refuse(now time.Time, r *request, code pion.ErrorCode) {
+	s.respond(now, r, pion.ClassErrorResponse, func(m *pion.Message) { addErrorCode(m, code) })
+}
+
+// challenge sends 401 or 438 with what the client needs to try again.
+func (s *Server) challenge(now time.Time, r *request, code pion.ErrorCode) {
+	s.stats.Challenged++
+	s.respond(now, r, pion.ClassErrorResponse, func(m *pion.Message) {
+		addErrorCode(m, code)
+		m.Add(pion.AttrRealm, []byte(s.cfg.Realm))
+		m.Add(pion.AttrNonce, []byte(s.nonces.Issue(now, r.client)))
+	})
+}
+
+// refuseUnknown sends 420 and which attributes were not understood.
+func (s *Server) refuseUnknown(now time.Time, r *request, unknown []pion.AttrType) {
+	s.respond(now, r, pion.ClassErrorResponse, func(m *pion.Message) {
+		addErrorCode(m, pion.CodeUnknownAttribute)
+		var types []byte
+		for _, t := range unknown {
+			types = binary.BigEndian.AppendUint16(types, t.Value())
+		}
+		m.Add(pion.AttrUnknownAttributes, types)
+	})
+}
+
+// respond builds and sends a response. Answers to those who have not proved who
+// they are cost their source's budget.
+func (s *Server) respond(now time.Time, r *request, class pion.MessageClass, fill func(*pion.Message)) []byte {
+	m := &pion.Message{TransactionID: r.id}
+	m.SetType(pion.NewType(r.method, class))
+	m.WriteHeader()
+	fill(m)
+	if r.key != nil {
+		// Fails only after a FINGERPRINT, which is added last.
+		_ = r.key.AddTo(m)
+	}
+	if r.fingerprint {
+		_ = pion.Fingerprint.AddTo(m) // never fails
+	}
+	if r.key == nil && !s.budget.spend(now, r.client.Addr(), r.size, len(m.Raw)) {
+		s.stats.DroppedBudget++
+		return nil
+	}
+	s.Send(listenSocket, r.client, m.Raw)
+	return m.Raw
+}
+
+// addErrorCode adds ERROR-CODE with the reason phrase of the code's RFC.
+func addErrorCode(m *pion.Message, code pion.ErrorCode) {
+	// Fails only for a code without a reason phrase; ours all have one.
+	_ = code.AddTo(m)
+}
+
+// understood are the comprehension-required attributes that the server knows,
+// besides those of authentication. DONT-FRAGMENT is not among them: see Server.
+var understood = []pion.AttrType{
+	pion.AttrChannelNumber,
+	pion.AttrLifetime,
+	pion.AttrXORPeerAddress,
+	pion.AttrData,
+	pion.AttrRequestedAddressFamily,
+	pion.AttrEvenPort,
+	pion.AttrRequestedTransport,
+	pion.AttrReservationToken,
+}
+
+func unknownAttributes(attributes pion.Attributes) []pion.AttrType {
+	return stun.UnknownRequired(&pion.Message{Attributes: attributes}, understood...)
+}
+
+// attributeIndex is the position of the first attribute of a type, or -1.
+func attributeIndex(attributes pion.Attributes, t pion.AttrType) int {
+	for i, a := range attributes {
+		if a.Type == t {
+			return i
+		}
+	}
+	return -1
+}
