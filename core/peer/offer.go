@@ -1,0 +1,136 @@
+package peer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"p2pmodel/core/punch"
+)
+
+// offer is what a peer tells the other of itself through the rendezvous: where
+// it may be reached. A later offer of the same session replaces an earlier one
+// whole.
+type offer struct {
+	// Generation counts the offers of a side in a session, from 1.
+	Generation uint32
+	// Restart counts how often the side began its checks anew; a rise asks the
+	// other side to do so too.
+	Restart uint32
+	// RTT is the side's round trip to the rendezvous; zero: unknown. The sum of
+	// both sides' bounds the round trip between the peers wherever the way over
+	// the rendezvous is not the shorter one, and makes a first estimate.
+	RTT time.Duration
+	// Candidates, at most maxCandidates.
+	Candidates []punch.Candidate
+}
+
+const (
+	offerVersion  = 1
+	offerHeader   = 1 + 4 + 4 + 2 + 1
+	maxCandidates = 32
+)
+
+// Errors of offers. Offers come from the network; none of these is fatal.
+var (
+	errOffer        = errors.New("malformed offer")
+	errOfferVersion = errors.New("offer of another version")
+	errOfferTag     = errors.New("offer that the peer did not make")
+)
+
+// seal writes an offer and its tag.
+func (o offer) seal(by *sealer) []byte {
+	candidates := o.Candidates[:min(len(o.Candidates), maxCandidates)]
+	b := make([]byte, 0, offerHeader+len(candidates)*(6+16)+frameTag)
+	b = append(b, offerVersion)
+	b = binary.BigEndian.AppendUint32(b, o.Generation)
+	b = binary.BigEndian.AppendUint32(b, o.Restart)
+	b = binary.BigEndian.AppendUint16(b, uint16(min(o.RTT.Milliseconds(), math.MaxUint16)))
+	b = append(b, byte(len(candidates)))
+	for _, c := range candidates {
+		addr := c.Addr.Addr().Unmap()
+		size := byte(4)
+		if addr.Is6() {
+			size = 16
+		}
+		b = append(b, byte(c.Kind)<<5|size)
+		b = binary.BigEndian.AppendUint32(b, c.Priority)
+		b = binary.BigEndian.AppendUint16(b, c.Addr.Port())
+		b = append(b, addr.AsSlice()...)
+	}
+	return append(b, by.tag(b)...)
+}
+
+// openOffer verifies and reads an offer.
+func openOffer(b []byte, by *sealer) (offer, error) {
+	if by.verify(b) != nil {
+		return offer{}, errOfferTag
+	}
+	return decodeOffer(b[:len(b)-frameTag])
+}
+
+// decodeOffer reads an offer without its tag.
+func decodeOffer(b []byte) (offer, error) {
+	if len(b) < offerHeader {
+		return offer{}, fmt.Errorf("%w: %d bytes, want at least %d", errOffer, len(b), offerHeader)
+	}
+	if b[0] != offerVersion {
+		return offer{}, fmt.Errorf("%w: %d, want %d", errOfferVersion, b[0], offerVersion)
+	}
+	o := offer{
+		Generation: binary.BigEndian.Uint32(b[1:]),
+		Restart:    binary.BigEndian.Uint32(b[5:]),
+		RTT:        time.Duration(binary.BigEndian.Uint16(b[9:])) * time.Millisecond,
+	}
+	count := int(b[11])
+	if count > maxCandidates {
+		return offer{}, fmt.Errorf("%w: %d candidates, at most %d", errOffer, count, maxCandidates)
+	}
+	b = b[offerHeader:]
+	for i := range count {
+		c, rest, err := decodeCandidate(b)
+		if err != nil {
+			return offer{}, fmt.Errorf("candidate %d of %d: %w", i+1, count, err)
+		}
+		o.Candidates = append(o.Candidates, c)
+		b = rest
+	}
+	if len(b) != 0 {
+		return offer{}, fmt.Errorf("%w: %d bytes too many", errOffer, len(b))
+	}
+	return o, nil
+}
+
+func decodeCandidate(b []byte) (c punch.Candidate, rest []byte, err error) {
+	const fixed = 1 + 4 + 2
+	if len(b) < fixed {
+		return c, nil, fmt.Errorf("%w: it ends early", errOffer)
+	}
+	c.Kind = punch.Kind(b[0] >> 5)
+	size := int(b[0] & 31)
+	if (size != 4 && size != 16) || len(b) < fixed+size || c.Kind > punch.Relayed {
+		return c, nil, fmt.Errorf("%w: kind %d, address of %d bytes, %d bytes left", errOffer, c.Kind, size, len(b)-fixed)
+	}
+	c.Priority = binary.BigEndian.Uint32(b[1:])
+	if c.Priority == 0 || c.Priority > math.MaxInt32 {
+		return c, nil, fmt.Errorf("%w: priority %d", errOffer, c.Priority)
+	}
+	addr, _ := netip.AddrFromSlice(b[fixed : fixed+size])
+	c.Addr = netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[5:]))
+	if addr.Is4In6() || !usable(c.Addr) {
+		return c, nil, fmt.Errorf("%w: address %s is nobody's", errOffer, c.Addr)
+	}
+	return c, b[fixed+size:], nil
+}
+
+// usable leaves out what no peer can be reached at and what would have us send
+// to many at once. Loopback is usable: peers may live on one machine.
+func usable(a netip.AddrPort) bool {
+	addr := a.Addr()
+	return a.Port() != 0 && !addr.IsUnspecified() && !addr.IsMulticast() && addr != broadcast
+}
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

@@ -1,0 +1,100 @@
+package peer
+
+import (
+	"errors"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"p2pmodel/core/punch"
+)
+
+func candidate(k punch.Kind, addr string) punch.Candidate {
+	return punch.Candidate{Kind: k, Addr: netip.MustParseAddrPort(addr), Priority: punch.Priority(k, 0)}
+}
+
+var sampleOffer = offer{Generation: 3, Restart: 1, RTT: 45 * time.Millisecond, Candidates: []punch.Candidate{
+	candidate(punch.Host, "192.168.1.2:5000"),
+	candidate(punch.Host, "[2001:db8::1]:5000"),
+	candidate(punch.ServerReflexive, "198.18.1.1:40000"),
+	candidate(punch.Relayed, "198.18.0.3:50001"),
+}}
+
+func TestOfferRoundTrip(t *testing.T) {
+	s := newSealer([]byte("key"))
+	for _, o := range []offer{sampleOffer, {Generation: 1}} {
+		got, err := openOffer(o.seal(s), s)
+		if err != nil || !reflect.DeepEqual(got, o) {
+			t.Errorf("offer %+v came back as %+v, %v", o, got, err)
+		}
+	}
+	if _, err := openOffer(sampleOffer.seal(s), newSealer([]byte("other"))); !errors.Is(err, errOfferTag) {
+		t.Errorf("an offer that somebody else made: error %v, want %v", err, errOfferTag)
+	}
+	long := offer{Generation: 1}
+	for range maxCandidates + 5 {
+		long.Candidates = append(long.Candidates, candidate(punch.Host, "[2001:db8::1]:5000"))
+	}
+	if got, err := openOffer(long.seal(s), s); err != nil || len(got.Candidates) != maxCandidates {
+		t.Errorf("%d candidates: %d arrive (%v), want the first %d", len(long.Candidates), len(got.Candidates), err, maxCandidates)
+	}
+}
+
+func TestMalformedOffers(t *testing.T) {
+	s := newSealer([]byte("key"))
+	strip := func(o offer) []byte { b := o.seal(s); return b[:len(b)-frameTag] }
+	whole := strip(sampleOffer)
+	with := func(addr string) []byte {
+		return strip(offer{Candidates: []punch.Candidate{candidate(punch.Host, addr)}})
+	}
+	change := func(at int, to byte) []byte {
+		b := append([]byte(nil), whole...)
+		b[at] = to
+		return b
+	}
+	rows := map[string][]byte{
+		"empty":              nil,
+		"another version":    change(0, 9),
+		"too many":           change(11, maxCandidates+1),
+		"one more announced": change(11, 5),
+		"one less announced": change(11, 3),
+		"unknown kind":       change(12, 7<<5|4),
+		"odd address size":   change(12, 5),
+		"priority 0":         strip(offer{Candidates: []punch.Candidate{{Addr: netip.MustParseAddrPort("192.0.2.1:1")}}}),
+		"port 0":             with("192.0.2.1:0"),
+		"unspecified":        with("0.0.0.0:1"),
+		"multicast":          with("224.0.0.1:1"),
+		"multicast of IPv6":  with("[ff02::1]:1"),
+		"broadcast":          with("255.255.255.255:1"),
+	}
+	for cut := range len(whole) {
+		if _, err := decodeOffer(whole[:cut]); err == nil {
+			t.Errorf("offer cut after %d of %d bytes is accepted", cut, len(whole))
+		}
+	}
+	for name, b := range rows {
+		if o, err := decodeOffer(b); err == nil {
+			t.Errorf("%s: accepted as %+v", name, o)
+		}
+	}
+}
+
+// FuzzOffer: what is accepted is written back the same.
+func FuzzOffer(f *testing.F) {
+	s := newSealer([]byte("key"))
+	b := sampleOffer.seal(s)
+	f.Add(b[:len(b)-frameTag])
+	f.Add([]byte{})
+	f.Add([]byte{1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 4})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		o, err := decodeOffer(b)
+		if err != nil {
+			return
+		}
+		again, err := openOffer(o.seal(s), s)
+		if err != nil || !reflect.DeepEqual(again, o) {
+			t.Errorf("%x is read as %+v, written and read as %+v (%v)", b, o, again, err)
+		}
+	})
+}
