@@ -1,7 +1,7 @@
 package ruleset
 
 import (
-	"errors"
+	"fmt"
 
 	"github.com/google/nftables"
 
@@ -9,23 +9,64 @@ import (
 )
 
 // Install gives the router the NAT of cfg, in one transaction. A NAT that was
-// there before is replaced in the same transaction; its mappings, filters and
-// counters are lost.
-func Install(conn *nftables.Conn, cfg Config) error { return errors.New("ruleset: not built yet") }
+// there before is replaced in the same transaction, so that no packet passes
+// untranslated; its mappings and filters are lost, and its counters start anew.
+// The error names the router, the behaviour and the rule or set that the kernel
+// refused; nothing has changed then.
+//
+// conn must be in the router's namespace (nftables.WithNetNSFd) and hold no
+// queued commands of the caller. The same is true of all functions here.
+func Install(conn *nftables.Conn, cfg Config) error {
+	cfg, err := cfg.resolved()
+	if err != nil {
+		return fmt.Errorf("%s: %w", cfg.name(), err)
+	}
+	if err := build(cfg).commit(conn); err != nil {
+		return fmt.Errorf("%s: install: %w", cfg.name(), err)
+	}
+	return nil
+}
 
-// Flush is a reboot of the NAT: it loses mappings and filters, and its counters
-// start anew. It is one transaction.
+// Flush is a reboot of the NAT: it loses its mappings and filters, and its
+// counters start anew, in one transaction. Other External addresses than before
+// are those that the router got when it came up again.
 func Flush(conn *nftables.Conn, cfg Config) error { return Install(conn, cfg) }
 
-// Remove takes the NAT away, if there is one.
-func Remove(conn *nftables.Conn) error { return errors.New("ruleset: not built yet") }
+// Remove takes the NAT away, if there is one; packets are then forwarded as they
+// are.
+func Remove(conn *nftables.Conn) error {
+	if err := newTransaction(natTable).commit(conn); err != nil {
+		return fmt.Errorf("remove NAT: %w", err)
+	}
+	return nil
+}
 
 // InstallFirewall gives the router a firewall, in one transaction that also
-// replaces the one before. The router may have a NAT too: the firewall stands
-// inside of it and sees inside addresses in both directions.
+// replaces the one before; the flows that it knew are lost. Router names the
+// router in errors, and may be empty; outside is the interface that leads
+// outside.
+//
+// A router may have a firewall and a NAT. The firewall then stands inside of the
+// NAT: in both directions it sees inside addresses and ports. What passes
+// between two inside interfaces, hairpinned packets included, is not its matter.
 func InstallFirewall(conn *nftables.Conn, router, outside string, fw nat.Firewall) error {
-	return errors.New("ruleset: not built yet")
+	name := "firewall"
+	if router != "" {
+		name = fmt.Sprintf("router %s: firewall", router)
+	}
+	if err := checkInterface(outside); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if err := (&firewall{fw: fw, outside: outside}).build().commit(conn); err != nil {
+		return fmt.Errorf("%s: install: %w", name, err)
+	}
+	return nil
 }
 
 // RemoveFirewall takes the firewall away, if there is one.
-func RemoveFirewall(conn *nftables.Conn) error { return errors.New("ruleset: not built yet") }
+func RemoveFirewall(conn *nftables.Conn) error {
+	if err := newTransaction(firewallTable).commit(conn); err != nil {
+		return fmt.Errorf("remove firewall: %w", err)
+	}
+	return nil
+}

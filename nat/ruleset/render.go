@@ -31,7 +31,9 @@ type FilterEntry struct {
 }
 
 // Mappings gives the live mappings, ordered by protocol and external address.
-func Mappings(conn *nftables.Conn) ([]Mapping, error) { return nil, errors.New("ruleset: not built yet") }
+func Mappings(conn *nftables.Conn) ([]Mapping, error) {
+	return nil, errors.New("ruleset: not built yet")
+}
 
 // RenderMappings gives mappings as text for people, a line each.
 func RenderMappings(ms []Mapping) string { return "" }
