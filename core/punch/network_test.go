@@ -116,6 +116,7 @@ type side struct {
 	relay     netip.AddrPort
 	relayDead bool
 	muted     func(Transmit) bool // drops what the side sends
+	hold      time.Time           // until then the side is deaf and dumb
 	events    []Event
 	settledAt time.Duration
 	directAt  time.Duration
@@ -168,13 +169,14 @@ const (
 
 // options vary a test's pair of agents.
 type options struct {
-	timing    Timing
-	loss      float64
-	delay     time.Duration
-	seed      uint64
-	noRelay   bool
-	relayOnly bool
-	roles     [2]bool // controlling; zero: a controls
+	timing     Timing
+	loss       float64
+	delay      time.Duration
+	seed       uint64
+	noRelay    bool
+	relayOnly  bool
+	natTimeout time.Duration
+	roles      []bool // who controls; nil: a
 }
 
 func newNetwork(t *testing.T, ca, cb cone, o options) *network {
@@ -182,12 +184,13 @@ func newNetwork(t *testing.T, ca, cb cone, o options) *network {
 	if o.delay == 0 {
 		o.delay = 40 * time.Millisecond
 	}
-	if o.roles == [2]bool{} {
-		o.roles = [2]bool{true, false}
+	if o.roles == nil {
+		o.roles = []bool{true, false}
 	}
 	n := &network{t: t, now: epoch, start: epoch, delay: o.delay, loss: o.loss, rng: rand.New(rand.NewPCG(o.seed, 1))}
 	n.a = &side{name: "a", nat: newNAT(ca, "198.18.1.1"), inside: addrPort("192.168.1.2:5000"), relay: addrPort("198.18.0.3:50001")}
 	n.b = &side{name: "b", nat: newNAT(cb, "198.18.2.1"), inside: addrPort("192.168.1.3:5000"), relay: addrPort("198.18.0.3:50002")}
+	n.a.nat.timeout, n.b.nat.timeout = o.natTimeout, o.natTimeout
 	for i, s := range []*side{n.a, n.b} {
 		cfg := Config{
 			Controlling: o.roles[i], TieBreaker: uint64(100 + i), Timing: o.timing, RelayOnly: o.relayOnly,
@@ -239,7 +242,7 @@ func (n *network) flush() {
 			if !ok {
 				break
 			}
-			if s.muted == nil || !s.muted(t) {
+			if !n.now.Before(s.hold) && (s.muted == nil || !s.muted(t)) {
 				n.send(s, t)
 			}
 		}
@@ -319,6 +322,9 @@ func (n *network) runUntil(d time.Duration, done func() bool) {
 		}
 		for len(n.queue) > 0 && !n.queue[0].at.After(n.now) {
 			p := heap.Pop(&n.queue).(packet)
+			if n.now.Before(p.to.hold) {
+				continue
+			}
 			if p.port != 0 {
 				inside, ok := p.to.nat.in(n.now, p.port, p.from)
 				if !ok || inside != p.to.inside {

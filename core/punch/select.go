@@ -193,7 +193,20 @@ func (a *Agent) settle(now time.Time) {
 		return
 	}
 	a.settled, a.outcome = true, kind
+	if kind == Direct {
+		a.cease()
+	}
 	a.events = append(a.events, Settled{Path: a.pathOf(a.selected)})
+}
+
+// cease ends the checks of direct pairs that are not needed any more
+// (RFC 8445 section 8.1.2). Relayed ones go on: one is wanted on standby.
+func (a *Agent) cease() {
+	for _, p := range a.pairs {
+		if (p.state == waiting || p.state == inProgress) && !p.relayed() {
+			p.state, p.next, p.unanswered = failed, time.Time{}, time.Time{}
+		}
+	}
 }
 
 func (a *Agent) checksOver(now time.Time, kind PathKind) bool {
