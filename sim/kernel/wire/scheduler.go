@@ -277,8 +277,11 @@ func (s *Scheduler) receive(d *direction, rounds int) {
 	for range rounds {
 		n, err := s.in.Receive(d.from)
 		if err != nil {
-			// The kernel reports an interface that went down here, once; the
-			// socket stays usable for when it comes back.
+			// ENETDOWN says that the interface went down, once; the socket stays
+			// usable for when it comes back. All else is a frame that was lost.
+			if !errors.Is(err, unix.ENETDOWN) {
+				d.counters.Failed++
+			}
 			return
 		}
 		now := time.Now()
