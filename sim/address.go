@@ -15,7 +15,7 @@ var (
 	// its probes there.
 	ProbePrefix = netip.MustParsePrefix("198.19.255.0/24")
 	// CarrierPrefix is the shared address space behind NATs that have further
-	// NATs behind them (RFC 6598). A realm takes the /16 of its depth, so that a
+	// routers behind them (RFC 6598). A realm takes the /16 of its depth, so that a
 	// carrier's carrier does not have the addresses of its customers.
 	CarrierPrefix = netip.MustParsePrefix("100.64.0.0/10")
 	// HomePrefix is what every NAT has inside that has only hosts behind it

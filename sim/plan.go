@@ -134,7 +134,7 @@ type openRealm struct {
 	end    netip.Addr // the first address that is no more to be given out
 	depth  int        // NAT routers between it and the Internet
 	needs  int        // addresses
-	nested bool       // another NAT router stands in it
+	nested bool       // another router stands in it
 }
 
 func newPlanner(l *Lab) *planner {
@@ -173,7 +173,7 @@ func (b *planner) sizeRealms() {
 	for _, r := range b.lab.Routers {
 		outer := b.realms[b.realmOf(front(r.Behind))]
 		outer.needs += max(r.Addresses, 1)
-		outer.nested = outer.nested || r.NAT != nil
+		outer.nested = true
 		if r.NAT != nil {
 			for at := r.Name; at != Internet; at = b.realmOf(front(b.routers[at].Behind)) {
 				b.realms[r.Name].depth++

@@ -198,7 +198,7 @@ func (v *validator) loop(r Router) {
 		seen[next.Name] = true
 	}
 	if len(way) == MaxChain+1 {
-		v.add([]string{"routers", r.Name, "behind"}, "router %q is the %dth in a row to %s; the most is %d",
+		v.add([]string{"routers", r.Name, "behind"}, "router %q is number %d in a row to %s; the most is %d",
 			r.Name, len(way), Internet, MaxChain)
 	}
 }

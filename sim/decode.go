@@ -1,0 +1,242 @@
+package sim
+
+import (
+	"slices"
+	"strings"
+
+	"p2pmodel/nat"
+	"p2pmodel/sim/document"
+	"p2pmodel/sim/link"
+)
+
+// The keys of a lab's parts in files. Decoder and schema have the same.
+var (
+	labKeys        = []string{"routers", "hosts", "links"}
+	routerKeys     = []string{"nat", "firewall", "behind", "addresses"}
+	hostKeys       = []string{"behind", "uplinks", "active", "addresses"}
+	uplinkKeys     = []string{"behind"}
+	impairmentKeys = []string{"delay", "jitter", "reorder", "loss", "rate", "queue"}
+	linkKeys       = append(slices.Clone(impairmentKeys), "up", "down")
+)
+
+// ParseLab reads a file that has a lab under the key `lab` and nothing else. The
+// error is of type document.Errors.
+func ParseLab(file string, data []byte) (*Lab, error) {
+	doc, err := document.Parse(file, data)
+	if err != nil {
+		return nil, err
+	}
+	lab := DecodeLab(doc.Root().Map("lab").Need("lab"))
+	if err := doc.Err(); err != nil {
+		return nil, err
+	}
+	return lab, nil
+}
+
+// DecodeLab reads a lab from a node and validates it. What is wrong is recorded
+// in the node's document; the lab is to be used only if that has no errors.
+func DecodeLab(n *document.Node) *Lab {
+	d, before := decoder{lab: &Lab{}, broken: map[string]bool{}}, n.Errors()
+	m := n.Map(labKeys...)
+	misread := n.Errors() > before // a section is missing that was meant
+	if !n.Exists() {
+		return d.lab
+	}
+	for _, r := range m.Get("routers").Map().Entries() {
+		d.sound("routers", r, func() { d.lab.Routers = append(d.lab.Routers, decodeRouter(r)) })
+	}
+	for _, h := range m.Get("hosts").Map().Entries() {
+		d.sound("hosts", h, func() { d.lab.Hosts = append(d.lab.Hosts, decodeHost(h)) })
+	}
+	for _, k := range m.Get("links").Map().Entries() {
+		d.sound("links", k, func() { d.lab.Links = append(d.lab.Links, decodeLink(k)) })
+	}
+	for _, p := range d.lab.problems() {
+		// What could not be read is not judged as well: one mistake, one message.
+		if len(p.path) == 1 && misread || len(p.path) > 1 && d.broken[p.path[0]+" "+p.path[1]] {
+			continue
+		}
+		at := n.Find(p.path...)
+		if p.ofKey || at.Name() != p.path[len(p.path)-1] {
+			at.KeyErrorf("%s", p.message)
+		} else {
+			at.Errorf("%s", p.message)
+		}
+	}
+	return d.lab
+}
+
+// decoder reads one lab.
+type decoder struct {
+	lab    *Lab
+	broken map[string]bool // "section name" of the entries that had errors
+}
+
+// sound notes whether the decoding of an entry of a section had errors.
+func (d *decoder) sound(section string, n *document.Node, decode func()) {
+	before := n.Errors()
+	decode()
+	d.broken[section+" "+n.Name()] = n.Errors() > before
+}
+
+func decodeRouter(n *document.Node) Router {
+	m := n.Map(routerKeys...)
+	r := Router{Name: n.Name(), Behind: decodeBehind(m), Addresses: decodeAddresses(m)}
+	r.NAT, r.Preset = decodeNAT(m.Get("nat"))
+	r.Firewall = decodeFirewall(m.Get("firewall"))
+	return r
+}
+
+func decodeBehind(m document.Map) string {
+	behind := m.Get("behind").Text()
+	if behind == Internet {
+		return ""
+	}
+	return behind
+}
+
+func decodeAddresses(m document.Map) int { return m.Get("addresses").Int(1, MaxAddresses) }
+
+// decodeNAT reads a behaviour in its text form or as a mapping of axes, and the
+// name of the preset if it is exactly one.
+func decodeNAT(n *document.Node) (*nat.Behavior, string) {
+	if !n.Exists() {
+		return nil, ""
+	}
+	if n.Kind() != document.Mapping {
+		return decodeNATText(n)
+	}
+	m, b, preset := n.Map(nat.YAMLKeys()...), nat.Behavior{}, ""
+	if len(m.Entries()) == 0 {
+		n.Errorf("nat: name a preset or axes, as in {mapping: EIM, filtering: APDF}")
+	}
+	if p := m.Get(nat.PresetKey); p.Exists() {
+		found, err := nat.PresetNamed(p.Text())
+		if err != nil {
+			p.Errorf("%v", err)
+		}
+		b, preset = found.Behavior, p.Text()
+	}
+	for _, axis := range nat.Axes() {
+		v := m.Get(string(axis))
+		if !v.Exists() {
+			continue
+		}
+		preset = ""
+		if text := v.Text(); v.IsScalar() {
+			if err := b.Set(axis, text); err != nil {
+				v.Errorf("%v", err)
+			}
+		}
+	}
+	return &b, preset
+}
+
+func decodeNATText(n *document.Node) (*nat.Behavior, string) {
+	text := n.Text()
+	if !n.IsScalar() {
+		return nil, ""
+	}
+	if !strings.ContainsAny(text, ",=") {
+		p, err := nat.PresetNamed(text)
+		if err != nil {
+			n.Errorf("nat: %v", err)
+			return nil, ""
+		}
+		return &p.Behavior, text
+	}
+	b, err := nat.ParseBehavior(text)
+	if err != nil {
+		n.Errorf("nat: %v", err)
+		return nil, ""
+	}
+	return &b, ""
+}
+
+// decodeFirewall reads a firewall in its text form or as a mapping.
+func decodeFirewall(n *document.Node) *nat.Firewall {
+	if !n.Exists() {
+		return nil
+	}
+	var f nat.Firewall
+	if n.Kind() != document.Mapping {
+		if text := n.Text(); n.IsScalar() {
+			parsed, err := nat.ParseFirewall(text)
+			if err != nil {
+				n.Errorf("%v", err)
+			}
+			f = parsed
+		}
+		return &f
+	}
+	m := n.Map(nat.FirewallKeys()...)
+	if len(m.Entries()) == 0 {
+		n.Errorf("firewall: name what it does, as in {inbound: replies, udp: [3478]}")
+	}
+	set := func(v *document.Node) {
+		if text := v.Text(); v.IsScalar() {
+			if err := f.Set(v.Name(), text); err != nil {
+				v.Errorf("%v", err)
+			}
+		}
+	}
+	set(m.Get(nat.FirewallKeyInbound))
+	udp := m.Get(nat.FirewallKeyUDP)
+	if udp.Kind() != document.List {
+		set(udp)
+		return &f
+	}
+	f.OutboundUDP = udp.Ports()
+	slices.Sort(f.OutboundUDP)
+	f.OutboundUDP = slices.Compact(f.OutboundUDP)
+	return &f
+}
+
+func decodeHost(n *document.Node) Host {
+	m := n.Map(hostKeys...)
+	h := Host{Name: n.Name(), Addresses: decodeAddresses(m), Active: m.Get("active").Text()}
+	uplinks := m.Get("uplinks")
+	if !uplinks.Exists() {
+		h.Uplinks = []Uplink{{DefaultUplink, decodeBehind(m)}}
+		return h
+	}
+	if behind := m.Get("behind"); behind.Exists() {
+		behind.KeyErrorf("host %q has uplinks: what they stand behind is said there, as in uplinks: {wifi: {behind: …}}", h.Name)
+	}
+	for _, u := range uplinks.Map().Entries() {
+		h.Uplinks = append(h.Uplinks, Uplink{u.Name(), decodeBehind(u.Map(uplinkKeys...))})
+	}
+	return h
+}
+
+func decodeLink(n *document.Node) Link {
+	m := n.Map(linkKeys...)
+	both := decodeImpairment(m, link.Impairment{})
+	k := Link{
+		Up:   decodeImpairment(m.Get("up").Map(impairmentKeys...), both),
+		Down: decodeImpairment(m.Get("down").Map(impairmentKeys...), both),
+	}
+	k.Node, k.Uplink, _ = strings.Cut(n.Name(), "/")
+	return k
+}
+
+// decodeImpairment reads the keys that are there over those of base.
+func decodeImpairment(m document.Map, base link.Impairment) link.Impairment {
+	for _, v := range m.Entries() {
+		switch v.Name() {
+		case "delay":
+			base.Delay = v.Duration()
+		case "jitter":
+			base.Jitter = v.Duration()
+		case "reorder":
+			base.Reorder = v.Bool()
+		case "loss":
+			base.Loss = v.Probability()
+		case "rate":
+			base.Rate = v.Rate()
+		case "queue":
+			base.Queue = v.Size()
+		}
+	}
+	return base
+}

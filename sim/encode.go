@@ -1,0 +1,122 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"p2pmodel/sim/document"
+	"p2pmodel/sim/link"
+)
+
+// YAML writes the lab as a file that ParseLab reads as an equal lab, if the lab
+// is valid.
+func (l *Lab) YAML() []byte {
+	var b bytes.Buffer
+	b.WriteString("lab:\n")
+	if len(l.Routers) > 0 {
+		b.WriteString("  routers:\n")
+	}
+	for _, r := range l.Routers {
+		fmt.Fprintf(&b, "    %s: %s\n", word(r.Name), flow(routerItems(r)))
+	}
+	if len(l.Hosts) > 0 {
+		b.WriteString("  hosts:\n")
+	}
+	for _, h := range l.Hosts {
+		fmt.Fprintf(&b, "    %s: %s\n", word(h.Name), flow(hostItems(h)))
+	}
+	if len(l.Links) > 0 {
+		b.WriteString("  links:\n")
+	}
+	for _, k := range l.Links {
+		name := k.Node
+		if k.Uplink != "" {
+			name += "/" + k.Uplink
+		}
+		fmt.Fprintf(&b, "    %s: %s\n", word(name), flow(linkItems(k)))
+	}
+	return b.Bytes()
+}
+
+func routerItems(r Router) []string {
+	var items []string
+	switch {
+	case r.NAT != nil && r.Preset != "":
+		items = append(items, "nat: "+word(r.Preset))
+	case r.NAT != nil:
+		items = append(items, "nat: "+strconv.Quote(r.NAT.String()))
+	}
+	if r.Firewall != nil {
+		items = append(items, "firewall: "+strconv.Quote(r.Firewall.String()))
+	}
+	return append(items, placeItems(r.Behind, r.Addresses)...)
+}
+
+func hostItems(h Host) []string {
+	if len(h.Uplinks) == 1 && h.Uplinks[0].Name == DefaultUplink && h.Active == "" {
+		return placeItems(h.Uplinks[0].Behind, h.Addresses)
+	}
+	var uplinks []string
+	for _, u := range h.Uplinks {
+		uplinks = append(uplinks, word(u.Name)+": "+flow(placeItems(u.Behind, 0)))
+	}
+	items := []string{"uplinks: " + flow(uplinks)}
+	if h.Active != "" {
+		items = append(items, "active: "+word(h.Active))
+	}
+	return append(items, placeItems("", h.Addresses)...)
+}
+
+func placeItems(behind string, addresses int) []string {
+	var items []string
+	if front(behind) != Internet {
+		items = append(items, "behind: "+word(behind))
+	}
+	if addresses > 0 {
+		items = append(items, fmt.Sprintf("addresses: %d", addresses))
+	}
+	return items
+}
+
+func linkItems(k Link) []string {
+	if k.Up == k.Down {
+		return impairmentItems(k.Up)
+	}
+	return []string{"up: " + flow(impairmentItems(k.Up)), "down: " + flow(impairmentItems(k.Down))}
+}
+
+func impairmentItems(i link.Impairment) []string {
+	var items []string
+	if i.Delay != 0 {
+		items = append(items, "delay: "+i.Delay.String())
+	}
+	if i.Jitter != 0 {
+		items = append(items, "jitter: "+i.Jitter.String())
+	}
+	if i.Reorder {
+		items = append(items, "reorder: true")
+	}
+	if i.Loss != 0 {
+		items = append(items, "loss: "+document.FormatProbability(i.Loss))
+	}
+	if i.Rate != 0 {
+		items = append(items, "rate: "+document.FormatRate(i.Rate))
+	}
+	if i.Queue != 0 {
+		items = append(items, fmt.Sprintf("queue: %d", i.Queue))
+	}
+	return items
+}
+
+func flow(items []string) string { return "{" + strings.Join(items, ", ") + "}" }
+
+// word quotes names that YAML would take for something else.
+func word(name string) string {
+	switch strings.ToLower(name) {
+	case "true", "false", "null":
+		return strconv.Quote(name)
+	}
+	return name
+}
