@@ -13,7 +13,24 @@ import (
 func newProbe(cfg Config) *Probe {
 	p := &Probe{cfg: cfg, used: make(map[uint16]bool), told: make(map[nat.Axis]Finding)}
 	binary.BigEndian.PutUint64(p.marker[:], cfg.Rand.Uint64())
-	p.phases = []func(now time.Time){p.openOutside}
+	p.phases = []func(now time.Time){
+		p.openOutside,
+		p.measurePorts, // alone: others would take ports in between
+		func(now time.Time) {
+			p.measureFiltering(now)
+			p.measureMapping(now)
+			p.measureHairpin(now)
+		},
+		p.measureScope,
+		p.predictHairpin,
+		p.predictHairpin,
+		p.judgeHairpin,
+		p.judgePooling,
+		p.judgeRange,
+	}
+	if cfg.Declared.Timeout != 0 {
+		p.phases = append(p.phases, p.measureAging)
+	}
 	return p
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"p2pmodel/nat"
@@ -25,11 +26,17 @@ type Probe struct {
 	sockets []*socket
 	shots   []*shot
 	live    []*shot // shots that await an arrival or their deadline
-	alarms  []alarm
+	alarms  []*alarm
 	opening int
 	phases  []func(now time.Time)
 	outside [2][2]*socket
 	used    map[uint16]bool // inside ports that have been chosen
+
+	seen     []sighting // all mappings, in order
+	samples  []sample   // those of the port test
+	narrow   bool       // free ports were not preserved
+	hairpin  turned
+	foretold bool // mappings for the hairpin test could be foretold
 
 	order  []nat.Axis // in which the axes were found
 	told   map[nat.Axis]Finding
@@ -93,6 +100,13 @@ func (p *Probe) HandleOpened(now time.Time, number int, local netip.AddrPort, er
 	switch {
 	case err == nil:
 		s.local = local
+	case s.fixed && s.inside: // whoever wanted this very port does without
+		opened := s.opened
+		s.opened = nil
+		p.opening--
+		opened(now, nil)
+		p.advance(now)
+		return
 	case s.fixed || s.attempts >= 8:
 		p.fail(now, fmt.Errorf("certify: open socket at %s: %w", s.local, err))
 		return
@@ -142,8 +156,8 @@ func (p *Probe) HandleTimeout(now time.Time) {
 			p.finish(now, s)
 		}
 	}
-	var due []alarm
-	rest := p.alarms[:0]
+	var due []*alarm
+	var rest []*alarm
 	for _, a := range p.alarms {
 		if now.Before(a.at) {
 			rest = append(rest, a)
@@ -280,29 +294,13 @@ func (p *Probe) finish(now time.Time, s *shot) {
 }
 
 // after calls ring at a time to come; the phase lasts until then.
-func (p *Probe) after(at time.Time, ring func(now time.Time)) {
-	p.alarms = append(p.alarms, alarm{at: at, ring: ring})
+func (p *Probe) after(at time.Time, ring func(now time.Time)) *alarm {
+	a := &alarm{at: at, ring: ring}
+	p.alarms = append(p.alarms, a)
+	return a
 }
 
-// freshPort chooses an inside port that no socket of the probe has had, in the
-// range that the NAT declares where that leaves room.
-func (p *Probe) freshPort() uint16 {
-	r := p.cfg.Declared.Resolved().Range
-	if r.Low < 1024 {
-		r.Low = 1024
-	}
-	for attempt := 0; ; attempt++ {
-		low, size := r.Low, 0
-		if r.High >= r.Low {
-			size = r.Size()
-		}
-		if attempt > 64 || size == 0 { // the range is used up
-			low, size = 1024, 64512
-		}
-		port := low + uint16(p.cfg.Rand.IntN(size))
-		if !p.used[port] && port != p.cfg.Ports[0] && port != p.cfg.Ports[1] {
-			p.used[port] = true
-			return port
-		}
-	}
+// cancel makes an alarm not ring.
+func (p *Probe) cancel(a *alarm) {
+	p.alarms = slices.DeleteFunc(p.alarms, func(b *alarm) bool { return a == b })
 }

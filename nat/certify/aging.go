@@ -1,0 +1,239 @@
+package certify
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"p2pmodel/nat"
+)
+
+const (
+	// agingRounds is how often the timeout is measured at most: a second time
+	// only if the first was blurred or spoke against the declaration, because a
+	// lost probe looks like an expired mapping.
+	agingRounds = 2
+	// refreshAt and refreshProbe, in tenths of the timeout, are when traffic
+	// tries to keep a mapping alive, and when it is probed: late enough to be
+	// dead without, early enough to be alive with.
+	refreshAt, refreshProbe = 4, 12
+)
+
+// tolerance is how close to the declared timeout the probe looks: the kernel's
+// timers and a busy machine blur what is closer.
+func tolerance(timeout time.Duration) time.Duration {
+	return min(max(25*time.Millisecond, timeout/50), timeout/8)
+}
+
+// aging is one round of measuring timeout and refresh direction. Every mapping
+// is probed once only, because the probe itself may refresh it.
+type aging struct {
+	timeout, tolerance time.Duration
+	round              int
+	// aliveAt is the largest age at which a mapping lived, deadAt the smallest
+	// at which one was dead; zero: none.
+	aliveAt, deadAt time.Duration
+	near            int // probes close to the declared timeout that are under way
+	later           []*alarm
+	evidence        []string
+	// kept says by direction of the traffic how mappings fared that it tried to
+	// keep alive.
+	inbound, outbound keeping
+}
+
+type keeping struct {
+	alive, dead int
+	evidence    []string
+}
+
+// measureAging opens all mappings at once and probes each at its own age.
+func (p *Probe) measureAging(now time.Time) { p.startAging(now, 1) }
+
+func (p *Probe) startAging(now time.Time, round int) {
+	t := p.cfg.Declared.Timeout
+	g := &aging{timeout: t, tolerance: tolerance(t), round: round}
+	for _, age := range []time.Duration{
+		t - g.tolerance, t - g.tolerance, t - g.tolerance/2, t + g.tolerance/2, t + g.tolerance, t + g.tolerance,
+	} {
+		g.near++
+		p.age(g, age, true)
+	}
+	for _, percent := range []time.Duration{25, 50, 75, 90, 110, 125, 150, 200, 300} {
+		p.age(g, t*percent/100, false)
+	}
+	for range 2 {
+		p.keep(g, &g.inbound, true)
+		p.keep(g, &g.outbound, false)
+	}
+	p.phases = append([]func(now time.Time){func(now time.Time) { p.judgeAging(now, g) }}, p.phases...)
+}
+
+// age opens a mapping and probes it once, when it is this old. Once all the
+// near ones have confirmed the declared timeout, older ones are not waited for.
+func (p *Probe) age(g *aging, age time.Duration, near bool) {
+	settle := func() {
+		if near {
+			g.near--
+		}
+		if g.near == 0 && g.confirmed() {
+			for _, a := range g.later {
+				p.cancel(a)
+			}
+		}
+	}
+	p.inside(0, func(now time.Time, s *socket) {
+		p.born(now, s, func(now time.Time, x netip.AddrPort, sent, born time.Time) {
+			a := p.after(born.Add(age), func(now time.Time) {
+				p.knockOnce(now, x, func(shot *shot) {
+					// Between sending and arriving the mapping was made; the
+					// probe got there when it was sent, or a little later.
+					if lo := shot.sent[0].Sub(born); got(shot, s) {
+						g.aliveAt = max(g.aliveAt, lo)
+						g.note("%s was alive %s after it was made", x, lo)
+					} else {
+						hi := shot.sent[len(shot.sent)-1].Sub(sent)
+						if g.deadAt == 0 || hi < g.deadAt {
+							g.deadAt = hi
+						}
+						g.note("%s was dead %s after it was made", x, hi)
+					}
+					settle()
+				})
+			})
+			if !near && age > g.timeout {
+				g.later = append(g.later, a)
+			}
+		}, settle)
+	})
+}
+
+// keep opens a mapping, sends through it once when it is refreshAt old, and
+// probes it when it would be dead without that.
+func (p *Probe) keep(g *aging, k *keeping, inbound bool) {
+	p.inside(0, func(now time.Time, s *socket) {
+		first := p.outside[0][0]
+		p.born(now, s, func(_ time.Time, x netip.AddrPort, sent, born time.Time) {
+			p.after(born.Add(g.timeout*refreshAt/10), func(now time.Time) {
+				probe := func(now time.Time, through bool) {
+					refreshed := now
+					if !through || refreshed.Sub(sent) >= g.timeout-g.tolerance {
+						return // too late to tell
+					}
+					p.after(born.Add(g.timeout*refreshProbe/10), func(now time.Time) {
+						if now.Sub(refreshed) >= g.timeout-g.tolerance {
+							return // too late to tell
+						}
+						p.knockOnce(now, x, func(shot *shot) {
+							what := "dead"
+							if got(shot, s) {
+								k.alive++
+								what = "alive"
+							} else {
+								k.dead++
+							}
+							k.evidence = append(k.evidence, fmt.Sprintf("%s, used %s once when it was %s old, was %s %s after it was made",
+								x, direction(inbound), brief(refreshed.Sub(born)), what, brief(shot.sent[0].Sub(born))))
+						})
+					})
+				}
+				if inbound {
+					p.reach(now, first, x, func(now time.Time, shot *shot) { probe(now, got(shot, s)) })
+				} else {
+					p.reach(now, s, first.local, func(now time.Time, shot *shot) {
+						again, ok := p.outcome(shot, first)
+						probe(now, ok && again == x)
+					})
+				}
+			})
+		}, func() {})
+	})
+}
+
+// born makes a mapping towards the first outside socket and says when it was
+// sent for, and when it was there at the latest.
+func (p *Probe) born(now time.Time, s *socket, then func(now time.Time, x netip.AddrPort, sent, born time.Time), lost func()) {
+	p.reach(now, s, p.outside[0][0].local, func(now time.Time, shot *shot) {
+		if x, ok := p.outcome(shot, p.outside[0][0]); ok {
+			then(now, x, shot.sent[0], now)
+		} else {
+			lost()
+		}
+	})
+}
+
+// knockOnce probes a mapping from the socket that it was made towards: two
+// datagrams at once, for one may be lost, and the second cannot revive what the
+// first found dead.
+func (p *Probe) knockOnce(now time.Time, x netip.AddrPort, done func(s *shot)) {
+	p.shoot(now, p.outside[0][0], x, 2, time.Millisecond, p.cfg.Wait, func(_ time.Time, s *shot) { done(s) })
+}
+
+func (g *aging) note(format string, x netip.AddrPort, age time.Duration) {
+	g.evidence = append(g.evidence, fmt.Sprintf(format, x, brief(age)))
+}
+
+// confirmed reports whether mappings lived until just before the declared
+// timeout, and were dead just after.
+func (g *aging) confirmed() bool {
+	t, near := g.timeout, 2*g.tolerance
+	return g.aliveAt >= t-near && g.aliveAt < t+g.tolerance/2 &&
+		g.deadAt > t-g.tolerance/2 && g.deadAt <= t+near && g.aliveAt < g.deadAt
+}
+
+func (p *Probe) judgeAging(now time.Time, g *aging) {
+	slices.Sort(g.inbound.evidence)
+	slices.Sort(g.outbound.evidence)
+	refresh, told := g.refresh()
+	agree := g.confirmed() && told && refresh == p.cfg.Declared.Refresh.String()
+	if !agree && g.round < agingRounds {
+		p.startAging(now, g.round+1)
+		return
+	}
+	measured := p.cfg.Declared.Get(nat.AxisTimeout)
+	switch {
+	case g.confirmed():
+	case g.aliveAt == 0 && g.deadAt == 0:
+		measured = unreached
+	case g.deadAt == 0:
+		measured = ">" + brief(g.aliveAt)
+	case g.aliveAt == 0:
+		measured = "<" + brief(g.deadAt)
+	case g.aliveAt >= g.deadAt:
+		measured = irregular
+	default:
+		measured = brief(g.aliveAt) + ".." + brief(g.deadAt)
+	}
+	p.find(nat.AxisTimeout, measured, g.evidence...)
+	if g.confirmed() && told {
+		// With another timeout the ages of these probes say nothing.
+		p.find(nat.AxisRefresh, refresh, append(g.outbound.evidence, g.inbound.evidence...)...)
+	}
+}
+
+// refresh concludes which traffic keeps a mapping alive, if it can be told.
+func (g *aging) refresh() (string, bool) {
+	in, out := g.inbound.alive > 0, g.outbound.alive > 0
+	if !in && g.inbound.dead == 0 || !out && g.outbound.dead == 0 {
+		return "", false
+	}
+	switch {
+	case in && out:
+		return nat.RefreshBoth.String(), true
+	case out:
+		return nat.RefreshOutbound.String(), true
+	case in:
+		return "inbound", true
+	}
+	return "neither", true
+}
+
+func direction(inbound bool) string {
+	if inbound {
+		return "inbound"
+	}
+	return "outbound"
+}
+
+// brief rounds to what is worth reading.
+func brief(d time.Duration) string { return d.Round(time.Millisecond).String() }
