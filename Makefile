@@ -1,0 +1,71 @@
+# P2PModel. `make` alone says what there is.
+#
+# Both main commands need a kernel, make and Go, and nothing else. As root (or
+# with sudo) they use the kernel directly; without, they enter a user namespace
+# where the system permits it.
+
+GO       := ./ci/go
+PACKAGES := ./...
+REPORT   ?= reports/latest
+# Scenarios wait most of the time, so more of them than processors run at once.
+PROCS    ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) * 3 )))
+ARGS     ?=
+
+# The race detector needs cgo and a C compiler.
+CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null || command -v gcc 2>/dev/null || command -v clang 2>/dev/null)
+RACE     := $(if $(CC_FOUND),-race,)
+
+# Without root, commands that need it enter a user namespace.
+ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
+
+.DEFAULT_GOAL := help
+.PHONY: help build scenarios test unit lint bench judges clean own
+
+help: ## what can be made
+	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  REPORT=DIR     where scenarios write their report (now: $(REPORT))"
+	@echo "  PROCS=N        how many scenarios run at once (now: $(PROCS))"
+	@echo "  ARGS='…'       passed on to ginkgo, e.g. ARGS='--focus TC-03'"
+
+build: ## natlab and p2pmodel, to bin/
+	@mkdir -p bin
+	$(GO) build -o bin/ ./cmd/...
+	@$(MAKE) --no-print-directory own
+
+bin/suite: build
+	@$(GO) build -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
+	@$(GO) test -c $(SUITE_RACE) -o bin/scenarios.test ./scenarios
+
+scenarios: bin/suite ## the main job: TC-01…TC-07 on real NATs, with a report
+	@mkdir -p $(REPORT)
+	@status=0; $(ROOTLESS) bin/ginkgo run --procs=$(PROCS) --no-color=$(if $(NO_COLOR),true,false) \
+		--silence-skips --output-dir=$(abspath $(REPORT)) --junit-report=junit.xml $(ARGS) bin/scenarios.test \
+		-- --report=$(abspath $(REPORT)) || status=$$?; \
+	$(MAKE) --no-print-directory own; exit $$status
+
+unit: build
+	@echo "make: unit tests $(if $(RACE),with the race detector ($(CC_FOUND)),without the race detector: no C compiler found)"
+	$(GO) test $(RACE) $(shell $(GO) list $(PACKAGES) 2>/dev/null | grep -v '/scenarios$$')
+
+test: unit ## all tests, the scenarios included
+	@$(MAKE) --no-print-directory scenarios SUITE_RACE=$(RACE)
+	@echo "make: all tests passed$(if $(RACE),, (without the race detector: no C compiler found))"
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$($$($(GO) env GOROOT)/bin/gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet $(PACKAGES)
+	$(GO) tool staticcheck $(PACKAGES)
+
+bench: build ## benchmarks of the laboratory and the core
+	$(GO) test -run '^$$' -bench . -benchtime 1s $(PACKAGES)
+
+clean: ## what was made
+	rm -rf bin reports .cache
+
+# Under sudo, what was written into the working copy belongs to its owner.
+own:
+	@if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" bin reports 2>/dev/null || true; fi

@@ -1,0 +1,53 @@
+package scenarios
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"sync"
+
+	"p2pmodel/sim/document"
+)
+
+//go:embed catalog/*.yaml
+var catalogFiles embed.FS
+
+// Catalogue gives the scenarios that ship with the project, in the order of
+// their file names. The slice and what it points to must not be changed.
+var Catalogue = sync.OnceValues(func() ([]*Scenario, error) {
+	files, err := fs.Glob(catalogFiles, "catalog/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var out []*Scenario
+	for _, file := range files {
+		data, err := fs.ReadFile(catalogFiles, file)
+		if err != nil {
+			return nil, fmt.Errorf("catalogue: %w", err)
+		}
+		sc, err := Parse(path.Join("scenarios", file), data)
+		if err != nil {
+			return nil, fmt.Errorf("catalogue: %w", err)
+		}
+		out = append(out, sc)
+	}
+	return out, nil
+})
+
+// Find gives the scenario of the catalogue with this id; case does not matter.
+func Find(id string) (*Scenario, error) {
+	all, err := Catalogue()
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(all))
+	for i, sc := range all {
+		if strings.EqualFold(sc.ID, id) {
+			return sc, nil
+		}
+		ids[i] = sc.ID
+	}
+	return nil, fmt.Errorf("no scenario %q in the catalogue%s", id, document.Suggest(id, ids))
+}

@@ -1,0 +1,270 @@
+package scenarios
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"time"
+
+	"p2pmodel/sim"
+	"p2pmodel/sim/document"
+)
+
+// Bounds of what a file may ask for, so that a slip of the keyboard does not
+// run for a day or fill a disk.
+const (
+	minInterval = time.Millisecond
+	maxInterval = 10 * time.Second
+	minSize     = 32 // below, payload could not be told apart from noise
+	maxSize     = 1100
+	maxScale    = 1000
+	maxCount    = 10000
+)
+
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// keys of a scenario file, in the order in which people write them.
+var scenarioKeys = []string{
+	"id", "title", "description", "lab", "rendezvous", "relay", "peers", "connect", "room",
+	"techniques", "settings", "phases", "expect", "controls",
+}
+
+// Load reads and checks a scenario file. Everything wrong with it is in the
+// error, as document.Errors.
+func Load(path string) (*Scenario, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read scenario: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// Parse is Load for text that is at hand; file is for messages.
+func Parse(file string, data []byte) (*Scenario, error) {
+	doc, err := document.Parse(file, data)
+	if err != nil {
+		return nil, err
+	}
+	d := decoder{sc: &Scenario{File: file}}
+	d.scenario(doc.Root())
+	if err := doc.Err(); err != nil {
+		return nil, err
+	}
+	return d.sc, nil
+}
+
+// decoder fills a scenario from its file. The lab comes first, since the rest
+// names its parts.
+type decoder struct {
+	sc      *Scenario
+	hosts   []string
+	routers []string
+	links   []string
+	peers   []string
+}
+
+func (d *decoder) scenario(root *document.Node) {
+	m := root.Map(scenarioKeys...)
+	sc := d.sc
+	sc.ID = m.Need("id").Text()
+	if sc.ID != "" && !idPattern.MatchString(sc.ID) {
+		m.Get("id").Errorf("an id is letters, digits, dots, - and _, at most 64: %q is not", sc.ID)
+	}
+	sc.Title = m.Need("title").Text()
+	sc.Description = m.Get("description").Text()
+
+	before := root.Errors()
+	sc.Lab = sim.DecodeLab(m.Need("lab"))
+	if sc.Lab == nil || root.Errors() != before {
+		return // names cannot be checked against a lab that is not sound
+	}
+	d.names()
+	sc.Rendezvous = d.word(m.Need("rendezvous"), "host", d.hosts)
+	sc.Relay = d.word(m.Get("relay"), "host", d.hosts)
+	if sc.Relay != "" && sc.Relay == sc.Rendezvous {
+		m.Get("relay").Errorf("rendezvous and relay must run on separate hosts, so that either can be cut")
+	}
+	d.decodePeers(m.Need("peers"))
+	d.decodeConnections(m)
+	sc.Techniques = []string{PlainPunching}
+	if node := m.Get("techniques"); node.Exists() {
+		sc.Techniques = nil
+		for _, n := range node.List() {
+			sc.Techniques = append(sc.Techniques, d.word(n, "technique", []string{PlainPunching}))
+		}
+	}
+	d.settings(m.Get("settings"))
+
+	switch {
+	case m.Has("phases") && m.Has("expect"):
+		m.Get("expect").KeyErrorf("a scenario with phases has an expectation in each phase, and none of its own")
+	case m.Has("phases"):
+		sc.Phases = d.phases(m.Get("phases"))
+	default:
+		sc.Phases = []Phase{{Name: "connect", Expect: d.expect(m.Need("expect"))}}
+	}
+	for _, n := range m.Get("controls").List() {
+		sc.Controls = append(sc.Controls, d.control(n))
+	}
+	d.uniqueControls(m.Get("controls"))
+}
+
+func (d *decoder) names() {
+	for _, h := range d.sc.Lab.Hosts {
+		d.hosts = append(d.hosts, h.Name)
+		if len(h.Uplinks) == 1 {
+			d.links = append(d.links, h.Name)
+			continue
+		}
+		for _, u := range h.Uplinks {
+			d.links = append(d.links, h.Name+"/"+u.Name)
+		}
+	}
+	for _, r := range d.sc.Lab.Routers {
+		d.routers = append(d.routers, r.Name)
+		d.links = append(d.links, r.Name)
+	}
+}
+
+// word takes a node as one of the words, which may be none at all.
+func (d *decoder) word(n *document.Node, what string, words []string) string {
+	if !n.Exists() {
+		return ""
+	}
+	if len(words) == 0 {
+		n.Errorf("the scenario has no %s", what)
+		return ""
+	}
+	return n.Word(what, words...)
+}
+
+func (d *decoder) decodePeers(n *document.Node) {
+	taken := map[string]string{}
+	for _, e := range n.Map().Entries() {
+		m := e.Map("host")
+		p := Peer{Name: e.Name(), Host: d.word(m.Need("host"), "host", d.hosts)}
+		if other, double := taken[p.Host]; double && p.Host != "" {
+			e.Errorf("peers %s and %s both run on host %s; the witness tells peers apart by their hosts", other, p.Name, p.Host)
+		}
+		taken[p.Host] = p.Name
+		if p.Host != "" && (p.Host == d.sc.Rendezvous || p.Host == d.sc.Relay) {
+			e.Errorf("host %s runs a server; a peer needs a host of its own", p.Host)
+		}
+		d.peers = append(d.peers, p.Name)
+		d.sc.Peers = append(d.sc.Peers, p)
+	}
+	if n.Exists() && len(d.sc.Peers) < 2 {
+		n.Errorf("a scenario needs at least two peers")
+	}
+}
+
+func (d *decoder) decodeConnections(m document.Map) {
+	sc := d.sc
+	sc.Room = m.Get("room").Text()
+	if m.Has("room") == m.Has("connect") {
+		m.Get("peers").KeyErrorf("say how the peers meet: either connect: [[a, b], …] or room: NAME")
+		return
+	}
+	seen := map[[2]string]bool{}
+	for _, n := range m.Get("connect").List() {
+		ends := n.List()
+		if len(ends) != 2 {
+			n.Errorf("a connection is a pair of peers, [a, b]")
+			continue
+		}
+		pair := [2]string{d.word(ends[0], "peer", d.peers), d.word(ends[1], "peer", d.peers)}
+		switch {
+		case pair[0] == "" || pair[1] == "":
+		case pair[0] == pair[1]:
+			n.Errorf("%s cannot connect to itself", pair[0])
+		case seen[pair] || seen[[2]string{pair[1], pair[0]}]:
+			n.Errorf("%s and %s are connected twice", pair[0], pair[1])
+		default:
+			seen[pair] = true
+			sc.Connect = append(sc.Connect, pair)
+		}
+	}
+	if m.Has("connect") && len(m.Get("connect").List()) == 0 {
+		m.Get("connect").Errorf("at least one pair must connect")
+	}
+}
+
+func (d *decoder) settings(n *document.Node) {
+	s := &d.sc.Settings
+	*s = Settings{Interval: DefaultInterval, Size: DefaultSize, Scale: 1}
+	m := n.Map("keepalive", "interval", "size", "scale")
+	s.Keepalive = d.keepalive(m.Get("keepalive"))
+	if node := m.Get("interval"); node.Exists() {
+		if s.Interval = node.Duration(); s.Interval < minInterval || s.Interval > maxInterval {
+			node.Errorf("an interval is %v to %v", minInterval, maxInterval)
+		}
+	}
+	if node := m.Get("size"); node.Exists() {
+		s.Size = node.Int(minSize, maxSize)
+	}
+	if node := m.Get("scale"); node.Exists() {
+		s.Scale = node.Int(1, maxScale)
+	}
+}
+
+// keepalive takes a duration or the word off.
+func (d *decoder) keepalive(n *document.Node) time.Duration {
+	if !n.Exists() {
+		return 0
+	}
+	if n.Kind() == document.Bool { // YAML 1.1 readers take off for false
+		if !n.Bool() {
+			return Off
+		}
+		n.Errorf("a keepalive is a duration such as 15s, or off")
+		return 0
+	}
+	if n.IsScalar() && n.Text() == "off" {
+		return Off
+	}
+	v := n.Duration()
+	if v == 0 {
+		n.Errorf("a keepalive is a duration such as 15s, or off")
+	}
+	return v
+}
+
+func (d *decoder) control(n *document.Node) Control {
+	m := n.Map("name", "why", "nats", "before", "keepalive", "phases", "expect")
+	c := Control{
+		Name:      m.Need("name").Text(),
+		Why:       m.Need("why").Text(),
+		Keepalive: d.keepalive(m.Get("keepalive")),
+	}
+	if node := m.Get("nats"); node.Exists() {
+		c.NATs = map[string]NATChoice{}
+		for _, e := range node.Map(d.routers...).Entries() {
+			b, preset := sim.DecodeNAT(e)
+			c.NATs[e.Name()] = NATChoice{Behavior: b, Preset: preset}
+		}
+	}
+	c.Before = d.actions(m.Get("before"), beforeKinds)
+	switch {
+	case m.Has("phases") && m.Has("expect"):
+		m.Get("expect").KeyErrorf("a control with phases has an expectation in each phase, and none of its own")
+	case m.Has("phases"):
+		c.Phases = d.phases(m.Get("phases"))
+	default:
+		c.Expect = d.expect(m.Need("expect"))
+		if len(d.sc.Phases) > 1 {
+			n.Errorf("this scenario has several phases: say which phases the control has")
+		}
+	}
+	return c
+}
+
+func (d *decoder) uniqueControls(n *document.Node) {
+	names := map[string]bool{}
+	for _, e := range n.List() {
+		name := e.Find("name")
+		if names[name.Text()] {
+			name.Errorf("two controls are called %q", name.Text())
+		}
+		names[name.Text()] = true
+	}
+}

@@ -1,0 +1,173 @@
+package scenarios
+
+import (
+	"fmt"
+	"time"
+
+	"p2pmodel/nat/certify"
+	"p2pmodel/sim"
+	"p2pmodel/sim/witness"
+)
+
+// Verdict is what a run is judged to be.
+type Verdict string
+
+// The verdicts, from good to bad.
+const (
+	// Expected: what had to happen did, and so did it in every control.
+	Expected Verdict = "expected"
+	// Vacuous: what had to happen did, but a control shows that it proves
+	// nothing.
+	Vacuous Verdict = "vacuous"
+	// Unexpected: something else happened.
+	Unexpected Verdict = "unexpected"
+	// Broken: the laboratory failed, so that nothing can be said of the system.
+	Broken Verdict = "broken"
+)
+
+// Path is a path of payload as expected or observed.
+type Path string
+
+// The paths.
+const (
+	Direct Path = "direct"
+	Relay  Path = "relay"
+	None   Path = "none"
+	Mixed  Path = "mixed"
+)
+
+// Report is the outcome of running scenarios: what results.json holds.
+type Report struct {
+	Schema    int       `json:"schema"` // 1
+	Fabric    string    `json:"fabric"`
+	Seed      uint64    `json:"seed"`
+	Version   string    `json:"version,omitempty"`
+	Started   time.Time `json:"started"`
+	Scenarios []*Result `json:"scenarios"`
+}
+
+// Result is the outcome of one scenario with its controls.
+type Result struct {
+	ID         string          `json:"id"`
+	Title      string          `json:"title"`
+	Verdict    Verdict         `json:"verdict"`
+	Reason     string          `json:"reason"` // the verdict in a sentence
+	Expected   ExpectedPath    `json:"expected"`
+	Observed   ObservedPath    `json:"observed"`
+	Controls   []ControlResult `json:"controls"`
+	NATs       []NATResult     `json:"nats"`
+	Phases     []PhaseResult   `json:"phases,omitempty"`
+	Pairs      []PairResult    `json:"pairs,omitempty"`
+	DurationMS float64         `json:"duration_ms"`
+
+	// Scenario and Run are for the reports that people read; they are not part
+	// of results.json. Run is nil where the lab could not be built.
+	Scenario *Scenario `json:"-"`
+	Run      *Run      `json:"-"`
+}
+
+// ExpectedPath is the path that had to come.
+type ExpectedPath struct {
+	Path Path `json:"path"`
+	// Oracle is what the model of the NATs says, and why.
+	Oracle string `json:"oracle,omitempty"`
+}
+
+// ObservedPath is the path that the witness saw. Times count from the moment
+// at which both peers had been introduced; -1: it never came.
+type ObservedPath struct {
+	Path              Path    `json:"path"`
+	TimeToFirstByteMS float64 `json:"time_to_first_byte_ms"`
+	TimeToDirectMS    float64 `json:"time_to_direct_ms"`
+}
+
+// ControlResult is the outcome of one control. Its verdict is Expected when its
+// own expected outcome came.
+type ControlResult struct {
+	Name     string  `json:"name"`
+	Why      string  `json:"why,omitempty"` // what it guards against
+	Verdict  Verdict `json:"verdict"`
+	Reason   string  `json:"reason"`
+	Expected Path    `json:"expected"`
+	Observed Path    `json:"observed"`
+
+	Run *Run `json:"-"`
+}
+
+// NATResult is the certification of one NAT.
+type NATResult struct {
+	Router   string `json:"router"`
+	Declared string `json:"declared"`
+	Measured string `json:"measured"`
+
+	Findings []certify.Finding `json:"-"`
+}
+
+// PhaseResult is the outcome of one phase of a scenario that has several.
+type PhaseResult struct {
+	Name     string `json:"name"`
+	Expected Path   `json:"expected"`
+	Observed Path   `json:"observed"`
+	// GapMS is the longest silence of arriving payload around the change that
+	// began the phase; 0 for a phase that began with none.
+	GapMS      float64 `json:"gap_ms"`
+	Lost       int     `json:"lost"`       // payload datagrams sent in the phase that never arrived
+	Duplicates int     `json:"duplicates"` // arrived more than once at the application
+	// RecoveryMS is the time from the change to the first payload after it.
+	RecoveryMS float64  `json:"recovery_ms"`
+	Session    string   `json:"session,omitempty"`
+	Facts      []string `json:"facts,omitempty"` // that each fault fired, and by what it was seen
+}
+
+// PairResult is the outcome for one pair of a scenario that has several.
+type PairResult struct {
+	A        string `json:"a"`
+	B        string `json:"b"`
+	Expected Path   `json:"expected"`
+	Observed Path   `json:"observed"`
+}
+
+// Run is everything that was recorded of one run, for reports.
+type Run struct {
+	Name       string // "" for the scenario itself, else the control's name
+	Lab        *sim.Lab
+	Plan       *sim.Plan
+	Started    time.Time
+	Phases     []PhaseSpan
+	Packets    []witness.Packet
+	Rules      map[string]string // router → rendered rules
+	Mappings   map[string]string // router → mappings at the end
+	Log        []LogLine
+	Evidence   []string  // the sentences on which the verdict stands
+	Pair       [2]string // the first pair's hosts, whose ladder is drawn
+	Introduced time.Time
+}
+
+// PhaseSpan is when a phase of a run began and ended.
+type PhaseSpan struct {
+	Name       string
+	Begin, End time.Time
+}
+
+// LogLine is one line of a run's log.
+type LogLine struct {
+	At   time.Time
+	From string // "lab", or the name of a peer or service
+	Text string
+}
+
+// Restore computes what is not passed on when a run is sent to another process:
+// the plan, and what is read from packets.
+func (r *Run) Restore() error {
+	plan, err := r.Lab.Plan()
+	if err != nil {
+		return fmt.Errorf("plan of the lab: %w", err)
+	}
+	r.Plan = plan
+	for i, p := range r.Packets {
+		if r.Packets[i], err = witness.Parse(p.At, p.Point, p.Direction, p.Data); err != nil {
+			return fmt.Errorf("packet %d: %w", i, err)
+		}
+	}
+	return nil
+}

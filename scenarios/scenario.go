@@ -1,0 +1,168 @@
+// Package scenarios holds the scenarios: what a scenario file says (Scenario),
+// the catalogue that ships with the project, and what a run of one comes to
+// (Result). Package scenarios/runner runs them, scenarios/report writes about
+// them.
+package scenarios
+
+import (
+	"time"
+
+	"p2pmodel/nat"
+	"p2pmodel/sim"
+)
+
+// Scenario is one scenario file, validated.
+type Scenario struct {
+	ID          string
+	Title       string
+	Description string
+	// File is where it was read from, for messages.
+	File string
+
+	Lab *sim.Lab
+	// Rendezvous and Relay name the hosts on which the servers run. Relay may be
+	// empty: no relay.
+	Rendezvous, Relay string
+	// Peers in the order of the file.
+	Peers []Peer
+	// Connect lists the pairs of peers that connect; the first of each dials.
+	Connect [][2]string
+	// Room, where it is not empty, makes every peer join this room instead: a
+	// full mesh.
+	Room string
+	// Techniques pins what peers may use to reach each other.
+	Techniques []string
+
+	Settings Settings
+	Phases   []Phase
+	Controls []Control
+}
+
+// Peer is one peer of the system under test.
+type Peer struct {
+	Name string
+	Host string
+}
+
+// PlainPunching is the technique of TC-01 to TC-07: simultaneous checks from one
+// socket, no port prediction.
+const PlainPunching = "plain"
+
+// Settings are how the peers of a run behave.
+type Settings struct {
+	// Keepalive is the interval at which idle paths are kept alive; 0: the
+	// system's own default; Off: never.
+	Keepalive time.Duration
+	// Interval is the time between two payload datagrams of a peer; Size their
+	// payload in bytes.
+	Interval time.Duration
+	Size     int
+	// Scale divides the times of NATs, keepalives, quiet spells and waits, so
+	// that a scenario written with real timeouts takes seconds. 1: as written.
+	Scale int
+}
+
+// Off is the value of a duration setting that is switched off.
+const Off time.Duration = -1
+
+// Defaults of Settings.
+const (
+	DefaultInterval = 20 * time.Millisecond
+	DefaultSize     = 64
+)
+
+// Phase is a stretch of a run that begins with actions and ends with a
+// judgement.
+type Phase struct {
+	Name    string
+	Actions []Action
+	Expect  Expect
+}
+
+// What may be expected of a peer's mapping.
+const (
+	MappingKept = "kept"
+	MappingLost = "lost"
+)
+
+// The servers of a scenario, as actions name them.
+const (
+	ServerRendezvous = "rendezvous"
+	ServerRelay      = "relay"
+)
+
+// Expect is what has to come of a phase.
+type Expect struct {
+	// Path is the path that payload must take in the end; Mixed: each pair that
+	// which the oracle says.
+	Path Path
+	// Mapping says what must have become of the mapping of a peer's host since
+	// the phase before: "kept" or "lost". A mapping counts as lost when the
+	// external address or port changed on the wire.
+	Mapping map[string]string
+	// Reaches names a router that payload must reach, although it must not reach
+	// the host behind it. Used with Path None.
+	Reaches string
+}
+
+// ActionKind is what an Action does.
+type ActionKind string
+
+// The actions of a phase.
+const (
+	ActMove       ActionKind = "move"       // host, uplink
+	ActReboot     ActionKind = "reboot"     // router, new-address
+	ActSwap       ActionKind = "swap"       // router, nat
+	ActCut        ActionKind = "cut"        // link
+	ActRestore    ActionKind = "restore"    // link
+	ActFlap       ActionKind = "flap"       // link, times, down, up
+	ActRestrict   ActionKind = "restrict"   // host, to
+	ActUnrestrict ActionKind = "unrestrict" // host
+	ActRestart    ActionKind = "restart"    // server
+	ActStop       ActionKind = "stop"       // server
+	ActQuiet      ActionKind = "quiet"      // duration without payload
+	ActWait       ActionKind = "wait"       // duration with payload
+	ActSend       ActionKind = "send"       // from, count: one-sided payload while quiet
+)
+
+// Action is one thing that is done to the lab or the peers.
+type Action struct {
+	Kind ActionKind
+	// Target is the host, router, server or peer.
+	Target string
+	Uplink string
+	Link   sim.LinkID
+	NAT    nat.Behavior
+	Preset string
+	To     []string // hosts
+	// NewAddress: the rebooted router also takes new external addresses.
+	NewAddress bool
+	Times      int
+	For, Gap   time.Duration // flap: down, up; quiet and wait: For
+	Count      int
+}
+
+// Control is the same scenario with something changed and an expectation of its
+// own.
+type Control struct {
+	Name string
+	// Why says in a sentence what the control guards against.
+	Why string
+	// NATs replaces the behaviours of routers; a router without NAT whose
+	// firewall is to be replaced gets the NAT and loses the firewall.
+	NATs map[string]NATChoice
+	// Before are actions done before the peers start.
+	Before []Action
+	// Keepalive, where not 0, replaces the setting.
+	Keepalive time.Duration
+	// Phases, where not nil, replace those of the scenario; otherwise the
+	// scenario's only phase runs with Expect.
+	Phases []Phase
+	Expect Expect
+}
+
+// NATChoice is a behaviour with the name it was given by.
+type NATChoice struct {
+	Behavior nat.Behavior
+	Preset   string
+}
