@@ -42,6 +42,13 @@ const (
 	AttrMembers stun.AttrType = 0x7F05
 	// AttrPresence is one byte: 1 a member joined, 0 it left.
 	AttrPresence stun.AttrType = 0x7F06
+	// AttrSequence is 8 bytes that grow with each message of a sender, so that
+	// a late one is known for what it is.
+	AttrSequence stun.AttrType = 0x7F07
+	// AttrCursor is a public key: where a list of members goes on.
+	AttrCursor stun.AttrType = 0x7F08
+	// AttrTarget is the public key of the peer that a request is about.
+	AttrTarget stun.AttrType = 0x7F09
 	// FirstPeerAttr to 0x7F3F are for messages between peers.
 	FirstPeerAttr stun.AttrType = 0x7F20
 )
@@ -53,9 +60,14 @@ const (
 	CodeUnknownAttribute = 420
 	CodeStaleNonce       = 438
 	CodeServerError      = 500
-	// CodeNotFound: the rendezvous knows no such peer. 404 has been free in
-	// the registry (IANA, "STUN Error Codes") and means this everywhere else.
+	// CodeNotFound: the rendezvous knows no such peer. 404 is unassigned in the
+	// registry (IANA, "STUN Error Codes") and means this everywhere else.
 	CodeNotFound = 404
+	// CodeMismatch: the sender is not registered; as TURN's 437 says that there
+	// is no allocation (RFC 8656 section 19).
+	CodeMismatch = 437
+	// CodeConflict: a newer message came before. 409 is unassigned, too.
+	CodeConflict = 409
 	// CodeTooMany: a quota is used up, as in TURN (RFC 8656 section 19).
 	CodeTooMany = 486
 	// CodeCapacity: the server as a whole is full (RFC 8656 section 19).

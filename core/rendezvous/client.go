@@ -1,0 +1,261 @@
+package rendezvous
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/sansio"
+	"p2pmodel/core/stun"
+)
+
+// Defaults of a Client.
+const (
+	DefaultKeepalive = 15 * time.Second
+	// defaultRTO is shorter than RFC 8489's 500 ms until the round trip is
+	// measured: these are few small messages, and whoever roams waits for them.
+	defaultRTO = 250 * time.Millisecond
+	minRTO     = 100 * time.Millisecond
+	// maxRTO is between requests of a client that has had no answer for long.
+	maxRTO = 2 * time.Second
+	// requests and finalWait make an outage known after nine RTOs.
+	requests  = 8
+	finalWait = 2
+
+	// maxConnects is how many introductions a client asks for at once.
+	maxConnects = 256
+	// maxRooms is how many rooms a client may be in, as the server allows.
+	maxRooms = 8
+	// maxChallenges is how often one request may be challenged: for a first
+	// nonce, a stale nonce, a server that has another key now.
+	maxChallenges = 4
+	// rememberedRequests is how many requests of the server are recognised when
+	// they are retransmitted.
+	rememberedRequests = 256
+)
+
+// Errors of a Client's events.
+var (
+	ErrUnknownPeer = errors.New("the rendezvous knows no such peer: it is not registered, or its registration has expired")
+	ErrUnreachable = errors.New("the rendezvous does not answer")
+	ErrWrongServer = errors.New("the rendezvous has another key than the one expected")
+	ErrBusy        = errors.New("too many introductions or rooms at once")
+)
+
+// ClientConfig is what a Client needs to know.
+type ClientConfig struct {
+	// Server is the rendezvous' address.
+	Server netip.AddrPort
+	// Key is who we are.
+	Key identity.Key
+	// ServerKey is who the rendezvous has to be. Nil: whoever answers there.
+	ServerKey *identity.ID
+	// Rand gives transaction ids; they have to be unpredictable in production.
+	Rand io.Reader
+	// Schedule is how requests are retransmitted. The zero value adapts to the
+	// measured round-trip time, 100 ms to 2 s apart.
+	Schedule stun.Schedule
+	// Keepalive is how often the registration is refreshed, which also keeps
+	// the NAT's mapping alive and notices when it has changed. Zero:
+	// DefaultKeepalive. Negative: never, for experiments; the registration
+	// then expires.
+	Keepalive time.Duration
+}
+
+// Client is a peer's side of a rendezvous, embedded in the machine that owns
+// the socket. That machine calls HandleDatagram with whatever arrives from
+// the server's address, HandleTimeout when PollTimeout says so, and after every
+// call drains PollTransmit and PollEvent. It is not safe for concurrent use.
+type Client struct {
+	cfg    ClientConfig
+	out    []transmit
+	events []sansio.Event
+
+	running    bool
+	registered bool
+	// announce: the next success is worth a Registered event.
+	announce  bool
+	reflexive netip.AddrPort
+	rtt       time.Duration
+	lastHeard time.Time
+	outage    bool // Unreachable was told
+	failures  int  // registrations failed in a row
+
+	server   identity.ID
+	key      stun.Integrity // nil until the server's key is known
+	nonce    []byte
+	sequence uint64
+
+	offer []byte
+	// offerPending: the server does not have the current offer.
+	offerPending bool
+
+	inFlight stun.Transactions[*pending]
+	next     time.Time // of the next registration; zero: none planned
+	waiting  []*pending
+	rooms    []*clientRoom
+	seen     []transactionID // of the server's requests, a ring
+	seenNext int
+}
+
+// transmit is a datagram to the server.
+type transmit struct {
+	to      netip.AddrPort
+	payload []byte
+}
+
+// pending is something we want of the server, until it is answered.
+type pending struct {
+	method     pion.Method
+	challenges int
+	withOffer  bool // REGISTER: with the offer, not only a refresh
+	leaving    bool // REGISTER: take the registration back
+	target     identity.ID
+	session    SessionID
+	room       *clientRoom
+	cursor     identity.ID // JOIN: list the members after this one
+}
+
+// NewClient makes a client, which does nothing before Start.
+func NewClient(cfg ClientConfig) *Client {
+	if cfg.Keepalive == 0 {
+		cfg.Keepalive = DefaultKeepalive
+	}
+	cfg.Server = plain(cfg.Server)
+	c := &Client{cfg: cfg}
+	if cfg.ServerKey != nil {
+		// A key that gives no secret stays unset: the server's challenge will
+		// then say that it is another's.
+		c.adopt(*cfg.ServerKey)
+	}
+	return c
+}
+
+// Start registers.
+func (c *Client) Start(now time.Time) {
+	c.running, c.announce, c.offerPending = true, true, true
+	c.register(now)
+}
+
+// Stop takes the registration back, without waiting for an answer, and does no
+// more until Start. What was asked for is forgotten.
+func (c *Client) Stop(now time.Time) {
+	if c.running && c.registered {
+		c.transmit(c.build(now, &pending{method: stun.MethodRegister, leaving: true}).Raw)
+	}
+	c.running, c.registered, c.outage, c.failures = false, false, false, 0
+	c.inFlight, c.waiting, c.rooms, c.next = stun.Transactions[*pending]{}, nil, nil, time.Time{}
+}
+
+// Rebind says that the host's network has changed: whatever the NAT knew of us
+// is void. It registers anew at once, and Registered tells when that is done.
+func (c *Client) Rebind(now time.Time) {
+	if !c.running {
+		return
+	}
+	c.registered, c.announce, c.failures = false, true, 0
+	c.register(now)
+}
+
+// SetOffer sets what peers that we are introduced to get from us: at most
+// MaxOffer bytes, else the error says so and nothing changes. The server is told
+// at once.
+func (c *Client) SetOffer(now time.Time, offer []byte) error {
+	if len(offer) > MaxOffer {
+		return fmt.Errorf("offer of %d bytes: at most %d", len(offer), MaxOffer)
+	}
+	if c.offer != nil && slices.Equal(c.offer, offer) {
+		return nil
+	}
+	c.offer, c.offerPending = append([]byte{}, offer...), true
+	if c.running && c.registered {
+		c.register(now)
+	}
+	return nil
+}
+
+// Connect asks to be introduced to a peer. Introduced or ConnectFailed will
+// answer, and the other side gets Introduced as well. Asking again for a session
+// introduces both anew, with their present offers and addresses.
+func (c *Client) Connect(now time.Time, target identity.ID, session SessionID) {
+	same := func(p *pending) bool {
+		return p.method == stun.MethodConnect && p.target == target && p.session == session
+	}
+	c.inFlight.CancelIf(same)
+	c.waiting = slices.DeleteFunc(c.waiting, same)
+	if !c.running || c.inFlight.Len()+len(c.waiting) >= maxConnects {
+		c.emit(ConnectFailed{Peer: target, Session: session, Err: ErrBusy})
+		return
+	}
+	c.ask(now, &pending{method: stun.MethodConnect, target: target, session: session})
+}
+
+// Registered reports whether the rendezvous knows us at present.
+func (c *Client) Registered() bool { return c.registered }
+
+// Reflexive is our address as the rendezvous saw it last.
+func (c *Client) Reflexive() netip.AddrPort { return c.reflexive }
+
+// RTT is the round-trip time to the rendezvous, smoothed; zero if unknown.
+func (c *Client) RTT() time.Duration { return c.rtt }
+
+// Server is the rendezvous' address.
+func (c *Client) Server() netip.AddrPort { return c.cfg.Server }
+
+// HandleTimeout does what is due.
+func (c *Client) HandleTimeout(now time.Time) {
+	for {
+		t, p, failed, ok := c.inFlight.Poll(now)
+		if !ok {
+			break
+		}
+		if failed {
+			c.failed(now, p, ErrUnreachable)
+		} else {
+			c.transmit(t.Request)
+		}
+	}
+	if !c.next.IsZero() && !now.Before(c.next) {
+		c.register(now)
+	}
+}
+
+// PollTimeout is when HandleTimeout wants to be called; zero: never.
+func (c *Client) PollTimeout() time.Time {
+	if d := c.inFlight.Deadline(); c.next.IsZero() || !d.IsZero() && d.Before(c.next) {
+		return d
+	}
+	return c.next
+}
+
+// PollTransmit gives a datagram to send by the shared socket.
+func (c *Client) PollTransmit() (to netip.AddrPort, payload []byte, ok bool) {
+	if len(c.out) == 0 {
+		return netip.AddrPort{}, nil, false
+	}
+	t := c.out[0]
+	c.out = c.out[1:]
+	return t.to, t.payload, true
+}
+
+// PollEvent gives an event.
+func (c *Client) PollEvent() (sansio.Event, bool) {
+	if len(c.events) == 0 {
+		return nil, false
+	}
+	e := c.events[0]
+	c.events = c.events[1:]
+	return e, true
+}
+
+func (c *Client) transmit(payload []byte) {
+	c.out = append(c.out, transmit{to: c.cfg.Server, payload: payload})
+}
+
+func (c *Client) emit(e sansio.Event) { c.events = append(c.events, e) }

@@ -1,0 +1,160 @@
+package rendezvous
+
+import (
+	"time"
+
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/stun"
+)
+
+// register sends a REGISTER at once, in place of one in flight.
+func (c *Client) register(now time.Time) {
+	c.inFlight.CancelIf(func(p *pending) bool { return p.method == stun.MethodRegister })
+	c.next = time.Time{}
+	c.send(now, &pending{method: stun.MethodRegister, withOffer: c.offerPending || !c.registered})
+}
+
+// ask sends a request, or keeps it until we are registered.
+func (c *Client) ask(now time.Time, p *pending) {
+	if c.registered {
+		c.send(now, p)
+		return
+	}
+	c.waiting = append(c.waiting, p)
+}
+
+// send starts a transaction.
+func (c *Client) send(now time.Time, p *pending) {
+	t := c.inFlight.Start(now, c.build(now, p), c.schedule(), p)
+	c.transmit(t.Request)
+}
+
+// schedule is the configured one, or one that follows the round-trip time and
+// slows down while nobody answers. It does not double between the requests of
+// one transaction: after a cut of seconds, the first request that gets through
+// should not be seconds away.
+func (c *Client) schedule() stun.Schedule {
+	if c.cfg.Schedule != (stun.Schedule{}) {
+		return c.cfg.Schedule
+	}
+	rto := defaultRTO
+	if c.rtt > 0 {
+		rto = max(minRTO, 2*c.rtt)
+	}
+	return stun.Schedule{
+		RTO:         min(rto<<min(c.failures, 4), max(rto, maxRTO)),
+		MaxRequests: requests,
+		FinalWait:   finalWait,
+		Constant:    true,
+	}
+}
+
+// build makes the message of a request, with the present nonce and key.
+func (c *Client) build(now time.Time, p *pending) *pion.Message {
+	id := drawID(c.cfg.Rand)
+	own := c.cfg.Key.ID()
+	attributes := []pion.Setter{idAttribute(stun.AttrPeerID, own)}
+	if c.key == nil || c.nonce == nil {
+		// Only to be challenged: padded, so that the answer is not longer.
+		attributes = append(attributes, stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, challengePadding)})
+		return seal(p.method, pion.ClassRequest, id, nil, attributes...)
+	}
+	c.sequence = max(c.sequence+1, uint64(now.UnixMicro()))
+	attributes = append(attributes, sequenceAttribute(c.sequence), stun.Attribute{Type: pion.AttrNonce, Value: c.nonce})
+	switch p.method {
+	case stun.MethodRegister:
+		if p.leaving {
+			attributes = append(attributes, stun.Uint32(pion.AttrLifetime, 0))
+		} else if p.withOffer {
+			attributes = append(attributes, stun.Attribute{Type: stun.AttrOffer, Value: c.offer})
+		}
+	case stun.MethodConnect:
+		attributes = append(attributes, idAttribute(stun.AttrTarget, p.target),
+			stun.Attribute{Type: stun.AttrSession, Value: p.session[:]}, stun.Attribute{Type: stun.AttrOffer, Value: c.offer})
+	case stun.MethodJoin:
+		attributes = append(attributes, stun.Attribute{Type: stun.AttrRoom, Value: []byte(p.room.name)})
+		if !p.cursor.IsZero() {
+			attributes = append(attributes, idAttribute(stun.AttrCursor, p.cursor))
+		}
+	case stun.MethodLeave:
+		attributes = append(attributes, stun.Attribute{Type: stun.AttrRoom, Value: []byte(p.room.name)})
+	}
+	return seal(p.method, pion.ClassRequest, id, c.key, attributes...)
+}
+
+// adopt takes the server's key for true.
+func (c *Client) adopt(server identity.ID) {
+	key, err := sharedKey(c.cfg.Key, server, c.cfg.Key.ID(), server)
+	if err != nil {
+		return
+	}
+	c.server, c.key = server, key
+}
+
+// failed ends a request for which there is no good answer.
+func (c *Client) failed(now time.Time, p *pending, err error) {
+	switch p.method {
+	case stun.MethodRegister:
+		c.registered, c.announce = false, true
+		c.failures++
+		if !c.outage {
+			c.outage = true
+			c.emit(Unreachable{Since: c.lastHeard, Err: err})
+		}
+		if c.cfg.Keepalive > 0 || c.lastHeard.IsZero() {
+			c.next = now.Add(c.schedule().RTO)
+		}
+	case stun.MethodConnect:
+		if stun.IsCode(err, stun.CodeNotFound) {
+			err = ErrUnknownPeer
+		}
+		c.emit(ConnectFailed{Peer: p.target, Session: p.session, Err: err})
+	case stun.MethodJoin:
+		c.forget(p.room)
+		c.emit(RoomFailed{Room: p.room.name, Err: err})
+	}
+}
+
+// succeeded takes the answer to a REGISTER.
+func (c *Client) succeeded(now time.Time, t *stun.Transaction, p *pending, m *pion.Message) {
+	reflexive, err := stun.GetXORAddress(m, pion.AttrXORMappedAddress)
+	if err != nil {
+		c.failed(now, p, err)
+		return
+	}
+	if !t.Retransmitted() {
+		c.measure(now.Sub(t.Started))
+	}
+	old := c.reflexive
+	c.registered, c.outage, c.failures, c.reflexive = true, false, 0, reflexive
+	if p.withOffer {
+		c.offerPending = false
+	}
+	if c.cfg.Keepalive > 0 {
+		c.next = now.Add(c.cfg.Keepalive)
+	}
+	if old.IsValid() && old != reflexive {
+		c.emit(ReflexiveChanged{Old: old, New: reflexive})
+	}
+	if c.announce {
+		c.announce = false
+		c.emit(Registered{Reflexive: reflexive, RTT: c.rtt})
+		c.rejoin(now)
+	}
+	waiting := c.waiting
+	c.waiting = nil
+	for _, w := range waiting {
+		c.send(now, w)
+	}
+}
+
+// measure smooths the round-trip time as RFC 6298 does.
+func (c *Client) measure(sample time.Duration) {
+	if c.rtt == 0 {
+		c.rtt = sample
+		return
+	}
+	c.rtt += (sample - c.rtt) / 8
+}
