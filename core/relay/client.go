@@ -122,10 +122,10 @@ func (c *Client) Relayed() (netip.AddrPort, bool) {
 }
 
 // Start asks for an allocation; Allocated or AllocateFailed follows. It does
-// nothing while an allocation exists or is asked for. After AllocateFailed or
-// Lost it may be called again.
+// nothing while an allocation exists or is asked for, or after Close. After
+// AllocateFailed or Lost it may be called again.
 func (c *Client) Start(now time.Time) {
-	if c.state == clientAllocating || c.state == clientAllocated {
+	if c.state != clientIdle {
 		return
 	}
 	c.evicted = false
