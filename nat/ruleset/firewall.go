@@ -35,7 +35,6 @@ type firewall struct {
 
 func (f *firewall) build() *transaction {
 	t := newTransaction(firewallTable)
-	t.create()
 	f.errors.declare(t)
 	t.chain(chainLeaving)
 	t.chain(chainEntering)

@@ -35,7 +35,7 @@ func Flush(conn *nftables.Conn, cfg Config) error { return Install(conn, cfg) }
 // Remove takes the NAT away, if there is one; packets are then forwarded as they
 // are.
 func Remove(conn *nftables.Conn) error {
-	if err := newTransaction(natTable).commit(conn); err != nil {
+	if err := remove(conn, natTable); err != nil {
 		return fmt.Errorf("remove NAT: %w", err)
 	}
 	return nil
@@ -65,7 +65,7 @@ func InstallFirewall(conn *nftables.Conn, router, outside string, fw nat.Firewal
 
 // RemoveFirewall takes the firewall away, if there is one.
 func RemoveFirewall(conn *nftables.Conn) error {
-	if err := newTransaction(firewallTable).commit(conn); err != nil {
+	if err := remove(conn, firewallTable); err != nil {
 		return fmt.Errorf("remove firewall: %w", err)
 	}
 	return nil

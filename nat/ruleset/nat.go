@@ -37,7 +37,6 @@ const protocolICMP = unix.IPPROTO_ICMP
 // build makes the transaction that gives a router the NAT.
 func build(cfg Config) *transaction {
 	t := newTransaction(natTable)
-	t.create()
 
 	pool, errors := &pool{cfg: cfg}, &icmpErrors{}
 	pool.declare(t)

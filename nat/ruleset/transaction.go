@@ -3,6 +3,7 @@ package ruleset
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
@@ -25,9 +26,7 @@ type step struct {
 
 func newTransaction(table string) *transaction {
 	t := &transaction{table: tableNamed(table)}
-	// Deleting is an error where there is nothing, so make it first.
 	t.step("table "+table, func(c *nftables.Conn) error { c.AddTable(t.table); return nil })
-	t.step("deleting the table before", func(c *nftables.Conn) error { c.DelTable(t.table); return nil })
 	return t
 }
 
@@ -37,11 +36,6 @@ func tableNamed(name string) *nftables.Table {
 
 func (t *transaction) step(what string, queue func(*nftables.Conn) error) {
 	t.steps = append(t.steps, step{what, queue})
-}
-
-// create makes the table after the old one is gone.
-func (t *transaction) create() {
-	t.step("table "+t.table.Name, func(c *nftables.Conn) error { c.AddTable(t.table); return nil })
 }
 
 // set makes a set or map. It chooses the number by which the kernel knows the
@@ -104,14 +98,45 @@ func (t *transaction) commit(conn *nftables.Conn) error {
 	if err != nil {
 		return err
 	}
-	err = t.send(conn, len(t.steps))
-	if err == nil {
+	there, err := exists(conn, t.table)
+	if err != nil {
+		return err
+	}
+	if there {
+		// Not where there is none: the kernel waits for all processors, some
+		// 10 ms, before it lets a table go.
+		t.steps = append([]step{deletion(t.table)}, t.steps...)
+	}
+	if err = t.send(conn, len(t.steps)); err == nil {
 		return nil
 	}
 	if culprit := t.culprit(conn); culprit != "" {
 		return fmt.Errorf("%s: %w", culprit, err)
 	}
 	return fmt.Errorf("table %s as a whole: %w", t.table.Name, err)
+}
+
+// remove takes a table away, if it is there.
+func remove(conn *nftables.Conn, name string) error {
+	table := tableNamed(name)
+	there, err := exists(conn, table)
+	if err != nil || !there {
+		return err
+	}
+	t := &transaction{table: table, steps: []step{deletion(table)}}
+	return t.send(conn, 1)
+}
+
+func deletion(table *nftables.Table) step {
+	return step{"deleting table " + table.Name, func(c *nftables.Conn) error { c.DelTable(table); return nil }}
+}
+
+func exists(conn *nftables.Conn, table *nftables.Table) (bool, error) {
+	tables, err := conn.ListTablesOfFamily(table.Family)
+	if err != nil {
+		return false, fmt.Errorf("list tables: %w", err)
+	}
+	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == table.Name }), nil
 }
 
 func (t *transaction) send(conn *nftables.Conn, n int, last ...step) error {
