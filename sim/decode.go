@@ -82,7 +82,11 @@ func (d *decoder) sound(section string, n *document.Node, decode func()) {
 func decodeRouter(n *document.Node) Router {
 	m := n.Map(routerKeys...)
 	r := Router{Name: n.Name(), Behind: decodeBehind(m), Addresses: decodeAddresses(m)}
-	r.NAT, r.Preset = decodeNAT(m.Get("nat"))
+	if n := m.Get("nat"); n.Exists() {
+		var b nat.Behavior
+		b, r.Preset = DecodeNAT(n)
+		r.NAT = &b
+	}
 	r.Firewall = decodeFirewall(m.Get("firewall"))
 	return r
 }
@@ -97,12 +101,10 @@ func decodeBehind(m document.Map) string {
 
 func decodeAddresses(m document.Map) int { return m.Get("addresses").Int(1, MaxAddresses) }
 
-// decodeNAT reads a behaviour in its text form or as a mapping of axes, and the
-// name of the preset if it is exactly one.
-func decodeNAT(n *document.Node) (*nat.Behavior, string) {
-	if !n.Exists() {
-		return nil, ""
-	}
+// DecodeNAT reads a behaviour in its text form or as a mapping of axes, and the
+// name of the preset if it is exactly one. What is wrong is recorded in the
+// node's document; the behaviour is valid in any case.
+func DecodeNAT(n *document.Node) (nat.Behavior, string) {
 	if n.Kind() != document.Mapping {
 		return decodeNATText(n)
 	}
@@ -114,8 +116,9 @@ func decodeNAT(n *document.Node) (*nat.Behavior, string) {
 		found, err := nat.PresetNamed(p.Text())
 		if err != nil {
 			p.Errorf("%v", err)
+		} else {
+			b, preset = found.Behavior, p.Text()
 		}
-		b, preset = found.Behavior, p.Text()
 	}
 	for _, axis := range nat.Axes() {
 		v := m.Get(string(axis))
@@ -129,28 +132,27 @@ func decodeNAT(n *document.Node) (*nat.Behavior, string) {
 			}
 		}
 	}
-	return &b, preset
+	return b, preset
 }
 
-func decodeNATText(n *document.Node) (*nat.Behavior, string) {
+func decodeNATText(n *document.Node) (nat.Behavior, string) {
 	text := n.Text()
 	if !n.IsScalar() {
-		return nil, ""
+		return nat.Behavior{}, ""
 	}
-	if !strings.ContainsAny(text, ",=") {
-		p, err := nat.PresetNamed(text)
+	if strings.ContainsAny(text, ",=") {
+		b, err := nat.ParseBehavior(text)
 		if err != nil {
 			n.Errorf("nat: %v", err)
-			return nil, ""
 		}
-		return &p.Behavior, text
+		return b, ""
 	}
-	b, err := nat.ParseBehavior(text)
+	p, err := nat.PresetNamed(text)
 	if err != nil {
 		n.Errorf("nat: %v", err)
-		return nil, ""
+		return nat.Behavior{}, ""
 	}
-	return &b, ""
+	return p.Behavior, text
 }
 
 // decodeFirewall reads a firewall in its text form or as a mapping.

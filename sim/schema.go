@@ -1,0 +1,149 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+
+	"p2pmodel/nat"
+	"p2pmodel/sim/document"
+)
+
+// namePattern is what validName checks, for editors.
+const namePattern = `^[A-Za-z0-9][A-Za-z0-9_-]*$`
+
+// Schema gives the JSON Schema (draft 2020-12) of a lab, that is, of what stands
+// under `lab:` in a file. Its words come from package nat. It is stricter than
+// the decoder in one thing: it wants the words of NAT in their usual case.
+func Schema() document.Schema {
+	return document.ObjectSchema(map[string]document.Schema{
+		"routers": document.MapSchema(namePattern, routerSchema()).Described("Nodes that forward, by name: with NAT, with a firewall, with both, or plainly."),
+		"hosts":   document.MapSchema(namePattern, hostSchema()).Described("Machines on which programs run, by name."),
+		"links": document.MapSchema(`^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)?$`, linkSchema()).
+			Described("What uplinks do to packets, by node, or by node/uplink for hosts with several. Uplinks that are not mentioned are perfect."),
+	}).Described("The network: a tree whose root is the internet.")
+}
+
+func behindSchema() document.Schema {
+	return document.TextSchema().Described("The router that this stands behind; internet, or nothing: directly on the internet.")
+}
+
+// orNull allows an entry without anything: `relay:`.
+func orNull(s document.Schema) document.Schema {
+	s["type"] = []string{"object", "null"}
+	return s
+}
+
+func routerSchema() document.Schema {
+	return orNull(document.ObjectSchema(map[string]document.Schema{
+		"nat":       natSchema(),
+		"firewall":  firewallSchema(),
+		"behind":    behindSchema(),
+		"addresses": document.IntSchema(1, MaxAddresses).Described("How many external addresses a NAT has."),
+	}))
+}
+
+func hostSchema() document.Schema {
+	uplink := orNull(document.ObjectSchema(map[string]document.Schema{"behind": behindSchema()}))
+	s := orNull(document.ObjectSchema(map[string]document.Schema{
+		"behind":    behindSchema(),
+		"uplinks":   document.MapSchema(namePattern, uplink).Described("Several ways into the network, by name; one is active. Instead of behind."),
+		"active":    document.TextSchema().Described("The uplink in use at the start; nothing: the first."),
+		"addresses": document.IntSchema(1, MaxAddresses).Described("How many addresses each uplink has; servers of RFC 5780 discovery need two."),
+	}))
+	s["not"] = document.Schema{"required": []string{"behind", "uplinks"}}
+	return s
+}
+
+// axisTitles describe the axes of a behaviour for people.
+var axisTitles = map[nat.Axis]string{
+	nat.AxisMapping:   "Which destinations share a mapping (RFC 4787 section 4.1).",
+	nat.AxisFiltering: "Who may send to a mapping (RFC 4787 section 5).",
+	nat.AxisPorts:     "How the external port is chosen.",
+	nat.AxisScope:     "Whether each mapping has a filter of its own, or all of an inside endpoint share one.",
+	nat.AxisRange:     "The external ports.",
+	nat.AxisPooling:   "How the external address is chosen among several.",
+	nat.AxisTimeout:   "The idle timeout of a mapping; naming one asks for its certification.",
+	nat.AxisRefresh:   "Which direction of traffic keeps a mapping alive.",
+	nat.AxisHairpin:   "What becomes of packets from inside to an external address.",
+	nat.AxisSize:      "How many mappings there may be.",
+}
+
+func natSchema() document.Schema {
+	var presets, aliases []string
+	var titles strings.Builder
+	for _, p := range nat.Presets() {
+		presets = append(presets, p.Name)
+		aliases = append(aliases, p.Aliases...)
+		fmt.Fprintf(&titles, "\n%s: %s.", p.Name, p.Title)
+	}
+	words := append(presets, aliases...)
+	properties := map[string]document.Schema{
+		nat.PresetKey: document.WordSchema(words...).Described("A behaviour by name, whose axes the other keys override." + titles.String()),
+	}
+	for _, a := range nat.Axes() {
+		properties[string(a)] = axisSchema(a).Described(axisTitles[a])
+	}
+	axes := document.ObjectSchema(properties)
+	axes["minProperties"] = 1
+	return document.Schema{"anyOf": []document.Schema{
+		document.WordSchema(words...),
+		{"type": "string", "pattern": "=", "examples": []string{"symmetric,ports=random", nat.Behavior{}.String()}},
+		axes,
+	}}.Described("What the router's NAT does: a preset, the text form, or axes. Nothing: it does not translate." + titles.String())
+}
+
+// axisSchema derives the values of an axis from what its Set accepts.
+func axisSchema(a nat.Axis) document.Schema {
+	switch a {
+	case nat.AxisMapping, nat.AxisFiltering:
+		words := a.Values()
+		for d := nat.EndpointIndependent; d <= nat.AddressAndPortDependent; d++ {
+			words = append(words, d.String())
+		}
+		return document.WordSchema(words...)
+	case nat.AxisRange:
+		return document.Schema{"type": "string", "pattern": `^[0-9]+ *- *[0-9]+$`, "examples": []string{nat.DefaultPortRange.String()}}
+	case nat.AxisTimeout:
+		return document.DurationSchema()
+	case nat.AxisSize:
+		return document.IntSchema(1, nat.MaxTableSize)
+	}
+	return document.WordSchema(a.Values()...)
+}
+
+func firewallSchema() document.Schema {
+	mapping := document.ObjectSchema(map[string]document.Schema{
+		nat.FirewallKeyInbound: document.WordSchema(nat.InboundOpen.String(), nat.InboundReplies.String()).
+			Described("What may enter: everything, or replies to what left."),
+		nat.FirewallKeyUDP: document.Schema{"anyOf": []document.Schema{
+			document.ListSchema(document.PortSchema()),
+			document.WordSchema("all", "none"),
+			document.PortSchema(),
+			{"type": "string", "pattern": `^[0-9]+( *\+ *[0-9]+)*$`},
+		}}.Described("The destination ports to which UDP may leave."),
+	})
+	mapping["minProperties"] = 1
+	return document.Schema{"anyOf": []document.Schema{
+		document.WordSchema("open", "stateful"),
+		{"type": "string", "pattern": "="},
+		mapping,
+	}}.Described("A packet filter. Nothing: everything passes.")
+}
+
+func impairmentProperties() map[string]document.Schema {
+	return map[string]document.Schema{
+		"delay":   document.DurationSchema().Described("One-way delay."),
+		"jitter":  document.DurationSchema().Described("Half-width of the uniform spread around delay; at most delay."),
+		"reorder": document.BoolSchema().Described("Packets may overtake each other where jitter makes them."),
+		"loss":    document.ProbabilitySchema().Described("The probability that a packet is lost."),
+		"rate":    document.RateSchema().Described("Capacity in bits a second."),
+		"queue":   document.SizeSchema().Described("Bytes that wait for a link with a rate; nothing: 100 ms worth of it."),
+	}
+}
+
+func linkSchema() document.Schema {
+	properties := impairmentProperties()
+	properties["up"] = orNull(document.ObjectSchema(impairmentProperties())).Described("What differs towards the internet.")
+	properties["down"] = orNull(document.ObjectSchema(impairmentProperties())).Described("What differs away from the internet.")
+	return orNull(document.ObjectSchema(properties))
+}
