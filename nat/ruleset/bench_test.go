@@ -13,7 +13,7 @@ func BenchmarkInstall(b *testing.B) {
 	for _, behavior := range []nat.Behavior{
 		{},
 		{Mapping: nat.AddressAndPortDependent, Filtering: nat.AddressAndPortDependent, Ports: nat.Random, Hairpin: nat.HairpinExternal, Refresh: nat.RefreshBoth},
-{TableSize: 16},
+		{TableSize: 16},
 	} {
 		b.Run(behavior.String(), func(b *testing.B) {
 			for b.Loop() {

@@ -78,19 +78,19 @@ func (f *firewall) replies(t *transaction) {
 	t.set(f.flows)
 	for _, p := range protocols {
 		t.rule(chainLeaving, "remember the flow, "+p.name, p.outbound(),
-			f.flow(p, source, p.from, destination, p.to), refresh(f.flows, 0, 0))
+			f.flow(p, ipProtocol, source, p.from, destination, p.to), refresh(f.flows, 0, 0))
 		t.rule(chainEntering, "an answer, "+p.name, p.inbound(),
-			f.flow(p, destination, p.to, source, p.from), member(f.flows, 0), refresh(f.flows, 0, 0), accept())
+			f.flow(p, ipProtocol, destination, p.to, source, p.from), member(f.flows, 0), refresh(f.flows, 0, 0), accept())
 		t.rule(chainEntering, "an error about the flow, "+p.name, f.errors.match(), p.quotedOutbound(),
-			f.flow(p, quotedSource, p.quotedFrom, quotedDestination, p.quotedTo), member(f.flows, 0), accept())
+			f.flow(p, quotedProtocol, quotedSource, p.quotedFrom, quotedDestination, p.quotedTo), member(f.flows, 0), accept())
 	}
 	t.rule(chainEntering, "answers no flow from inside", drop())
 }
 
 // flow loads a flow's key.
-func (f *firewall) flow(p protocol, inside, insidePort, remote, remotePort field) []expr.Any {
+func (f *firewall) flow(p protocol, number, inside, insidePort, remote, remotePort field) []expr.Any {
 	return []expr.Any{
-		immediate(0, p.number, 0, 0, 0),
+		load(number, 0),
 		load(inside, 1), load(insidePort, 2), load(remote, 3), p.remotePort(remotePort, 4),
 	}
 }
