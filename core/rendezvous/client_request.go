@@ -103,8 +103,11 @@ func (c *Client) failed(now time.Time, p *pending, err error) {
 			c.outage = true
 			c.emit(Unreachable{Since: c.lastHeard, Err: err})
 		}
-		if c.cfg.Keepalive > 0 || c.lastHeard.IsZero() {
-			c.next = now.Add(c.schedule().RTO)
+		c.next = now.Add(c.schedule().RTO)
+		waiting := c.waiting
+		c.waiting = nil
+		for _, w := range waiting {
+			c.failed(now, w, ErrUnreachable)
 		}
 	case stun.MethodConnect:
 		if stun.IsCode(err, stun.CodeNotFound) {

@@ -1,0 +1,134 @@
+package rendezvous
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/sansio"
+	"p2pmodel/core/stun"
+)
+
+const (
+	changeAddress = 0x04 // CHANGE-REQUEST: answer from the other address
+	changePort    = 0x02 // CHANGE-REQUEST: answer from the other port
+	// maxPadding bounds the PADDING of an answer, and thereby its size: one
+	// fragment more than an Ethernet carries is all that a test needs.
+	maxPadding = 1500
+	classicLen = 20
+	// responseAddress is RFC 3489's RESPONSE-ADDRESS, which would have us
+	// answer to anybody.
+	responseAddress pion.AttrType = 0x0002
+)
+
+// handleBinding answers STUN's Binding with what RFC 5780 adds to it.
+func (s *Server) handleBinding(from origin, m *pion.Message) {
+	known := []pion.AttrType{pion.AttrPadding, pion.AttrResponsePort}
+	if len(s.sockets) > 1 {
+		// A server without another address does not know CHANGE-REQUEST
+		// (RFC 5780 section 6.1).
+		known = append(known, pion.AttrChangeRequest)
+	}
+	if unknown := stun.UnknownRequired(m, known...); len(unknown) > 0 {
+		s.refuse(from, m, nil, stun.CodeUnknownAttribute, "Unknown Attribute", pion.UnknownAttributes(unknown))
+		return
+	}
+	padding, paddingErr := m.Get(pion.AttrPadding)
+	portValue, portErr := m.Get(pion.AttrResponsePort)
+	if paddingErr == nil && portErr == nil {
+		// RFC 5780 section 6.1: the two do not go together.
+		s.refuse(from, m, nil, stun.CodeBadRequest, "PADDING with RESPONSE-PORT")
+		return
+	}
+	out, ok := s.answering(from.socket, m)
+	if !ok {
+		s.refuse(from, m, nil, stun.CodeBadRequest, "Bad CHANGE-REQUEST")
+		return
+	}
+	to := from.remote
+	if portErr == nil {
+		// Two bytes of port, and two that are reserved (RFC 5780 section 7.5).
+		if len(portValue) < 2 || binary.BigEndian.Uint16(portValue) == 0 {
+			s.refuse(from, m, nil, stun.CodeBadRequest, "Bad RESPONSE-PORT")
+			return
+		}
+		to = netip.AddrPortFrom(to.Addr(), binary.BigEndian.Uint16(portValue))
+	}
+	attributes := []pion.Setter{stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: from.remote}}
+	if local := s.sockets[out].local; !local.Addr().IsUnspecified() {
+		attributes = append(attributes, stun.Address{Type: pion.AttrResponseOrigin, Address: local})
+	}
+	if len(s.sockets) > 1 {
+		attributes = append(attributes, stun.Address{Type: pion.AttrOtherAddress, Address: s.other(from.socket)})
+	}
+	if paddingErr == nil {
+		attributes = append(attributes, stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, min(len(padding), maxPadding))})
+	}
+	r, err := stun.Success(m, attributes...)
+	if err == nil && m.Contains(pion.AttrFingerprint) {
+		err = pion.Fingerprint.AddTo(r)
+	}
+	if err == nil {
+		s.Send(out, to, r.Raw)
+	}
+}
+
+// answering is the socket that a request wants its answer from; false if it
+// wants that in an unreadable way.
+func (s *Server) answering(in sansio.Socket, m *pion.Message) (sansio.Socket, bool) {
+	v, err := m.Get(pion.AttrChangeRequest)
+	if err != nil || len(s.sockets) == 1 {
+		return in, true
+	}
+	if len(v) != 4 {
+		return in, false
+	}
+	if v[3]&changeAddress != 0 {
+		in ^= 2
+	}
+	if v[3]&changePort != 0 {
+		in ^= 1
+	}
+	return in, true
+}
+
+// other is the address and port that differ from a socket's in both.
+func (s *Server) other(in sansio.Socket) netip.AddrPort { return s.sockets[in^3].local }
+
+// isClassic reports whether b may be a Binding request of RFC 3489, which has
+// no magic cookie: 128 bits of transaction id instead.
+func isClassic(b []byte) bool {
+	return len(b) >= classicLen && b[0] == 0 && b[1] == 1 && int(binary.BigEndian.Uint16(b[2:4])) == len(b)-classicLen
+}
+
+// handleClassic answers a client of RFC 3489: with plain addresses under the
+// old names, and its whole transaction id.
+func (s *Server) handleClassic(d sansio.Datagram) {
+	cookie := [4]byte(d.Payload[4:8])
+	modern := append([]byte(nil), d.Payload...)
+	binary.BigEndian.PutUint32(modern[4:8], stun.Cookie)
+	m, err := stun.Parse(modern)
+	if err != nil || m.Contains(responseAddress) {
+		return
+	}
+	out, ok := s.answering(d.Socket, m)
+	if !ok {
+		return
+	}
+	attributes := []pion.Setter{stun.Address{Type: pion.AttrMappedAddress, Address: d.Remote}}
+	if local := s.sockets[out].local; !local.Addr().IsUnspecified() {
+		attributes = append(attributes, stun.Address{Type: pion.AttrSourceAddress, Address: local})
+	}
+	if len(s.sockets) > 1 {
+		attributes = append(attributes, stun.Address{Type: pion.AttrChangedAddress, Address: s.other(d.Socket)})
+	} else if m.Contains(pion.AttrChangeRequest) {
+		return // we have no other address to answer from
+	}
+	r, err := stun.Success(m, attributes...)
+	if err != nil {
+		return
+	}
+	copy(r.Raw[4:8], cookie[:])
+	s.Send(out, d.Remote, r.Raw)
+}

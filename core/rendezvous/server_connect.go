@@ -1,0 +1,115 @@
+package rendezvous
+
+import (
+	"slices"
+	"time"
+
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/stun"
+)
+
+// notice is a request of ours that is in flight to a peer.
+type notice struct {
+	to identity.ID
+	// INTRODUCE
+	initiator identity.ID
+	session   SessionID
+	// MEMBER
+	room   string
+	member identity.ID
+}
+
+// connect introduces two peers: the initiator gets the target's address and
+// offer as the answer, the target gets the initiator's as a request of ours.
+func (s *Server) connect(from origin, m *pion.Message, r *registration) {
+	targetID, err := getID(m, stun.AttrTarget)
+	if err != nil || targetID == r.id {
+		s.refuse(from, m, r.key, stun.CodeBadRequest, "Bad TARGET")
+		return
+	}
+	session, err := getSession(m)
+	if err != nil {
+		s.refuse(from, m, r.key, stun.CodeBadRequest, "Bad SESSION")
+		return
+	}
+	offer, err := getOffer(m)
+	if err != nil || offer == nil {
+		s.refuse(from, m, r.key, stun.CodeBadRequest, "Bad OFFER")
+		return
+	}
+	target := s.peer(from.now, targetID)
+	if target == nil {
+		s.refuse(from, m, r.key, stun.CodeNotFound, "Unknown Peer")
+		return
+	}
+	if !slices.Contains(r.recent, m.TransactionID) {
+		// An introduction of the same session that is still under way is
+		// overtaken by this one.
+		s.cancelNotices(func(n notice) bool {
+			return n.to == targetID && n.initiator == r.id && n.session == session && n.room == ""
+		})
+		if target.introductions >= maxIntroductions {
+			s.refuse(from, m, r.key, stun.CodeTooMany, "Too Many Introductions")
+			return
+		}
+		r.remember(m.TransactionID)
+		target.introductions++
+		s.notify(from.now, target, stun.MethodIntroduce, notice{to: targetID, initiator: r.id, session: session},
+			idAttribute(stun.AttrPeerID, r.id), stun.Attribute{Type: stun.AttrSession, Value: session[:]},
+			stun.XORAddress{Type: pion.AttrXORPeerAddress, Address: from.remote},
+			stun.Attribute{Type: stun.AttrOffer, Value: offer})
+		s.Emit(PeersIntroduced{Initiator: r.id, Target: targetID, Session: session})
+	}
+	s.reply(from, seal(stun.MethodConnect, pion.ClassSuccessResponse, m.TransactionID, r.key,
+		idAttribute(stun.AttrTarget, targetID), stun.Attribute{Type: stun.AttrSession, Value: session[:]},
+		stun.XORAddress{Type: pion.AttrXORPeerAddress, Address: target.address},
+		stun.Attribute{Type: stun.AttrOffer, Value: target.offer}))
+}
+
+func (r *registration) remember(id transactionID) {
+	if len(r.recent) < maxRecent {
+		r.recent = append(r.recent, id)
+		return
+	}
+	r.recent[r.recentNext] = id
+	r.recentNext = (r.recentNext + 1) % maxRecent
+}
+
+// notify sends a request to a peer, until it answers or the schedule ends.
+func (s *Server) notify(now time.Time, to *registration, method pion.Method, about notice, attributes ...pion.Setter) {
+	m := seal(method, pion.ClassRequest, drawID(s.cfg.Rand), to.key, attributes...)
+	t := s.notices.Start(now, m, notifySchedule, about)
+	s.Send(to.socket, to.address, t.Request)
+}
+
+// handleAnswer takes a peer's answer to a request of ours.
+func (s *Server) handleAnswer(m *pion.Message) {
+	_, n, ok := s.notices.Find(m.TransactionID)
+	if !ok {
+		return
+	}
+	if r := s.peers[n.to]; r == nil || r.key.Check(m) != nil {
+		return
+	}
+	s.notices.Take(m.TransactionID)
+	s.noticeOver(n)
+}
+
+// cancelNotices forgets the requests that match.
+func (s *Server) cancelNotices(match func(n notice) bool) {
+	s.notices.CancelIf(func(n notice) bool {
+		if !match(n) {
+			return false
+		}
+		s.noticeOver(n)
+		return true
+	})
+}
+
+func (s *Server) noticeOver(n notice) {
+	if r := s.peers[n.to]; r != nil && n.room == "" {
+		r.introductions--
+	}
+}
