@@ -14,8 +14,8 @@ import (
 type keys struct {
 	// ufrag and pwd are the ICE credentials of the side.
 	ufrag, pwd string
-	// offer and data authenticate what the side sends.
-	offer, data *sealer
+	// data authenticates the frames that the side sends.
+	data *sealer
 }
 
 const (
@@ -33,7 +33,6 @@ func deriveKeys(shared []byte, session SessionID, side identity.ID) keys {
 	return keys{
 		ufrag: base64.RawStdEncoding.EncodeToString(checks[:ufragBytes]),
 		pwd:   base64.RawStdEncoding.EncodeToString(checks[ufragBytes : ufragBytes+pwdBytes]),
-		offer: newSealer(derive("offer")),
 		data:  newSealer(derive("data")),
 	}
 }

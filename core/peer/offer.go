@@ -11,16 +11,18 @@ import (
 	"p2pmodel/core/punch"
 )
 
-// offer is what a peer tells the other of itself through the rendezvous: where
-// it may be reached. A later offer of the same session replaces an earlier one
-// whole.
+// offer is what a peer tells others of itself through the rendezvous: where it
+// may be reached. A later offer replaces an earlier one whole. The rendezvous
+// vouches for offers; one that lies can only make peers send a bounded number of
+// small, paced checks to wrong addresses, because a check is proved by keys that
+// the rendezvous does not have.
 type offer struct {
-	// Generation counts the offers of a side in a session, from 1.
+	// Instance is drawn when a peer's machine is made: another one means that
+	// the peer has forgotten all sessions.
+	Instance uint64
+	// Generation counts the offers of an instance, from 1.
 	Generation uint32
-	// Restart counts how often the side began its checks anew; a rise asks the
-	// other side to do so too.
-	Restart uint32
-	// RTT is the side's round trip to the rendezvous; zero: unknown. The sum of
+	// RTT is the peer's round trip to the rendezvous; zero: unknown. The sum of
 	// both sides' bounds the round trip between the peers wherever the way over
 	// the rendezvous is not the shorter one, and makes a first estimate.
 	RTT time.Duration
@@ -29,8 +31,9 @@ type offer struct {
 }
 
 const (
-	offerVersion  = 1
-	offerHeader   = 1 + 4 + 4 + 2 + 1
+	offerVersion = 1
+	offerHeader  = 1 + 8 + 4 + 2 + 1
+	// maxCandidates keeps the longest offer below rendezvous.MaxOffer.
 	maxCandidates = 32
 )
 
@@ -38,16 +41,15 @@ const (
 var (
 	errOffer        = errors.New("malformed offer")
 	errOfferVersion = errors.New("offer of another version")
-	errOfferTag     = errors.New("offer that the peer did not make")
 )
 
-// seal writes an offer and its tag.
-func (o offer) seal(by *sealer) []byte {
+// encode writes an offer.
+func (o offer) encode() []byte {
 	candidates := o.Candidates[:min(len(o.Candidates), maxCandidates)]
-	b := make([]byte, 0, offerHeader+len(candidates)*(6+16)+frameTag)
+	b := make([]byte, 0, offerHeader+len(candidates)*(7+16))
 	b = append(b, offerVersion)
+	b = binary.BigEndian.AppendUint64(b, o.Instance)
 	b = binary.BigEndian.AppendUint32(b, o.Generation)
-	b = binary.BigEndian.AppendUint32(b, o.Restart)
 	b = binary.BigEndian.AppendUint16(b, uint16(min(o.RTT.Milliseconds(), math.MaxUint16)))
 	b = append(b, byte(len(candidates)))
 	for _, c := range candidates {
@@ -61,18 +63,10 @@ func (o offer) seal(by *sealer) []byte {
 		b = binary.BigEndian.AppendUint16(b, c.Addr.Port())
 		b = append(b, addr.AsSlice()...)
 	}
-	return append(b, by.tag(b)...)
+	return b
 }
 
-// openOffer verifies and reads an offer.
-func openOffer(b []byte, by *sealer) (offer, error) {
-	if by.verify(b) != nil {
-		return offer{}, errOfferTag
-	}
-	return decodeOffer(b[:len(b)-frameTag])
-}
-
-// decodeOffer reads an offer without its tag.
+// decodeOffer reads an offer.
 func decodeOffer(b []byte) (offer, error) {
 	if len(b) < offerHeader {
 		return offer{}, fmt.Errorf("%w: %d bytes, want at least %d", errOffer, len(b), offerHeader)
@@ -81,11 +75,11 @@ func decodeOffer(b []byte) (offer, error) {
 		return offer{}, fmt.Errorf("%w: %d, want %d", errOfferVersion, b[0], offerVersion)
 	}
 	o := offer{
-		Generation: binary.BigEndian.Uint32(b[1:]),
-		Restart:    binary.BigEndian.Uint32(b[5:]),
-		RTT:        time.Duration(binary.BigEndian.Uint16(b[9:])) * time.Millisecond,
+		Instance:   binary.BigEndian.Uint64(b[1:]),
+		Generation: binary.BigEndian.Uint32(b[9:]),
+		RTT:        time.Duration(binary.BigEndian.Uint16(b[13:])) * time.Millisecond,
 	}
-	count := int(b[11])
+	count := int(b[15])
 	if count > maxCandidates {
 		return offer{}, fmt.Errorf("%w: %d candidates, at most %d", errOffer, count, maxCandidates)
 	}

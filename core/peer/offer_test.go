@@ -1,20 +1,20 @@
 package peer
 
 import (
-	"errors"
 	"net/netip"
 	"reflect"
 	"testing"
 	"time"
 
 	"p2pmodel/core/punch"
+	"p2pmodel/core/rendezvous"
 )
 
 func candidate(k punch.Kind, addr string) punch.Candidate {
 	return punch.Candidate{Kind: k, Addr: netip.MustParseAddrPort(addr), Priority: punch.Priority(k, 0)}
 }
 
-var sampleOffer = offer{Generation: 3, Restart: 1, RTT: 45 * time.Millisecond, Candidates: []punch.Candidate{
+var sampleOffer = offer{Instance: 99, Generation: 3, RTT: 45 * time.Millisecond, Candidates: []punch.Candidate{
 	candidate(punch.Host, "192.168.1.2:5000"),
 	candidate(punch.Host, "[2001:db8::1]:5000"),
 	candidate(punch.ServerReflexive, "198.18.1.1:40000"),
@@ -22,31 +22,29 @@ var sampleOffer = offer{Generation: 3, Restart: 1, RTT: 45 * time.Millisecond, C
 }}
 
 func TestOfferRoundTrip(t *testing.T) {
-	s := newSealer([]byte("key"))
 	for _, o := range []offer{sampleOffer, {Generation: 1}} {
-		got, err := openOffer(o.seal(s), s)
+		got, err := decodeOffer(o.encode())
 		if err != nil || !reflect.DeepEqual(got, o) {
 			t.Errorf("offer %+v came back as %+v, %v", o, got, err)
 		}
-	}
-	if _, err := openOffer(sampleOffer.seal(s), newSealer([]byte("other"))); !errors.Is(err, errOfferTag) {
-		t.Errorf("an offer that somebody else made: error %v, want %v", err, errOfferTag)
 	}
 	long := offer{Generation: 1}
 	for range maxCandidates + 5 {
 		long.Candidates = append(long.Candidates, candidate(punch.Host, "[2001:db8::1]:5000"))
 	}
-	if got, err := openOffer(long.seal(s), s); err != nil || len(got.Candidates) != maxCandidates {
+	b := long.encode()
+	if got, err := decodeOffer(b); err != nil || len(got.Candidates) != maxCandidates {
 		t.Errorf("%d candidates: %d arrive (%v), want the first %d", len(long.Candidates), len(got.Candidates), err, maxCandidates)
+	}
+	if len(b) > rendezvous.MaxOffer {
+		t.Errorf("the longest offer has %d bytes, the rendezvous takes %d", len(b), rendezvous.MaxOffer)
 	}
 }
 
 func TestMalformedOffers(t *testing.T) {
-	s := newSealer([]byte("key"))
-	strip := func(o offer) []byte { b := o.seal(s); return b[:len(b)-frameTag] }
-	whole := strip(sampleOffer)
+	whole := sampleOffer.encode()
 	with := func(addr string) []byte {
-		return strip(offer{Candidates: []punch.Candidate{candidate(punch.Host, addr)}})
+		return offer{Candidates: []punch.Candidate{candidate(punch.Host, addr)}}.encode()
 	}
 	change := func(at int, to byte) []byte {
 		b := append([]byte(nil), whole...)
@@ -56,12 +54,12 @@ func TestMalformedOffers(t *testing.T) {
 	rows := map[string][]byte{
 		"empty":              nil,
 		"another version":    change(0, 9),
-		"too many":           change(11, maxCandidates+1),
-		"one more announced": change(11, 5),
-		"one less announced": change(11, 3),
-		"unknown kind":       change(12, 7<<5|4),
-		"odd address size":   change(12, 5),
-		"priority 0":         strip(offer{Candidates: []punch.Candidate{{Addr: netip.MustParseAddrPort("192.0.2.1:1")}}}),
+		"too many":           change(offerHeader-1, maxCandidates+1),
+		"one more announced": change(offerHeader-1, 5),
+		"one less announced": change(offerHeader-1, 3),
+		"unknown kind":       change(offerHeader, 7<<5|4),
+		"odd address size":   change(offerHeader, 5),
+		"priority 0":         offer{Candidates: []punch.Candidate{{Addr: netip.MustParseAddrPort("192.0.2.1:1")}}}.encode(),
 		"port 0":             with("192.0.2.1:0"),
 		"unspecified":        with("0.0.0.0:1"),
 		"multicast":          with("224.0.0.1:1"),
@@ -82,17 +80,15 @@ func TestMalformedOffers(t *testing.T) {
 
 // FuzzOffer: what is accepted is written back the same.
 func FuzzOffer(f *testing.F) {
-	s := newSealer([]byte("key"))
-	b := sampleOffer.seal(s)
-	f.Add(b[:len(b)-frameTag])
+	f.Add(sampleOffer.encode())
 	f.Add([]byte{})
-	f.Add([]byte{1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 4})
+	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 4})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		o, err := decodeOffer(b)
 		if err != nil {
 			return
 		}
-		again, err := openOffer(o.seal(s), s)
+		again, err := decodeOffer(o.encode())
 		if err != nil || !reflect.DeepEqual(again, o) {
 			t.Errorf("%x is read as %+v, written and read as %+v (%v)", b, o, again, err)
 		}

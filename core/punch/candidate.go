@@ -106,8 +106,8 @@ func throughRelay(checkPriority uint32) bool {
 // carrierGrade is the shared address space of carriers (RFC 6598).
 var carrierGrade = netip.MustParsePrefix("100.64.0.0/10")
 
-// privateAddr reports whether an address means nothing to a relay on the
-// Internet.
-func privateAddr(a netip.Addr) bool {
-	return a.IsPrivate() || a.IsLinkLocalUnicast() || carrierGrade.Contains(a)
+// Relayable reports whether an address means something to a relay on the
+// Internet: not if it is private, link-local or a carrier's.
+func Relayable(a netip.Addr) bool {
+	return !a.IsPrivate() && !a.IsLinkLocalUnicast() && !carrierGrade.Contains(a)
 }

@@ -116,7 +116,7 @@ func (a *Agent) localFor(b Base, remote netip.Addr) (Candidate, bool) {
 
 // permitted says whether a pair may be formed at all.
 func (a *Agent) permitted(local, remote Candidate) bool {
-	if local.Kind == Relayed && privateAddr(remote.Addr.Addr()) {
+	if local.Kind == Relayed && !Relayable(remote.Addr.Addr()) {
 		return false
 	}
 	return !a.cfg.RelayOnly || local.Kind == Relayed || remote.Kind == Relayed

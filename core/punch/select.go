@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -330,4 +331,17 @@ func (a *Agent) suspicion(p *pair) time.Time {
 		return time.Time{}
 	}
 	return at
+}
+
+// Answered is when the path in use answered last; the zero time without one.
+func (a *Agent) Answered() time.Time {
+	if a.selected == nil {
+		return time.Time{}
+	}
+	return a.selected.answered
+}
+
+// KindOf says of what kind the path is by which a packet came.
+func (a *Agent) KindOf(b Base, from netip.AddrPort) PathKind {
+	return a.pathOf(a.findPair(b, from)).Kind
 }

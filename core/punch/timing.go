@@ -157,3 +157,11 @@ func (a *Agent) random() float64 {
 	a.draw(b[:])
 	return float64(binary.BigEndian.Uint32(b[:])) / (1 << 32)
 }
+
+// Estimate sets Timing.RTT anew, for owners who learn more about the peer after
+// the agent was made.
+func (a *Agent) Estimate(rtt time.Duration) {
+	if rtt > 0 {
+		a.cfg.RTT = rtt
+	}
+}

@@ -1,0 +1,221 @@
+package peer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"p2pmodel/core/punch"
+	"p2pmodel/core/relay"
+	"p2pmodel/core/rendezvous"
+)
+
+// This file keeps the machine attached to the network: registered, allocated,
+// and with an offer that says where it can be reached.
+
+const (
+	// relayBackoff is the wait after a first failure to allocate; it doubles
+	// up to relayBackoffMax.
+	relayBackoff    = time.Second
+	relayBackoffMax = 30 * time.Second
+)
+
+// HandleInterfaces implements sansio.Machine. A change of addresses is roaming:
+// mappings, registration and allocation belong to the old network.
+func (m *Machine) HandleInterfaces(now time.Time, addrs []netip.Addr) {
+	var fit []netip.Addr
+	for _, a := range addrs {
+		if a = a.Unmap(); a.Is4() == m.cfg.Rendezvous.Addr().Is4() || !m.cfg.Listen.Addr().Is4() {
+			fit = append(fit, a)
+		}
+	}
+	if slices.Equal(fit, m.addrs) {
+		return
+	}
+	m.addrs = fit
+	if !m.bound {
+		return
+	}
+	m.stats.Roams++
+	m.reflexive, m.relayed = netip.AddrPort{}, netip.AddrPort{}
+	m.updateOffer(now)
+	if len(fit) > 0 {
+		m.rendezvous.Rebind(now)
+		if m.relay != nil {
+			m.relayRetry, m.relayFailures = time.Time{}, 0
+			m.relay.Rebind(now)
+		}
+	}
+	m.restartAll(now)
+	m.pump(now)
+}
+
+// hostCandidates are the addresses of our interfaces, with the socket's port.
+func (m *Machine) hostCandidates() []punch.Candidate {
+	addrs := m.addrs
+	if !m.local.Addr().IsUnspecified() {
+		addrs = []netip.Addr{m.local.Addr()}
+	}
+	var list []punch.Candidate
+	for i, a := range addrs {
+		list = append(list, punch.Candidate{
+			Kind: punch.Host, Addr: netip.AddrPortFrom(a, m.local.Port()), Priority: punch.Priority(punch.Host, i),
+		})
+	}
+	return list
+}
+
+// direct are the candidates whose base is the socket.
+func (m *Machine) direct() []punch.Candidate {
+	list := m.hostCandidates()
+	known := slices.ContainsFunc(list, func(c punch.Candidate) bool { return c.Addr == m.reflexive })
+	if m.reflexive.IsValid() && !known {
+		list = append(list, punch.Candidate{
+			Kind: punch.ServerReflexive, Addr: m.reflexive, Priority: punch.Priority(punch.ServerReflexive, 0),
+		})
+	}
+	return list
+}
+
+// viaRelay are the candidates whose base is the allocation.
+func (m *Machine) viaRelay() []punch.Candidate {
+	if !m.relayed.IsValid() {
+		return nil
+	}
+	return []punch.Candidate{{Kind: punch.Relayed, Addr: m.relayed, Priority: punch.Priority(punch.Relayed, 0)}}
+}
+
+// updateOffer tells the rendezvous and all agents where we can be reached, if
+// that has changed, and reports whether it has.
+func (m *Machine) updateOffer(now time.Time) bool {
+	o := offer{Instance: m.instance, RTT: m.rendezvous.RTT(), Candidates: append(m.direct(), m.viaRelay()...)}
+	if len(o.Candidates) > maxCandidates { // the relayed one is last and must not be lost
+		o.Candidates = slices.Delete(o.Candidates, maxCandidates-2, len(o.Candidates)-2)
+	}
+	same := o
+	same.RTT = 0
+	if text := same.encode(); bytes.Equal(text, m.offered) {
+		return false
+	} else {
+		m.offered = text
+	}
+	m.generation++
+	o.Generation = m.generation
+	if err := m.rendezvous.SetOffer(now, o.encode()); err != nil {
+		m.Emit(Failed{Err: fmt.Errorf("offer to the rendezvous: %w", err)})
+	}
+	for _, s := range m.sessions {
+		m.setLocal(now, s)
+	}
+	return true
+}
+
+func (m *Machine) setLocal(now time.Time, s *session) {
+	s.agent.SetLocal(now, socketBase, m.direct())
+	s.agent.SetLocal(now, relayBase, m.viaRelay())
+}
+
+func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {
+	for to, payload, ok := m.rendezvous.PollTransmit(); ok; to, payload, ok = m.rendezvous.PollTransmit() {
+		m.Outbox.Send(0, to, payload)
+		busy = true
+	}
+	for e, ok := m.rendezvous.PollEvent(); ok; e, ok = m.rendezvous.PollEvent() {
+		busy = true
+		switch e := e.(type) {
+		case rendezvous.Registered:
+			m.Emit(Registered{Reflexive: e.Reflexive, RTT: e.RTT})
+			m.registered(now, e.Reflexive)
+		case rendezvous.ReflexiveChanged:
+			m.Emit(ReflexiveChanged{Old: e.Old, New: e.New})
+			m.moved(now, e.New)
+		case rendezvous.Introduced:
+			m.introduced(now, e)
+		case rendezvous.ConnectFailed:
+			m.connectFailed(now, e)
+		case rendezvous.Members:
+			m.members(now, e)
+		case rendezvous.Member:
+			m.member(now, e)
+		case rendezvous.RoomFailed:
+			m.Emit(Failed{Err: fmt.Errorf("room %q: %w", e.Room, e.Err)})
+		case rendezvous.Unreachable:
+			// Live sessions go on without a rendezvous.
+			m.Emit(Failed{Err: fmt.Errorf("rendezvous %s: %w", m.cfg.Rendezvous, e.Err)})
+		}
+	}
+	return busy
+}
+
+// registered takes our address as the rendezvous sees it. Sessions that wait
+// for it to be introduced anew are by the rendezvous client itself.
+func (m *Machine) registered(now time.Time, reflexive netip.AddrPort) {
+	m.reflexive = reflexive
+	m.updateOffer(now)
+}
+
+// moved acts on a new mapping: whatever the NAT let in before, it may not any
+// more, and the relay may know us no longer either.
+func (m *Machine) moved(now time.Time, reflexive netip.AddrPort) {
+	m.reflexive = reflexive
+	m.updateOffer(now)
+	if m.relay != nil {
+		m.relay.Probe(now)
+	}
+	m.restartAll(now)
+}
+
+func (m *Machine) pumpRelay(now time.Time) (busy bool) {
+	for to, payload, ok := m.relay.PollTransmit(); ok; to, payload, ok = m.relay.PollTransmit() {
+		m.Outbox.Send(0, to, payload)
+		busy = true
+	}
+	for e, ok := m.relay.PollEvent(); ok; e, ok = m.relay.PollEvent() {
+		busy = true
+		switch e := e.(type) {
+		case relay.Allocated:
+			m.relayFailures = 0
+			m.relayed = e.Relayed
+			m.Emit(RelayReady{Relayed: e.Relayed})
+			m.trickle(now)
+		case relay.AllocateFailed:
+			m.relayDown(now, e.Err)
+		case relay.Lost:
+			m.relayDown(now, e.Err)
+		case relay.Data:
+			m.receive(now, relayBase, unmap(e.From), e.Payload)
+		}
+		// Permitted needs no action: checks that the relay dropped before are
+		// sent again. PermitFailed neither: the pair fails.
+	}
+	return busy
+}
+
+// trickle tells everyone of an allocation that came after the introduction
+// (RFC 8838).
+func (m *Machine) trickle(now time.Time) {
+	if !m.updateOffer(now) {
+		return
+	}
+	for _, s := range m.sessions {
+		m.introduce(now, s)
+	}
+}
+
+// relayDown waits before it asks again; at once only where a live allocation
+// was lost to a new address of ours.
+func (m *Machine) relayDown(now time.Time, err error) {
+	m.relayed = netip.AddrPort{}
+	m.Emit(RelayFailed{Err: err})
+	m.updateOffer(now)
+	if errors.Is(err, relay.ErrAddressChanged) && m.relayFailures == 0 {
+		m.relayFailures = 1
+		m.relay.Rebind(now)
+		return
+	}
+	m.relayRetry = now.Add(min(relayBackoff<<min(m.relayFailures, 10), relayBackoffMax))
+	m.relayFailures++
+}

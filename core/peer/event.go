@@ -1,0 +1,103 @@
+package peer
+
+import (
+	"net/netip"
+	"time"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/punch"
+)
+
+// Path is a pair of addresses that carries a session; see punch.Path.
+type Path = punch.Path
+
+// The kinds of paths.
+const (
+	NoPath = punch.NoPath
+	Direct = punch.Direct
+	Relay  = punch.ViaRelay
+)
+
+// The events of a Machine.
+type (
+	// Bound: the machine's socket is open, at this local address.
+	Bound struct{ Local netip.AddrPort }
+	// Registered: the rendezvous knows us, after a start, a change of network
+	// or an outage.
+	Registered struct {
+		// Reflexive is our address as the rendezvous sees it.
+		Reflexive netip.AddrPort
+		// RTT is the round trip to the rendezvous; zero if unknown.
+		RTT time.Duration
+	}
+	// ReflexiveChanged: the NAT gave our socket another address.
+	ReflexiveChanged struct{ Old, New netip.AddrPort }
+	// RelayReady: we have an allocation on the relay.
+	RelayReady struct{ Relayed netip.AddrPort }
+	// RelayFailed: we have none, or lost it. The machine asks again.
+	RelayFailed struct{ Err error }
+	// Introduced: a session with a peer has begun; checks start.
+	Introduced struct {
+		Peer    identity.ID
+		Session SessionID
+		// Initiator is true on the side whose Connect began the session.
+		Initiator bool
+	}
+	// PathChanged: datagrams to the peer go another way from now on. Old is the
+	// zero Path when the session gets its first path, New when it has none.
+	PathChanged struct {
+		Peer     identity.ID
+		Session  SessionID
+		Old, New Path
+	}
+	// Settled: checks are over, with this path (NoPath: with none, and the
+	// machine tries again later). Again after each restart of the checks.
+	Settled struct {
+		Peer    identity.ID
+		Session SessionID
+		Path    Path
+	}
+	// PathLost: the path in use stopped answering; After is how long ago its
+	// last answer came. The session goes on.
+	PathLost struct {
+		Peer    identity.ID
+		Session SessionID
+		Path    Path
+		After   time.Duration
+	}
+	// Received is a datagram of the peer, each at most once. The payload is the
+	// receiver's.
+	Received struct {
+		Peer    identity.ID
+		Session SessionID
+		Payload []byte
+		// Path is how it came.
+		Via PathKind
+	}
+	// Closed: the session is over. Err is nil if we closed it, else
+	// ErrClosedByPeer, ErrReplaced or ErrGivenUp.
+	Closed struct {
+		Peer    identity.ID
+		Session SessionID
+		Err     error
+	}
+	// MemberJoined and MemberLeft: a room's members, ourselves left out. Those
+	// who are there already join when we do.
+	MemberJoined struct {
+		Room string
+		Peer identity.ID
+	}
+	MemberLeft struct {
+		Room string
+		Peer identity.ID
+	}
+	// Failed: something that was asked for did not work, and why. Peer is zero
+	// where it is about none. Introductions are tried again.
+	Failed struct {
+		Peer identity.ID
+		Err  error
+	}
+)
+
+// PathKind says whether a relay is on a path.
+type PathKind = punch.PathKind

@@ -1,0 +1,249 @@
+package peer
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"p2pmodel/core/punch"
+	"p2pmodel/core/rendezvous"
+)
+
+// challenge is a session that a peer began although there is one already.
+type challenge struct {
+	event rendezvous.Introduced
+	// until is when it wins, unless the present session has answered.
+	until time.Time
+	since time.Time
+}
+
+const (
+	// challengeTime is how long the present session has to answer, at least.
+	challengeTime = time.Second
+	// reintroducePause keeps introductions of one session apart.
+	reintroducePause = 250 * time.Millisecond
+)
+
+// introduce asks the rendezvous to tell the peer of us, and us of the peer.
+func (m *Machine) introduce(now time.Time, s *session) {
+	s.introducedAt = now
+	m.stats.Introductions++
+	m.rendezvous.Connect(now, s.peer, s.id)
+}
+
+// restartAll begins the checks of all sessions anew, here and, by way of a new
+// introduction, at the peers.
+func (m *Machine) restartAll(now time.Time) {
+	for _, s := range m.sessions {
+		s.attempts, s.retryAt = 0, time.Time{}
+		m.restart(now, s)
+	}
+}
+
+func (m *Machine) restart(now time.Time, s *session) {
+	m.stats.Restarts++
+	s.agent.Restart(now)
+	m.introduce(now, s)
+}
+
+// retrySoon restarts a session that lost its path: at once, but not more often
+// than every retryFirst.
+func (m *Machine) retrySoon(now time.Time, s *session) {
+	at := s.introducedAt.Add(retryFirst)
+	if at.Before(now) {
+		at = now
+	}
+	s.retryAt = earlier(s.retryAt, at)
+}
+
+// retryLater restarts a session that found no path, after a while that grows.
+func (m *Machine) retryLater(now time.Time, s *session) {
+	s.retryAt = now.Add(min(retryFirst<<min(s.attempts, 10), retryMax))
+	s.attempts++
+}
+
+// keepTrying does what is due for sessions: another introduction, the end of a
+// challenge, giving up.
+func (m *Machine) keepTrying(now time.Time) {
+	for _, s := range slices.Clone(m.sessions) {
+		if c := s.challenger; c != nil && due(now, c.until) {
+			s.challenger = nil
+			m.decide(now, s, c)
+			continue
+		}
+		if due(now, m.giveUpAt(s)) {
+			m.sayBye(now, s)
+			m.end(now, s, ErrGivenUp)
+			continue
+		}
+		if due(now, s.retryAt) {
+			s.retryAt = time.Time{}
+			m.restart(now, s)
+		}
+	}
+}
+
+// giveUpAt is the next time at which keepTrying has something to decide about a
+// session besides its retry.
+func (m *Machine) giveUpAt(s *session) time.Time {
+	var t time.Time
+	if s.challenger != nil {
+		t = s.challenger.until
+	}
+	if m.cfg.GiveUpAfter > 0 && !s.pathlessAt.IsZero() {
+		t = earlier(t, s.pathlessAt.Add(m.cfg.GiveUpAfter))
+	}
+	return t
+}
+
+// connectFailed tells the owner and tries again later. An unknown peer may
+// register at any time.
+func (m *Machine) connectFailed(now time.Time, e rendezvous.ConnectFailed) {
+	s := m.sessionByID(e.Session)
+	if s == nil {
+		return
+	}
+	m.Emit(Failed{Peer: s.peer, Err: e.Err})
+	if s.pathlessAt.IsZero() && errors.Is(e.Err, rendezvous.ErrUnknownPeer) {
+		return // it lives, without the rendezvous; so be it
+	}
+	m.retryLater(now, s)
+}
+
+// introduced takes what the rendezvous says of a peer.
+func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
+	if e.Peer == m.ID() || m.buried.has(e.Session) {
+		return
+	}
+	o, err := decodeOffer(e.Offer)
+	if err != nil {
+		m.stats.BadOffers++
+		return
+	}
+	s := m.sessionWith(e.Peer)
+	switch {
+	case s != nil && s.id == e.Session:
+	case e.Initiator:
+		return // an answer about a session of ours that has been replaced
+	case s != nil && !m.yields(now, s, e):
+		return
+	default:
+		if s != nil {
+			m.end(now, s, ErrReplaced)
+		}
+		if s, err = m.begin(now, e.Peer, e.Session, false); err != nil {
+			m.stats.BadOffers++
+			return
+		}
+	}
+	m.update(now, s, o, e)
+}
+
+// yields decides whether the present session gives way to one that the peer
+// began. Both sides come to the same decision:
+//
+//   - Where both connected at once, the session of the smaller id stays.
+//   - A session that never had a path gives way to the peer's later one.
+//   - A session that has or had a path is asked whether the peer still answers
+//     in it; only if not, the peer has forgotten it.
+func (m *Machine) yields(now time.Time, s *session, e rendezvous.Introduced) bool {
+	switch {
+	case s.established:
+		if s.challenger == nil || s.challenger.event.Session != e.Session {
+			s.challenger = &challenge{event: e, since: now, until: now.Add(max(challengeTime, 4*s.agent.RTT()))}
+			s.agent.Restart(now)
+		}
+		return false
+	case s.initiator && m.ID().Compare(s.peer) < 0:
+		if now.Sub(s.introducedAt) >= reintroducePause {
+			m.introduce(now, s) // the peer is there now, whatever it was before
+		}
+		return false
+	}
+	return true
+}
+
+// decide ends a challenge.
+func (m *Machine) decide(now time.Time, s *session, c *challenge) {
+	if s.agent.Answered().After(c.since) {
+		return
+	}
+	m.end(now, s, ErrReplaced)
+	m.introduced(now, c.event)
+}
+
+// update takes a peer's offer into its session.
+func (m *Machine) update(now time.Time, s *session, o offer, e rendezvous.Introduced) {
+	if s.introduced && s.remoteInstance != 0 && o.Instance != s.remoteInstance {
+		// The peer's machine is another one and knows nothing of the session,
+		// above all not which numbers it has used.
+		m.end(now, s, ErrReplaced)
+		if fresh, err := m.connect(now, e.Peer); err == nil {
+			m.introduce(now, fresh)
+		}
+		return
+	}
+	first := !s.introduced
+	s.introduced, s.remoteInstance = true, o.Instance
+	if first {
+		m.Emit(Introduced{Peer: s.peer, Session: s.id, Initiator: s.initiator})
+	}
+	if o.RTT > 0 && m.rendezvous.RTT() > 0 {
+		s.agent.Estimate(o.RTT + m.rendezvous.RTT())
+	}
+	if o.Generation < s.remoteGeneration {
+		return // overtaken by a later offer
+	}
+	s.remoteGeneration = o.Generation
+	candidates := withReflexive(o.Candidates, unmap(e.Reflexive))
+	m.permit(now, s, candidates)
+	settled := s.agent.IsSettled()
+	s.agent.SetRemote(now, candidates)
+	if settled && !first {
+		// A new introduction in the life of a session: one side asks for new
+		// checks, because something has changed.
+		s.agent.Restart(now)
+	}
+}
+
+// withReflexive adds the address at which the rendezvous sees the peer now. The
+// offer may be older than the peer's last mapping.
+func withReflexive(candidates []punch.Candidate, reflexive netip.AddrPort) []punch.Candidate {
+	if !reflexive.IsValid() || !usable(reflexive) ||
+		slices.ContainsFunc(candidates, func(c punch.Candidate) bool { return c.Addr == reflexive }) {
+		return candidates
+	}
+	return append(candidates, punch.Candidate{
+		Kind: punch.ServerReflexive, Addr: reflexive, Priority: punch.Priority(punch.ServerReflexive, 0),
+	})
+}
+
+// permit lets a peer's candidates through our allocation, before the first
+// check arrives there.
+func (m *Machine) permit(now time.Time, s *session, candidates []punch.Candidate) {
+	if m.relay == nil {
+		return
+	}
+	old := s.permitted
+	s.permitted = nil
+	for _, c := range candidates {
+		if punch.Relayable(c.Addr.Addr()) {
+			s.permitted = append(s.permitted, c.Addr)
+			m.relay.Permit(now, c.Addr)
+		}
+	}
+	for _, p := range old {
+		m.forgetPermission(p)
+	}
+}
+
+// forgetPermission ends the permission of an address that no session wants.
+func (m *Machine) forgetPermission(p netip.AddrPort) {
+	for _, s := range m.sessions {
+		if slices.Contains(s.permitted, p) {
+			return
+		}
+	}
+	m.relay.Forget(p)
+}

@@ -1,0 +1,307 @@
+// Package peer is what an application holds: sessions with other peers, each
+// over the best path there is, and rooms whose members form a full mesh.
+//
+// Machine is the protocol, without I/O: it combines a rendezvous client, a relay
+// client and one punch agent for each session behind one UDP socket, and carries
+// the application's datagrams in authenticated frames. Peer runs a Machine over
+// a real network.
+//
+// A session has an id for its whole life. Paths come and go beneath it: the
+// relay carries the first datagrams, a direct path takes over when a check
+// succeeds, the relay carries again while a direct path is lost, and a change of
+// network starts the checks anew, all under the same id. Frames are
+// authenticated, numbered and delivered at most once; they are neither encrypted
+// nor repeated when lost. That is up to the layers above.
+package peer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/punch"
+	"p2pmodel/core/relay"
+	"p2pmodel/core/rendezvous"
+	"p2pmodel/core/sansio"
+	"p2pmodel/core/stun"
+)
+
+// Config is what a Machine needs to know.
+type Config struct {
+	// Key is who we are.
+	Key identity.Key
+	// Rendezvous is the rendezvous' address, RendezvousKey who it has to be;
+	// nil: whoever answers there.
+	Rendezvous    netip.AddrPort
+	RendezvousKey *identity.ID
+	// Relay is where to allocate; nil: no relay of our own. The peer's may
+	// still carry the session.
+	Relay *RelayConfig
+	// Listen is the local address of the socket; the zero value: any address
+	// of the rendezvous' family, any port.
+	Listen netip.AddrPort
+	// Rand gives session and transaction ids. It has to be unpredictable
+	// wherever the network is not trusted.
+	Rand io.Reader
+
+	// Keepalive is how often NAT mappings are refreshed: of the paths in use,
+	// of the registration and of the allocation. Zero: each part's default
+	// (punch.DefaultKeepalive, rendezvous.DefaultKeepalive,
+	// relay.DefaultKeepalive); negative: never, for experiments.
+	Keepalive time.Duration
+	// Consent and DeadAfter are punch.Timing's: how often a peer is asked
+	// whether it still wants our datagrams, and how long it may leave that
+	// unanswered. Negative Consent: never, and no path is ever found dead.
+	Consent, DeadAfter time.Duration
+	// GiveUpAfter ends a session that has had no path for so long. Zero:
+	// DefaultGiveUpAfter; negative: never.
+	GiveUpAfter time.Duration
+	// Techniques says which ways to a direct path may be tried.
+	Techniques Techniques
+}
+
+// RelayConfig says where to allocate, and as whom.
+type RelayConfig struct {
+	Server             netip.AddrPort
+	Username, Password string
+}
+
+// Techniques pins the ways to a direct path. The zero value is plain punching:
+// checks between all candidates.
+type Techniques struct {
+	// RelayOnly makes and answers no direct checks: whatever is carried goes
+	// over a relay.
+	RelayOnly bool
+}
+
+// DefaultGiveUpAfter outlives a reboot of a home router.
+const DefaultGiveUpAfter = 5 * time.Minute
+
+// Errors of a Machine, in its events or returned by its methods.
+var (
+	ErrConfig       = errors.New("peer: unusable configuration")
+	ErrNoSession    = errors.New("no session with this peer; connect first")
+	ErrNoPath       = errors.New("no path to the peer at present")
+	ErrTooLarge     = fmt.Errorf("datagram larger than %d bytes", MaxPayload)
+	ErrSelf         = errors.New("a peer cannot connect to itself")
+	ErrClosedByPeer = errors.New("the peer closed the session")
+	ErrReplaced     = errors.New("the peer has started anew and forgotten the session")
+	ErrGivenUp      = errors.New("no path to the peer for too long")
+	// ErrUnknownPeer is in Failed when the rendezvous does not know a peer.
+	ErrUnknownPeer = rendezvous.ErrUnknownPeer
+)
+
+// The bases of the agents: the socket and the allocation.
+const (
+	socketBase punch.Base = 0
+	relayBase  punch.Base = 1
+)
+
+// Machine is a peer without I/O, a sansio.Machine. It is not safe for
+// concurrent use.
+type Machine struct {
+	sansio.Outbox
+	cfg Config
+
+	rendezvous *rendezvous.Client
+	relay      *relay.Client // nil: none configured
+
+	bound     bool
+	local     netip.AddrPort
+	addrs     []netip.Addr
+	reflexive netip.AddrPort
+	relayed   netip.AddrPort
+	// relayRetry is when to ask for an allocation again; relayFailures how
+	// often in a row that failed.
+	relayRetry    time.Time
+	relayFailures int
+
+	instance   uint64
+	generation uint32
+	offered    []byte // the last offer, without generation
+
+	sessions []*session // in order of their beginning
+	buried   tombstones
+	rooms    []*room
+	expected []expectation
+	stats    Stats
+}
+
+var _ sansio.Machine = (*Machine)(nil)
+
+// New makes a machine. It opens its socket, registers and allocates as soon as
+// it is driven.
+func New(cfg Config) (*Machine, error) {
+	switch {
+	case cfg.Key.IsZero():
+		return nil, fmt.Errorf("%w: no key", ErrConfig)
+	case cfg.Rand == nil:
+		return nil, fmt.Errorf("%w: no source of randomness", ErrConfig)
+	case !cfg.Rendezvous.IsValid() || cfg.Rendezvous.Port() == 0:
+		return nil, fmt.Errorf("%w: no rendezvous address", ErrConfig)
+	case cfg.Relay != nil && (!cfg.Relay.Server.IsValid() || cfg.Relay.Server.Port() == 0):
+		return nil, fmt.Errorf("%w: a relay without an address", ErrConfig)
+	}
+	if cfg.GiveUpAfter == 0 {
+		cfg.GiveUpAfter = DefaultGiveUpAfter
+	}
+	cfg.Rendezvous = unmap(cfg.Rendezvous)
+	if !cfg.Listen.Addr().IsValid() {
+		any := netip.IPv4Unspecified()
+		if cfg.Rendezvous.Addr().Is6() {
+			any = netip.IPv6Unspecified()
+		}
+		cfg.Listen = netip.AddrPortFrom(any, cfg.Listen.Port())
+	}
+	m := &Machine{cfg: cfg, rendezvous: rendezvous.NewClient(rendezvous.ClientConfig{
+		Server: cfg.Rendezvous, Key: cfg.Key, ServerKey: cfg.RendezvousKey, Rand: cfg.Rand, Keepalive: cfg.Keepalive,
+	})}
+	var instance [8]byte
+	m.draw(instance[:])
+	m.instance = binary.BigEndian.Uint64(instance[:])
+	if cfg.Relay != nil {
+		m.relay = relay.NewClient(relay.ClientConfig{
+			Server: unmap(cfg.Relay.Server), Username: cfg.Relay.Username, Password: cfg.Relay.Password,
+			Rand: cfg.Rand, Keepalive: cfg.Keepalive,
+		})
+	}
+	m.Bind(0, cfg.Listen)
+	return m, nil
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// draw fills b from the random source. A source that fails is a defect of the
+// machine's owner.
+func (m *Machine) draw(b []byte) {
+	if _, err := io.ReadFull(m.cfg.Rand, b); err != nil {
+		panic("peer: random source: " + err.Error())
+	}
+}
+
+// ID is who we are.
+func (m *Machine) ID() identity.ID { return m.cfg.Key.ID() }
+
+// HandleBound implements sansio.Machine: both servers are asked at once, so
+// that neither waits for the other.
+func (m *Machine) HandleBound(now time.Time, _ sansio.Socket, local netip.AddrPort, err error) {
+	if err != nil {
+		m.Emit(Failed{Err: err})
+		return
+	}
+	m.bound, m.local = true, local
+	m.Emit(Bound{Local: local})
+	m.updateOffer(now)
+	m.rendezvous.Start(now)
+	if m.relay != nil {
+		m.relay.Start(now)
+	}
+	m.pump(now)
+}
+
+// HandleDatagram implements sansio.Machine.
+func (m *Machine) HandleDatagram(now time.Time, d sansio.Datagram) {
+	from := unmap(d.Remote)
+	switch {
+	case m.rendezvous.HandleDatagram(now, from, d.Payload):
+	case m.relay != nil && m.relay.HandleDatagram(now, from, d.Payload):
+	default:
+		m.receive(now, socketBase, from, d.Payload)
+	}
+	m.pump(now)
+}
+
+// receive takes what a peer sent, over the socket or over the relay. First
+// bytes tell frames from STUN, see frameType.
+func (m *Machine) receive(now time.Time, b punch.Base, from netip.AddrPort, payload []byte) {
+	switch {
+	case isFrame(payload):
+		m.receiveFrame(now, b, from, payload)
+		return
+	case stun.Is(payload):
+		ufrag, request := punch.LocalUfrag(payload)
+		for _, s := range m.sessions {
+			if request && ufrag != s.local.ufrag {
+				continue
+			}
+			if s.agent.HandleDatagram(now, b, from, payload) {
+				return
+			}
+		}
+	}
+	m.stats.Strange++
+}
+
+// HandleTimeout implements sansio.Machine.
+func (m *Machine) HandleTimeout(now time.Time) {
+	if !m.bound {
+		return
+	}
+	m.rendezvous.HandleTimeout(now)
+	if m.relay != nil {
+		m.relay.HandleTimeout(now)
+		if due(now, m.relayRetry) {
+			m.relayRetry = time.Time{}
+			m.relay.Start(now)
+		}
+	}
+	for _, s := range m.sessions {
+		if due(now, s.agent.PollTimeout()) {
+			s.agent.HandleTimeout(now)
+		}
+	}
+	m.pump(now)
+	m.keepTrying(now)
+	m.meetExpected(now)
+	m.pump(now)
+}
+
+// PollTimeout implements sansio.Machine.
+func (m *Machine) PollTimeout() time.Time {
+	if !m.bound {
+		return time.Time{}
+	}
+	t := earlier(m.rendezvous.PollTimeout(), m.relayRetry)
+	if m.relay != nil {
+		t = earlier(t, m.relay.PollTimeout())
+	}
+	for _, s := range m.sessions {
+		t = earlier(t, s.agent.PollTimeout())
+		t = earlier(t, s.retryAt)
+		t = earlier(t, m.giveUpAt(s))
+	}
+	for _, e := range m.expected {
+		t = earlier(t, e.at)
+	}
+	return t
+}
+
+// pump passes on what the parts want to send and tells their events to whom they
+// concern, until all are quiet.
+func (m *Machine) pump(now time.Time) {
+	for busy := true; busy; {
+		busy = m.pumpRendezvous(now)
+		if m.relay != nil {
+			busy = m.pumpRelay(now) || busy
+		}
+		for i := 0; i < len(m.sessions); i++ {
+			busy = m.pumpSession(now, m.sessions[i]) || busy
+		}
+	}
+}
+
+func due(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }
+
+// earlier is the earlier of two times, the zero time meaning never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}

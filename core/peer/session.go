@@ -1,0 +1,243 @@
+package peer
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/punch"
+)
+
+// session is what is kept of one peer.
+type session struct {
+	peer identity.ID
+	id   SessionID
+	// initiator: our Connect began it.
+	initiator bool
+	// room: nobody but a room wants it.
+	room          string
+	local, remote keys
+	agent         *punch.Agent
+
+	// introduced: the rendezvous has told us where the peer is. established:
+	// there was a path once.
+	introduced, established bool
+	remoteInstance          uint64
+	remoteGeneration        uint32
+	permitted               []netip.AddrPort
+
+	sequence uint64
+	window   window
+
+	// introducedAt is when the rendezvous was asked last, retryAt when to ask
+	// it again, attempts how often that was in vain.
+	introducedAt time.Time
+	retryAt      time.Time
+	attempts     int
+	pathlessAt   time.Time // since when there is no path; zero: there is one
+
+	// challenger is a session of the peer's that replaces this one unless this
+	// one answers.
+	challenger *challenge
+}
+
+const (
+	// retryFirst is the wait before a second introduction; it doubles up to
+	// retryMax.
+	retryFirst = time.Second
+	retryMax   = 30 * time.Second
+	// byes is how often the end of a session is said: nobody repeats it.
+	byes = 3
+)
+
+// begin makes a session. The error is identity.ErrUnusable.
+func (m *Machine) begin(now time.Time, peer identity.ID, id SessionID, initiator bool) (*session, error) {
+	local, remote, err := sessionKeys(m.cfg.Key, peer, id)
+	if err != nil {
+		return nil, err
+	}
+	var tie [8]byte
+	m.draw(tie[:])
+	agent, err := punch.New(now, punch.Config{
+		// A rule that needs no agreement: no conflict arises, whoever connects.
+		Controlling: m.ID().Compare(peer) < 0,
+		TieBreaker:  binary.BigEndian.Uint64(tie[:]),
+		LocalUfrag:  local.ufrag, LocalPwd: local.pwd,
+		RemoteUfrag: remote.ufrag, RemotePwd: remote.pwd,
+		Rand: m.cfg.Rand,
+		Timing: punch.Timing{
+			Keepalive: m.cfg.Keepalive, Consent: m.cfg.Consent, DeadAfter: m.cfg.DeadAfter,
+			RTT: 2 * m.rendezvous.RTT(),
+		},
+		RelayOnly: m.cfg.Techniques.RelayOnly,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &session{peer: peer, id: id, initiator: initiator, local: local, remote: remote, agent: agent, pathlessAt: now}
+	m.sessions = append(m.sessions, s)
+	m.setLocal(now, s)
+	m.stats.Sessions++
+	return s, nil
+}
+
+// Connect begins a session with a peer, or does nothing if there is one.
+// Introduced and PathChanged follow, or Failed; the machine goes on trying
+// until Close, or until it gives up.
+func (m *Machine) Connect(now time.Time, peer identity.ID) error {
+	if peer == m.ID() {
+		return ErrSelf
+	}
+	if s := m.sessionWith(peer); s != nil {
+		s.room = ""
+		return nil
+	}
+	s, err := m.connect(now, peer)
+	if err != nil {
+		return err
+	}
+	m.introduce(now, s)
+	m.pump(now)
+	return nil
+}
+
+func (m *Machine) connect(now time.Time, peer identity.ID) (*session, error) {
+	var id SessionID
+	m.draw(id[:])
+	return m.begin(now, peer, id, true)
+}
+
+// Close ends the session with a peer and tells it so.
+func (m *Machine) Close(now time.Time, peer identity.ID) {
+	if s := m.sessionWith(peer); s != nil {
+		m.sayBye(now, s)
+		m.end(now, s, nil)
+		m.pump(now)
+	}
+}
+
+// Shutdown ends all sessions, the allocation and the registration. What it wants
+// sent is to be sent; nothing is answered any more.
+func (m *Machine) Shutdown(now time.Time) {
+	for len(m.sessions) > 0 {
+		m.Close(now, m.sessions[0].peer)
+	}
+	m.rooms, m.expected = nil, nil
+	if m.relay != nil {
+		m.relay.Close(now)
+	}
+	m.rendezvous.Stop(now)
+	m.pump(now)
+}
+
+// end forgets a session.
+func (m *Machine) end(now time.Time, s *session, err error) {
+	m.sessions = slices.DeleteFunc(m.sessions, func(o *session) bool { return o == s })
+	m.buried.add(now, s.id)
+	for _, p := range s.permitted {
+		m.forgetPermission(p)
+	}
+	m.Emit(Closed{Peer: s.peer, Session: s.id, Err: err})
+}
+
+func (m *Machine) sessionWith(peer identity.ID) *session {
+	for _, s := range m.sessions {
+		if s.peer == peer {
+			return s
+		}
+	}
+	return nil
+}
+
+func (m *Machine) sessionByID(id SessionID) *session {
+	for _, s := range m.sessions {
+		if s.id == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// pumpSession passes on what an agent wants.
+func (m *Machine) pumpSession(now time.Time, s *session) (busy bool) {
+	for t, ok := s.agent.PollTransmit(); ok; t, ok = s.agent.PollTransmit() {
+		m.transmit(now, t.Base, t.Remote, t.Payload)
+		busy = true
+	}
+	for e, ok := s.agent.PollEvent(); ok; e, ok = s.agent.PollEvent() {
+		busy = true
+		switch e := e.(type) {
+		case punch.PathChanged:
+			m.pathChanged(now, s, e)
+		case punch.Settled:
+			m.settled(now, s, e.Path)
+		case punch.PathLost:
+			m.Emit(PathLost{Peer: s.peer, Session: s.id, Path: e.Path, After: e.After})
+			m.stats.PathsLost++
+			m.retrySoon(now, s)
+		}
+	}
+	return busy
+}
+
+// transmit sends by a base. What the relay cannot take now is lost, as any
+// datagram may be.
+func (m *Machine) transmit(now time.Time, b punch.Base, to netip.AddrPort, payload []byte) {
+	if b == socketBase {
+		m.Outbox.Send(0, to, payload)
+		return
+	}
+	if m.relay == nil || m.relay.Send(now, to, payload) != nil {
+		m.stats.NotSent++
+	}
+}
+
+func (m *Machine) pathChanged(now time.Time, s *session, e punch.PathChanged) {
+	m.Emit(PathChanged{Peer: s.peer, Session: s.id, Old: e.Old, New: e.New})
+	if e.New.Kind == NoPath {
+		s.pathlessAt = now
+		return
+	}
+	s.pathlessAt, s.established = time.Time{}, true
+	if !s.introduced {
+		// The peer found us before the rendezvous told us of it.
+		s.introduced = true
+		m.Emit(Introduced{Peer: s.peer, Session: s.id, Initiator: s.initiator})
+	}
+}
+
+// settled ends a round of introductions, unless it brought nothing.
+func (m *Machine) settled(now time.Time, s *session, path Path) {
+	if !s.introduced {
+		return // the agent waits for a peer of whom it knows nothing
+	}
+	m.Emit(Settled{Peer: s.peer, Session: s.id, Path: path})
+	if path.Kind == NoPath {
+		m.retryLater(now, s)
+		return
+	}
+	s.attempts, s.retryAt = 0, time.Time{}
+}
+
+// tombstones remember sessions that ended, so that messages about them which
+// come late revive none.
+type tombstones struct {
+	ids   []SessionID
+	times []time.Time
+}
+
+const (
+	maxTombstones = 256
+	tombstoneLife = time.Minute // past all retransmissions of the rendezvous
+)
+
+func (t *tombstones) add(now time.Time, id SessionID) {
+	for len(t.ids) > 0 && (len(t.ids) >= maxTombstones || now.Sub(t.times[0]) > tombstoneLife) {
+		t.ids, t.times = t.ids[1:], t.times[1:]
+	}
+	t.ids, t.times = append(t.ids, id), append(t.times, now)
+}
+
+func (t *tombstones) has(id SessionID) bool { return slices.Contains(t.ids, id) }
