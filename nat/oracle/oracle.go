@@ -1,0 +1,235 @@
+// Package oracle says what two peers can expect of each other: direct path,
+// relay, or nothing. It derives that by running the model of package nat/table
+// with the procedure of plain punching, not from a table of names; so chains of
+// NATs and firewalls, and routers that both peers share, need no rules of
+// their own. It knows no loss and no time: mappings do not expire.
+package oracle
+
+import (
+	"fmt"
+	"slices"
+
+	"p2pmodel/nat"
+)
+
+// Element is one router of a chain. It may translate, filter, or both; the
+// filter then stands on the inner side.
+type Element struct {
+	// Name tells routers apart: elements of one name in the two chains are one
+	// router, and so is everything in front of it. Empty: shared with nobody.
+	Name     string
+	NAT      *nat.Behavior
+	Firewall *nat.Firewall
+	// Addresses is how many external addresses the NAT has; 0 means 1.
+	Addresses int
+}
+
+// Chain is what stands between a peer and the Internet, the inner first. An
+// empty chain is a public host.
+type Chain []Element
+
+// Path is how payload travels.
+type Path string
+
+// The paths.
+const (
+	PathDirect Path = "direct"
+	PathRelay  Path = "relay"
+	PathNone   Path = "none"
+)
+
+// Technique is what a stack can do beyond plain punching.
+type Technique string
+
+// The techniques.
+const (
+	// Prediction foretells the ports of a sequential or preserving NAT.
+	Prediction Technique = "prediction"
+	// Birthday searches the peer's ports with many probes or sockets.
+	Birthday Technique = "birthday"
+)
+
+// Outcome is what two chains allow, whatever the stack can do.
+type Outcome uint8
+
+// The outcomes, best first.
+const (
+	// Direct: plain punching finds a path whose answers come from where it was
+	// sent to.
+	Direct Outcome = iota
+	// Split: each side reaches the other, but answers come from another address
+	// than was probed; ICE's symmetry rule (RFC 8445 section 7.2.5.2.1) discards
+	// them.
+	Split
+	// OneGuess: direct if one side finds the other's ports.
+	OneGuess
+	// TwoIndependent: direct if each side finds the other's ports; the searches
+	// do not disturb each other.
+	TwoIndependent
+	// TwoJoint: direct only if both sides foretell a port at once, because each
+	// attempt changes what the other has to find.
+	TwoJoint
+	// Blocked: no direct path, whatever is guessed.
+	Blocked
+)
+
+// String gives the short form: D, S, 1, 1+1, 2, and - for Blocked.
+func (o Outcome) String() string {
+	names := [...]string{"D", "S", "1", "1+1", "2", "-"}
+	if int(o) < len(names) {
+		return names[o]
+	}
+	return fmt.Sprintf("invalid(%d)", uint8(o))
+}
+
+// Path is the path that a stack takes which has these techniques, and accepts
+// split paths or not, given that a relay is reachable. Prediction is taken to
+// foretell every port.
+func (o Outcome) Path(splitPaths bool, techniques ...Technique) Path {
+	predicts, searches := slices.Contains(techniques, Prediction), slices.Contains(techniques, Birthday)
+	direct := false
+	switch o {
+	case Direct:
+		direct = true
+	case Split:
+		direct = splitPaths
+	case OneGuess, TwoIndependent:
+		direct = predicts || searches
+	case TwoJoint:
+		direct = predicts
+	}
+	if direct {
+		return PathDirect
+	}
+	return PathRelay
+}
+
+// DefaultServerPort is the port of rendezvous and relay (RFC 8489 section 8.4).
+const DefaultServerPort = 3478
+
+// Options say what stack the peers run, and where their servers listen.
+type Options struct {
+	// SplitPaths: the stack trusts an authenticated answer from another address
+	// than it probed. False is ICE's symmetry rule.
+	SplitPaths bool
+	Techniques []Technique
+	// RendezvousPort and RelayPort are where the servers listen for UDP; 0 means
+	// DefaultServerPort. Peers use allocations of their own on the relay.
+	RendezvousPort, RelayPort uint16
+}
+
+// Expectation is what must happen between two peers.
+type Expectation struct {
+	Path    Path
+	Outcome Outcome
+	// Why is a sentence for people.
+	Why string
+}
+
+// Expect derives the expectation for two peers. The order of the chains, and
+// who sends first, do not matter: where the outcomes of both send orders
+// differ, the lesser counts. It fails if a chain is invalid, or if two elements
+// of one name differ.
+func Expect(a, b Chain, opt Options) (Expectation, error) {
+	if opt.RendezvousPort == 0 {
+		opt.RendezvousPort = DefaultServerPort
+	}
+	if opt.RelayPort == 0 {
+		opt.RelayPort = DefaultServerPort
+	}
+	if err := check(a, b); err != nil {
+		return Expectation{}, fmt.Errorf("oracle: %w", err)
+	}
+	for i, side := range []string{"the first peer", "the second peer"} {
+		n, err := newNetwork(a, b)
+		if err != nil {
+			return Expectation{}, fmt.Errorf("oracle: %w", err)
+		}
+		if !n.reaches(i, opt.RendezvousPort) {
+			return Expectation{Path: PathNone, Outcome: Blocked,
+				Why: fmt.Sprintf("%s cannot reach the rendezvous by UDP to port %d, so nobody introduces the peers", side, opt.RendezvousPort)}, nil
+		}
+	}
+	outcome, err := derive(a, b, opt.RendezvousPort)
+	if err != nil {
+		return Expectation{}, fmt.Errorf("oracle: %w", err)
+	}
+	techniques := opt.Techniques
+	if unpredictable(a) || unpredictable(b) {
+		techniques = slices.DeleteFunc(slices.Clone(techniques), func(t Technique) bool { return t == Prediction })
+	}
+	e := Expectation{Path: outcome.Path(opt.SplitPaths, techniques...), Outcome: outcome, Why: reasons[outcome]}
+	if e.Path == PathRelay {
+		for i, side := range []string{"the first peer", "the second peer"} {
+			n, err := newNetwork(a, b)
+			if err != nil {
+				return Expectation{}, fmt.Errorf("oracle: %w", err)
+			}
+			if !n.reaches(i, opt.RelayPort) {
+				e.Path = PathNone
+				e.Why += fmt.Sprintf("; and %s cannot reach the relay by UDP to port %d", side, opt.RelayPort)
+				break
+			}
+		}
+	}
+	return e, nil
+}
+
+var reasons = [...]string{
+	Direct:         "a probe reaches the other side, and its answer comes back from where the probe was sent to",
+	Split:          "each side reaches the other, but answers come from another port than was probed, because each new destination takes a new port",
+	OneGuess:       "no probe reaches the other side, unless one side finds the port that the other's NAT takes for it",
+	TwoIndependent: "no probe reaches the other side, unless each side finds the port that the other's NAT takes for it",
+	TwoJoint:       "no probe reaches the other side, and each attempt takes another port, so both would have to be foretold at once",
+	Blocked:        "no probe reaches the other side, whatever ports are guessed",
+}
+
+// unpredictable reports whether the chain has a NAT whose next port nobody can
+// foretell.
+func unpredictable(c Chain) bool {
+	return slices.ContainsFunc(c, func(e Element) bool {
+		return e.NAT != nil && e.NAT.Ports == nat.Random && e.NAT.Mapping != nat.EndpointIndependent
+	})
+}
+
+// check validates the chains, and that they agree on what they share.
+func check(a, b Chain) error {
+	for _, c := range []Chain{a, b} {
+		names := make(map[string]bool)
+		for i, e := range c {
+			if e.NAT != nil {
+				if err := e.NAT.Validate(); err != nil {
+					return fmt.Errorf("element %d %s: %w", i, e.Name, err)
+				}
+			}
+			if e.Firewall != nil {
+				if err := e.Firewall.Validate(); err != nil {
+					return fmt.Errorf("element %d %s: %w", i, e.Name, err)
+				}
+			}
+			if e.Name != "" && names[e.Name] {
+				return fmt.Errorf("router %s stands twice in one chain", e.Name)
+			}
+			names[e.Name] = true
+		}
+	}
+	for i, e := range a {
+		j := slices.IndexFunc(b, func(f Element) bool { return e.Name != "" && e.Name == f.Name })
+		if j < 0 {
+			continue
+		}
+		if !sameRest(a[i:], b[j:]) {
+			return fmt.Errorf("both chains pass router %s, but it differs between them, or what stands in front of it does", e.Name)
+		}
+		break
+	}
+	return nil
+}
+
+func sameRest(a, b Chain) bool {
+	return slices.EqualFunc(a, b, func(e, f Element) bool {
+		return e.Name == f.Name && e.Addresses == f.Addresses &&
+			(e.NAT == nil) == (f.NAT == nil) && (e.NAT == nil || *e.NAT == *f.NAT) &&
+			(e.Firewall == nil) == (f.Firewall == nil) && (e.Firewall == nil || e.Firewall.String() == f.Firewall.String())
+	})
+}

@@ -1,0 +1,137 @@
+package oracle
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// rounds is how often each side probes all it knows. What a round learns is used
+// in the next; the longest chain of discoveries takes four.
+const rounds = 8
+
+// punch is one run of plain punching: each side probes the peer's candidates and
+// every address that it sees packets arrive from, and answers from the same
+// socket.
+type punch struct {
+	net     *network
+	targets [2][]netip.AddrPort
+	// searches: the side finds every port that the other's NATs open, at
+	// addresses that it knows.
+	searches [2]bool
+	reached  [2]bool // the side's probes reached the other
+	direct   bool    // an answer came from where its probe was sent to
+}
+
+// derive finds the best outcome that holds for both send orders.
+func derive(a, b Chain, rendezvous uint16) (Outcome, error) {
+	worst := Direct
+	for first := range 2 {
+		o, err := deriveOrder(a, b, rendezvous, first)
+		if err != nil {
+			return Blocked, err
+		}
+		worst = max(worst, o)
+	}
+	return worst, nil
+}
+
+// deriveOrder tries the outcomes, the best first.
+func deriveOrder(a, b Chain, rendezvous uint16, first int) (Outcome, error) {
+	for _, attempt := range []struct {
+		outcome  Outcome
+		searches [][2]bool
+	}{
+		{Direct, [][2]bool{{false, false}}},
+		{OneGuess, [][2]bool{{true, false}, {false, true}}},
+		{TwoIndependent, [][2]bool{{true, true}}},
+	} {
+		for _, searches := range attempt.searches {
+			n, err := newNetwork(a, b)
+			if err != nil {
+				return Blocked, err
+			}
+			p := &punch{net: n, searches: searches}
+			for side := range 2 {
+				if reflexive, ok := n.reflexive(side, rendezvous); ok {
+					p.target(1-side, reflexive)
+				}
+				p.target(1-side, n.sockets[side]) // the host candidate
+			}
+			p.run(first)
+			switch {
+			case p.direct, p.connected() && attempt.outcome != Direct:
+				// A search that leads to a split path counts: who searches ports
+				// takes answers as they come.
+				return attempt.outcome, nil
+			case p.connected():
+				return Split, nil
+			}
+		}
+	}
+	// Both foretell the other's port, and send there first of all.
+	n, err := newNetwork(foreseeable(a), foreseeable(b))
+	if err != nil {
+		return Blocked, err
+	}
+	p := &punch{net: n}
+	for side := range 2 {
+		p.target(1-side, netip.AddrPortFrom(n.outermost(side), n.sockets[side].Port()))
+	}
+	p.run(first)
+	if p.connected() {
+		return TwoJoint, nil
+	}
+	return Blocked, nil
+}
+
+func (p *punch) connected() bool { return p.reached[0] && p.reached[1] }
+
+// target adds an address to those that a side probes.
+func (p *punch) target(side int, addr netip.AddrPort) {
+	if !slices.Contains(p.targets[side], addr) {
+		p.targets[side] = append(p.targets[side], addr)
+	}
+}
+
+func (p *punch) knows(side int, addr netip.Addr) bool {
+	return slices.ContainsFunc(p.targets[side], func(t netip.AddrPort) bool { return t.Addr() == addr })
+}
+
+func (p *punch) run(first int) {
+	for range rounds {
+		for i := range 2 {
+			p.probe((first + i) % 2)
+		}
+		if p.direct {
+			return
+		}
+	}
+}
+
+// probe sends to every target of a side. Whoever gets a packet answers it.
+func (p *punch) probe(side int) {
+	if p.searches[side] {
+		for _, m := range p.net.mappings(1 - side) {
+			if p.knows(side, m.Addr()) {
+				p.target(side, m)
+			}
+		}
+	}
+	for _, target := range slices.Clone(p.targets[side]) {
+		probe, ok := p.net.send(side, target)
+		if !ok || probe.Dst != p.net.sockets[1-side] {
+			continue
+		}
+		p.reached[side] = true
+		p.target(1-side, probe.Src)
+		answer, ok := p.net.send(1-side, probe.Src)
+		if !ok || answer.Dst != p.net.sockets[side] {
+			continue
+		}
+		p.reached[1-side] = true
+		p.target(side, answer.Src)
+		if answer.Src == target {
+			p.direct = true
+		}
+	}
+}
