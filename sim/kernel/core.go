@@ -1,0 +1,119 @@
+//go:build linux
+
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+
+	"p2pmodel/sim"
+)
+
+// bogons are the prefixes that the Internet's core does not forward: private
+// (RFC 1918), shared (RFC 6598), and those that mean nothing on a wire (RFC
+// 6890). The lab's Internet itself is made of a range for benchmarks, which a
+// real core would drop.
+var bogons = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("10.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"),
+	netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("224.0.0.0/3"),
+}
+
+// loopbackIndex is the index of lo in every namespace.
+var loopbackIndex = binary.NativeEndian.AppendUint32(nil, 1)
+
+const (
+	sourceOffset      = 12 // in the IPv4 header
+	destinationOffset = 16
+)
+
+// installRules gives the Internet its filter and the routers their NATs and
+// firewalls.
+func (n *Network) installRules(ctx context.Context) error {
+	routers := make([]*Router, 0, len(n.routers))
+	for _, r := range n.lab.Routers {
+		routers = append(routers, n.routers[r.Name])
+	}
+	return each(ctx, 1+len(routers), func(i int) error {
+		if i == 0 {
+			return n.nodes[sim.Internet].dropBogons()
+		}
+		r := routers[i-1]
+		return errors.Join(r.installNAT(), r.installFirewall())
+	})
+}
+
+// coreTable is where the Internet's filter lives.
+var coreTable = nftables.Table{Name: "core", Family: nftables.TableFamilyIPv4}
+
+// dropBogons drops what has no business on the Internet, before it is routed:
+// there is no answer, and a counter for each prefix and direction.
+func (n *node) dropBogons() error {
+	err := n.nft(func(conn *nftables.Conn) error {
+		table := coreTable
+		conn.AddTable(&table)
+		chain := conn.AddChain(&nftables.Chain{
+			Name: "bogons", Table: &table, Type: nftables.ChainTypeFilter,
+			Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
+		})
+		for _, p := range bogons {
+			mask, _ := netip.AddrFrom4([4]byte{255, 255, 255, 255}).Prefix(p.Bits()) // always valid
+			for _, offset := range []uint32{sourceOffset, destinationOffset} {
+				conn.AddRule(&nftables.Rule{Table: &table, Chain: chain, Exprs: []expr.Any{
+					// Loopback traffic is the core's own and crosses no wire.
+					&expr.Meta{Key: expr.MetaKeyIIF, Register: 1},
+					&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: loopbackIndex},
+					&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
+					&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask.Addr().AsSlice(), Xor: make([]byte, 4)},
+					&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()},
+					&expr.Counter{},
+					&expr.Verdict{Kind: expr.VerdictDrop},
+				}})
+			}
+		}
+		return conn.Flush()
+	})
+	if err != nil {
+		return fmt.Errorf("node %s: install the filter of private addresses: %w%s", n.name, err, hintFor(err))
+	}
+	return nil
+}
+
+// Bogons counts the packets that the Internet's core has dropped because their
+// source or destination is private.
+func (n *Network) Bogons() (uint64, error) {
+	var total uint64
+	err := n.nodes[sim.Internet].nft(func(conn *nftables.Conn) error {
+		table := coreTable
+		rules, err := conn.GetRules(&table, &nftables.Chain{Name: "bogons", Table: &table})
+		total = countIn(rules)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("node %s: read its counters: %w", sim.Internet, err)
+	}
+	return total, nil
+}
+
+// countIn sums the packets that counters in rules have seen.
+func countIn(rules []*nftables.Rule) (packets uint64) {
+	for _, r := range rules {
+		for _, x := range r.Exprs {
+			if c, ok := x.(*expr.Counter); ok {
+				packets += c.Packets
+			}
+		}
+	}
+	return packets
+}

@@ -1,0 +1,99 @@
+//go:build linux
+
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"p2pmodel/sim"
+)
+
+// Fabric builds labs out of network namespaces. The zero value is ready. Any
+// number of labs can stand at once, in one process and on one machine: nothing
+// of a lab has a name outside of it.
+//
+// It needs the privileges of root over a network, be it as root or after Enter.
+type Fabric struct{}
+
+var _ sim.Fabric = Fabric{}
+
+// Name implements sim.Fabric.
+func (Fabric) Name() string { return "kernel" }
+
+// Build implements sim.Fabric. The lab must have been validated. When ctx ends
+// before the lab stands, Build takes down what it has made so far and returns
+// the context's error.
+func (Fabric) Build(ctx context.Context, lab *sim.Lab, opt sim.Options) (sim.Network, error) {
+	n, err := build(ctx, lab, opt)
+	if err != nil {
+		return nil, fmt.Errorf("build the lab: %w", err)
+	}
+	return n, nil
+}
+
+func build(ctx context.Context, lab *sim.Lab, opt sim.Options) (*Network, error) {
+	plan, err := lab.Plan()
+	if err != nil {
+		return nil, err
+	}
+	if err := reserveDescriptors(1 + len(lab.Hosts) + len(lab.Routers)); err != nil {
+		return nil, err
+	}
+	n := newNetwork(lab, plan, opt)
+	began := time.Now()
+	steps := []func(context.Context) error{
+		n.makeNodes,
+		n.layOut,
+		n.makeInterfaces,
+		n.configure,
+		n.installRules,
+		n.startWires,
+		n.startCapture,
+	}
+	for _, step := range steps {
+		err := ctx.Err()
+		if err == nil {
+			err = step(ctx)
+		}
+		if err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
+	}
+	n.log("the lab stands: %d nodes and %d links after %v", len(n.nodes), len(n.order), time.Since(began).Round(time.Microsecond))
+	return n, nil
+}
+
+// each calls f for 0 ≤ i < count on as many goroutines as there are processors,
+// until one fails or ctx ends. It waits for all of them.
+func each(ctx context.Context, count int, f func(i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next sync.Mutex
+	i := 0
+	take := func() (int, bool) {
+		next.Lock()
+		defer next.Unlock()
+		if i == count || ctx.Err() != nil {
+			return 0, false
+		}
+		i++
+		return i - 1, true
+	}
+	var workers sync.WaitGroup
+	for range min(count, runtime.GOMAXPROCS(0)) {
+		workers.Go(func() {
+			for i, ok := take(); ok; i, ok = take() {
+				if err := f(i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return context.Cause(ctx)
+}

@@ -1,0 +1,170 @@
+//go:build linux
+
+package kernel_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"p2pmodel/sim"
+	"p2pmodel/sim/kernel"
+)
+
+func TestMain(m *testing.M) {
+	kernel.Init()
+	if os.Getenv(victimEnv) != "" {
+		beVictim()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// needRoot skips tests that make networks where that is not possible.
+func needRoot(tb testing.TB) {
+	tb.Helper()
+	if os.Geteuid() != 0 {
+		tb.Skip("needs root to make network namespaces: run `sudo make test`")
+	}
+}
+
+// stand builds a lab from YAML; when the test ends it closes it and looks for
+// what is left.
+func stand(tb testing.TB, yaml string) *kernel.Network {
+	tb.Helper()
+	return standWith(tb, yaml, sim.Options{Seed: 1})
+}
+
+func standWith(tb testing.TB, yaml string, opt sim.Options) *kernel.Network {
+	tb.Helper()
+	needRoot(tb)
+	before := leftovers(tb)
+	network, err := kernel.Fabric{}.Build(context.Background(), parse(tb, yaml), opt)
+	if err != nil {
+		tb.Fatalf("build: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := network.Close(); err != nil {
+			tb.Errorf("close: %v", err)
+		}
+		sameAs(tb, before)
+	})
+	return network.(*kernel.Network)
+}
+
+func parse(tb testing.TB, yaml string) *sim.Lab {
+	tb.Helper()
+	lab, err := sim.ParseLab("lab.yaml", []byte(yaml))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return lab
+}
+
+// host gives a host of a lab, as what it is.
+func host(tb testing.TB, n *kernel.Network, name string) *kernel.Host {
+	tb.Helper()
+	h, err := n.Host(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return h.(*kernel.Host)
+}
+
+func router(tb testing.TB, n *kernel.Network, name string) *kernel.Router {
+	tb.Helper()
+	r, err := n.Router(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return r.(*kernel.Router)
+}
+
+// leftovers are what a lab could leave in this process and its namespace:
+// descriptors of namespaces, interfaces, and child processes.
+func leftovers(tb testing.TB) map[string]string {
+	tb.Helper()
+	found := make(map[string]string)
+	// The fabric keeps one descriptor of our own namespace, for good.
+	home, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	found["descriptor of "+home] = ""
+	descriptors, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, d := range descriptors {
+		// A descriptor that is gone again was that of the directory.
+		if to, err := os.Readlink("/proc/self/fd/" + d.Name()); err == nil && (strings.HasPrefix(to, "net:") || strings.HasPrefix(to, "socket:")) {
+			found["descriptor of "+to] = d.Name()
+		}
+	}
+	interfaces, err := os.ReadDir("/sys/class/net")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, i := range interfaces {
+		found["interface "+i.Name()] = ""
+	}
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, t := range threads {
+		children, _ := os.ReadFile("/proc/self/task/" + t.Name() + "/children")
+		for _, c := range strings.Fields(string(children)) {
+			found["child process "+c] = ""
+		}
+		if ns, err := os.Readlink("/proc/self/task/" + t.Name() + "/ns/net"); err == nil {
+			found["a thread in "+ns] = t.Name()
+		}
+	}
+	return found
+}
+
+// sameAs fails if something is there that was not there before.
+func sameAs(tb testing.TB, before map[string]string) {
+	tb.Helper()
+	for what, where := range leftovers(tb) {
+		if _, ok := before[what]; !ok {
+			tb.Errorf("left behind: %s %s", what, where)
+		}
+	}
+}
+
+// soon waits until a condition holds.
+func soon(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !holds() {
+		if time.Now().After(deadline) {
+			tb.Fatalf("not within 10 s: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// syncBuffer is a buffer that is written and read by different goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

@@ -1,0 +1,113 @@
+//go:build linux
+
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"p2pmodel/sim"
+	"p2pmodel/sim/kernel/capture"
+	"p2pmodel/sim/witness"
+)
+
+// startCapture listens on the uplinks of all hosts and on both sides of all
+// routers.
+func (n *Network) startCapture(ctx context.Context) error {
+	recorder, err := capture.New(0)
+	if err != nil {
+		return err
+	}
+	n.recorder = recorder
+	var listened []*node
+	for _, r := range n.lab.Routers {
+		listened = append(listened, n.nodes[r.Name])
+	}
+	for _, h := range n.lab.Hosts {
+		listened = append(listened, n.nodes[h.Name])
+	}
+	return each(ctx, len(listened), func(i int) error {
+		node := listened[i]
+		for _, iface := range node.ifaces {
+			var fd int
+			err := node.ns.inside(func() (err error) {
+				if fd, err = capture.Open(iface.index); err != nil {
+					return err
+				}
+				if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, evidence); err != nil {
+					_ = unix.Close(fd)
+				}
+				return err
+			})
+			if err == nil {
+				err = recorder.Add(iface.point, fd)
+			}
+			if err != nil {
+				return fmt.Errorf("node %s: capture at %s: %w%s", node.name, iface.name, err, hintFor(err))
+			}
+		}
+		return nil
+	})
+}
+
+// evidence is the filter of captures. It leaves out what arrives without being
+// meant for the interface, which is how we lose packets on a wire (egress), and
+// the probes of certifications.
+var evidence = func() *unix.SockFprog {
+	const (
+		drop, keep = 0, 0x7fffffff
+		ethernet   = 14
+		etherType  = 12
+	)
+	prefix := sim.ProbePrefix.Addr().As4()
+	probe := binary.BigEndian.Uint32(prefix[:])
+	mask := ^uint32(0) << (32 - sim.ProbePrefix.Bits())
+	raw, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OTHERHOST, SkipTrue: 8},
+		bpf.LoadAbsolute{Off: etherType, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IP, SkipFalse: 7},
+		bpf.LoadAbsolute{Off: ethernet + sourceOffset, Size: 4},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: mask},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: probe, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: ethernet + destinationOffset, Size: 4},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: mask},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: probe, SkipFalse: 1},
+		bpf.RetConstant{Val: drop},
+		bpf.RetConstant{Val: keep},
+	})
+	if err != nil {
+		panic("kernel: the filter of captures: " + err.Error()) // the program is constant
+	}
+	filters := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		filters[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	return &unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}
+}()
+
+// Packets implements sim.Network. Certifications leave no packets, and packets
+// that were lost on a wire are seen where they left only.
+func (n *Network) Packets() []witness.Packet { return n.recorder.Packets() }
+
+// Err tells of faults of the laboratory itself so far: packets that the captures
+// or wires could not keep up with. A verdict does not stand on such a run.
+func (n *Network) Err() error {
+	return errors.Join(n.recorder.Dropped().Err(), n.wireFaults())
+}
+
+// stopCapture ends the captures and writes them if that was asked for.
+func (n *Network) stopCapture() error {
+	if n.recorder == nil {
+		return nil
+	}
+	if err := n.recorder.Close(); err != nil {
+		return err
+	}
+	return n.recorder.Dropped().Err()
+}

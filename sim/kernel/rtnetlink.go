@@ -1,0 +1,289 @@
+//go:build linux
+
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// rtnetlink is a route netlink socket of one namespace. Requests are gathered
+// in a batch and sent together: a system call for dozens of them, and one
+// acknowledgement, which is what makes a lab stand in milliseconds.
+type rtnetlink struct {
+	mu sync.Mutex
+	fd int // -1 once closed
+}
+
+// openRtnetlink opens a socket in the namespace of the calling thread.
+func openRtnetlink() (*rtnetlink, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket: %w%s", err, hintFor(err))
+	}
+	// Both make errors better and can be done without: the kernel's own words,
+	// and no copy of the request beside them.
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("bind a netlink socket: %w", err)
+	}
+	return &rtnetlink{fd: fd}, nil
+}
+
+func (r *rtnetlink) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fd >= 0 {
+		_ = unix.Close(r.fd)
+		r.fd = -1
+	}
+}
+
+// batch gathers requests. The zero value is empty.
+type batch struct {
+	messages []message
+}
+
+type message struct {
+	what string // for the error
+	data []byte
+	// missing says that the request is content if what it removes is not there.
+	missing bool
+}
+
+// chunk bounds the bytes of one send: the default send buffer is 208 kB, and
+// each message counts with its overhead.
+const chunk = 32 << 10
+
+// do sends the batch and waits for its end. The kernel works through it in
+// order and goes on after a failed request; the first failure is returned.
+func (r *rtnetlink) do(b *batch) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fd < 0 {
+		return errClosed
+	}
+	for rest := b.messages; len(rest) > 0; {
+		n, size := 0, 0
+		for n < len(rest) && (n == 0 || size+len(rest[n].data) <= chunk) {
+			size += len(rest[n].data)
+			n++
+		}
+		if err := r.send(rest[:n], size); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// send sends messages in one system call, numbered from 1. Only the last one
+// asks for an acknowledgement; failures are always reported, before it.
+func (r *rtnetlink) send(messages []message, size int) error {
+	out := make([]byte, 0, size)
+	for i, m := range messages {
+		at := len(out)
+		out = append(out, m.data...)
+		binary.NativeEndian.PutUint32(out[at+8:], uint32(i+1))
+		if i == len(messages)-1 {
+			flags := binary.NativeEndian.Uint16(out[at+6:])
+			binary.NativeEndian.PutUint16(out[at+6:], flags|unix.NLM_F_ACK)
+		}
+	}
+	if err := unix.Sendto(r.fd, out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("%s: send to netlink: %w", messages[0].what, err)
+	}
+	var first error
+	in := make([]byte, 16<<10)
+	for {
+		n, _, err := unix.Recvfrom(r.fd, in, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s: receive from netlink: %w", messages[0].what, err)
+		}
+		for data := in[:n]; len(data) >= unix.SizeofNlMsghdr+4; {
+			length := int(binary.NativeEndian.Uint32(data))
+			if length < unix.SizeofNlMsghdr+4 || length > len(data) {
+				return fmt.Errorf("%s: netlink answered with %d bytes that make no message", messages[0].what, len(data))
+			}
+			if kind := binary.NativeEndian.Uint16(data[4:]); kind == unix.NLMSG_ERROR {
+				seq := int(binary.NativeEndian.Uint32(data[8:]))
+				errno := -int32(binary.NativeEndian.Uint32(data[16:]))
+				if errno != 0 && seq >= 1 && seq <= len(messages) {
+					err := unix.Errno(errno)
+					gone := err == unix.ENOENT || err == unix.ESRCH || err == unix.ENODEV || err == unix.EADDRNOTAVAIL
+					if first == nil && !(messages[seq-1].missing && gone) {
+						first = fmt.Errorf("%s: %w%s%s", messages[seq-1].what, err, kernelWords(data[:length]), hintFor(err))
+					}
+				}
+				if seq == len(messages) {
+					return first
+				}
+			}
+			data = data[min(len(data), (length+3)&^3):]
+		}
+	}
+}
+
+// kernelWords reads the extended acknowledgement of an error message.
+func kernelWords(data []byte) string {
+	const head = unix.SizeofNlMsghdr + 4 + unix.SizeofNlMsghdr // NETLINK_CAP_ACK: the request's header only
+	if binary.NativeEndian.Uint16(data[6:])&unix.NLM_F_ACK_TLVS == 0 || len(data) < head {
+		return ""
+	}
+	attrs, err := nl.ParseRouteAttr(data[head:])
+	if err != nil {
+		return ""
+	}
+	for _, a := range attrs {
+		if a.Attr.Type == unix.NLMSGERR_ATTR_MSG {
+			return " (" + nl.BytesToString(a.Value) + ")"
+		}
+	}
+	return ""
+}
+
+func (b *batch) add(what string, kind, flags int, parts ...nl.NetlinkRequestData) *message {
+	req := nl.NewNetlinkRequest(kind, flags)
+	req.Flags &^= unix.NLM_F_ACK
+	for _, p := range parts {
+		req.AddData(p)
+	}
+	b.messages = append(b.messages, message{what: what, data: req.Serialize()})
+	return &b.messages[len(b.messages)-1]
+}
+
+// veth makes a pair: near in the namespace of the socket and up, far in the
+// namespace of the descriptor and down.
+func (b *batch) veth(near, far *iface, farNamespace int) {
+	head := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	head.Index = int32(near.index)
+	head.Flags, head.Change = unix.IFF_UP, unix.IFF_UP
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, []byte("veth"))
+	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
+	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC).Index = int32(far.index)
+	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(far.name))
+	peer.AddRtAttr(unix.IFLA_ADDRESS, far.mac)
+	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(farNamespace)))
+	b.add(fmt.Sprintf("make the interfaces %s and %s", near.name, far.name),
+		unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, head,
+		nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(near.name)),
+		nl.NewRtAttr(unix.IFLA_ADDRESS, near.mac), info)
+}
+
+// state sets an interface up or down.
+func (b *batch) state(i *iface, up bool) {
+	head := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	head.Index = int32(i.index)
+	head.Change = unix.IFF_UP
+	what := "set interface " + i.name + " down"
+	if up {
+		head.Flags = unix.IFF_UP
+		what = "set interface " + i.name + " up"
+	}
+	b.add(what, unix.RTM_SETLINK, 0, head)
+}
+
+// remove deletes an interface, with its other end.
+func (b *batch) remove(i *iface) {
+	head := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	head.Index = int32(i.index)
+	b.add("remove interface "+i.name, unix.RTM_DELLINK, 0, head).missing = true
+}
+
+// address gives an interface an address without a subnet, or takes it.
+func (b *batch) address(i *iface, addr netip.Addr, present bool) {
+	head := nl.NewIfAddrmsg(familyOf(addr))
+	head.Prefixlen = uint8(addr.BitLen())
+	head.Index = uint32(i.index)
+	local := nl.NewRtAttr(unix.IFA_LOCAL, addr.AsSlice())
+	same := nl.NewRtAttr(unix.IFA_ADDRESS, addr.AsSlice())
+	if present {
+		b.add(fmt.Sprintf("add address %s to %s", addr, i.name),
+			unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, head, local, same)
+		return
+	}
+	b.add(fmt.Sprintf("take address %s from %s", addr, i.name), unix.RTM_DELADDR, 0, head, local, same).missing = true
+}
+
+// neighbor tells who has an address, for good: nobody asks on the wire, and the
+// machine's neighbour table, which all namespaces share, cannot fill up.
+func (b *batch) neighbor(i *iface, addr netip.Addr, mac net.HardwareAddr, present bool) {
+	head := &netlink.Ndmsg{Family: uint8(familyOf(addr)), Index: uint32(i.index), State: unix.NUD_PERMANENT, Type: unix.RTN_UNICAST}
+	dst := nl.NewRtAttr(unix.NDA_DST, addr.AsSlice())
+	if present {
+		b.add(fmt.Sprintf("add neighbour %s on %s", addr, i.name),
+			unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, head, dst, nl.NewRtAttr(unix.NDA_LLADDR, mac))
+		return
+	}
+	b.add(fmt.Sprintf("take neighbour %s from %s", addr, i.name), unix.RTM_DELNEIGH, 0, head, dst).missing = true
+}
+
+// hop is a route: to a prefix by an interface; through a gateway if it is
+// valid, with a preferred source if it is.
+type hop struct {
+	to      netip.Prefix
+	by      *iface
+	gateway netip.Addr
+	source  netip.Addr
+}
+
+func (b *batch) route(h hop, present bool) {
+	head := &nl.RtMsg{RtMsg: unix.RtMsg{
+		Family:   uint8(familyOf(h.to.Addr())),
+		Dst_len:  uint8(h.to.Bits()),
+		Table:    unix.RT_TABLE_MAIN,
+		Protocol: unix.RTPROT_STATIC,
+		Scope:    unix.RT_SCOPE_LINK,
+		Type:     unix.RTN_UNICAST,
+	}}
+	parts := []nl.NetlinkRequestData{head, nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(h.by.index)))}
+	if h.to.Bits() > 0 {
+		parts = append(parts, nl.NewRtAttr(unix.RTA_DST, h.to.Addr().AsSlice()))
+	}
+	if h.gateway.IsValid() {
+		// The gateway is in no subnet of ours: every link is point to point.
+		head.Scope, head.Flags = unix.RT_SCOPE_UNIVERSE, unix.RTNH_F_ONLINK
+		parts = append(parts, nl.NewRtAttr(unix.RTA_GATEWAY, h.gateway.AsSlice()))
+	}
+	if h.source.IsValid() {
+		parts = append(parts, nl.NewRtAttr(unix.RTA_PREFSRC, h.source.AsSlice()))
+	}
+	if present {
+		b.add(fmt.Sprintf("add route to %s by %s", h.to, h.by.name),
+			unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, parts...)
+		return
+	}
+	b.add(fmt.Sprintf("take route to %s by %s", h.to, h.by.name), unix.RTM_DELROUTE, 0, parts...).missing = true
+}
+
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// single is the prefix of one address.
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// anywhere is the default route's prefix of the family of a.
+func anywhere(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
