@@ -1,0 +1,55 @@
+package rendezvous
+
+import (
+	"bytes"
+
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/stun"
+)
+
+// clientCorpus are messages that a client may get.
+func clientCorpus(key stun.Integrity) [][]byte {
+	peer := idAttribute(stun.AttrPeerID, testKey(2).ID())
+	session := stun.Attribute{Type: stun.AttrSession, Value: make([]byte, SessionSize)}
+	at := stun.XORAddress{Type: pion.AttrXORPeerAddress, Address: serverAddress}
+	offer := stun.Attribute{Type: stun.AttrOffer, Value: []byte("offer")}
+	room := stun.Attribute{Type: stun.AttrRoom, Value: []byte("hall")}
+	return [][]byte{
+		seal(stun.MethodIntroduce, pion.ClassRequest, transactionID{1}, key, peer, session, at, offer).Raw,
+		seal(stun.MethodMember, pion.ClassRequest, transactionID{2}, key, peer, room,
+			stun.Attribute{Type: stun.AttrPresence, Value: []byte{1}}, sequenceAttribute(9)).Raw,
+		seal(stun.MethodRegister, pion.ClassSuccessResponse, transactionID{3}, key,
+			stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: serverAddress}, stun.Uint32(pion.AttrLifetime, 120)).Raw,
+		seal(stun.MethodRegister, pion.ClassErrorResponse, transactionID{4}, nil, pion.ErrorCodeAttribute{Code: 401},
+			stun.Attribute{Type: pion.AttrNonce, Value: []byte("nonce")}, idAttribute(stun.AttrServerKey, keyServer.ID())).Raw,
+		seal(stun.MethodConnect, pion.ClassSuccessResponse, transactionID{5}, key, at, offer, session).Raw,
+		seal(stun.MethodJoin, pion.ClassSuccessResponse, transactionID{6}, key, room,
+			membersAttribute([]identity.ID{testKey(2).ID(), testKey(3).ID()}), idAttribute(stun.AttrCursor, testKey(3).ID())).Raw,
+	}
+}
+
+// resign gives a message another transaction id and a MESSAGE-INTEGRITY and
+// FINGERPRINT that are right, so that a fuzzer reaches what lies behind them;
+// what is no message stays as it is.
+func resign(payload, id []byte, key stun.Integrity) []byte {
+	m := &pion.Message{Raw: bytes.Clone(payload)}
+	if m.Decode() != nil {
+		return payload
+	}
+	var attributes []pion.Setter
+	for _, a := range m.Attributes {
+		if a.Type != pion.AttrMessageIntegrity && a.Type != pion.AttrFingerprint {
+			attributes = append(attributes, stun.Attribute{Type: a.Type, Value: a.Value})
+		}
+	}
+	if id == nil {
+		id = m.TransactionID[:]
+	}
+	built, err := stun.Build(m.Type.Method, m.Type.Class, transactionID(id), append(attributes, key, pion.Fingerprint)...)
+	if err != nil {
+		return payload
+	}
+	return built.Raw
+}
