@@ -6,27 +6,37 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // transaction collects what becomes of one table. All of it happens at once or
 // not at all, and replaces a table of the same name.
+//
+// The library's own transactions ask for an answer and an echo of each message,
+// which takes longer than the work, overruns the socket's buffer, and gives
+// errors that do not say what they are about. So expressions are the library's,
+// and messages are encoded here: one answer, and errors that name their step.
 type transaction struct {
 	table *nftables.Table
 	steps []step
 	sets  uint32
+	err   error // of encoding
 }
 
-// step is one thing to make, with its name for errors.
+// step is one message, with the name for errors of what it makes.
 type step struct {
-	what  string
-	queue func(*nftables.Conn) error
+	what    string
+	kind    uint16 // NFT_MSG_…
+	flags   uint16 // NLM_F_…
+	payload []byte // behind the netfilter header
 }
 
 func newTransaction(table string) *transaction {
 	t := &transaction{table: tableNamed(table)}
-	t.step("table "+table, func(c *nftables.Conn) error { c.AddTable(t.table); return nil })
+	t.step("table "+table, unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, text(unix.NFTA_TABLE_NAME, table))
 	return t
 }
 
@@ -34,86 +44,125 @@ func tableNamed(name string) *nftables.Table {
 	return &nftables.Table{Name: name, Family: nftables.TableFamilyIPv4}
 }
 
-func (t *transaction) step(what string, queue func(*nftables.Conn) error) {
-	t.steps = append(t.steps, step{what, queue})
+func (t *transaction) step(what string, kind, flags uint16, attributes ...netlink.Attribute) {
+	payload, err := netlink.MarshalAttributes(attributes)
+	if err != nil {
+		t.err = errors.Join(t.err, fmt.Errorf("%s: encode: %w", what, err))
+	}
+	t.steps = append(t.steps, step{what, kind, flags, payload})
 }
 
-// set makes a set or map. It chooses the number by which the kernel knows the
-// set within the transaction: the library would draw it from a global counter
-// without a lock.
+// nested encodes attributes within an attribute.
+func (t *transaction) nested(kind uint16, attributes ...netlink.Attribute) netlink.Attribute {
+	data, err := netlink.MarshalAttributes(attributes)
+	t.err = errors.Join(t.err, err)
+	return netlink.Attribute{Type: unix.NLA_F_NESTED | kind, Data: data}
+}
+
+// set makes a set or map. Its number, by which the kernel knows it within the
+// transaction, counts here: the library's own counter is global and unlocked.
 func (t *transaction) set(s *nftables.Set, elements ...nftables.SetElement) {
 	t.sets++
 	s.ID, s.Table = t.sets, t.table
-	t.step("set "+s.Name, func(c *nftables.Conn) error { return c.AddSet(s, elements) })
+	var flags uint32
+	if s.IsMap {
+		flags |= unix.NFT_SET_MAP
+	}
+	if s.HasTimeout {
+		flags |= unix.NFT_SET_TIMEOUT
+	}
+	if s.Dynamic {
+		flags |= unix.NFT_SET_EVAL
+	}
+	attributes := []netlink.Attribute{
+		text(unix.NFTA_SET_TABLE, t.table.Name), text(unix.NFTA_SET_NAME, s.Name),
+		number(unix.NFTA_SET_ID, s.ID), number(unix.NFTA_SET_FLAGS, flags),
+		number(unix.NFTA_SET_KEY_TYPE, s.KeyType.GetNFTMagic()), number(unix.NFTA_SET_KEY_LEN, s.KeyType.Bytes),
+	}
+	if s.IsMap {
+		attributes = append(attributes,
+			number(unix.NFTA_SET_DATA_TYPE, s.DataType.GetNFTMagic()), number(unix.NFTA_SET_DATA_LEN, s.DataType.Bytes))
+	}
+	if s.HasTimeout {
+		attributes = append(attributes, long(unix.NFTA_SET_TIMEOUT, uint64(s.Timeout.Milliseconds())))
+	}
+	if s.Size > 0 {
+		attributes = append(attributes, t.nested(unix.NFTA_SET_DESC, number(unix.NFTA_SET_DESC_SIZE, s.Size)))
+	}
+	t.step("set "+s.Name, unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, attributes...)
+	if len(elements) > 0 {
+		t.elements(s, elements)
+	}
+}
+
+func (t *transaction) elements(s *nftables.Set, elements []nftables.SetElement) {
+	value := func(data []byte) netlink.Attribute { return netlink.Attribute{Type: unix.NFTA_DATA_VALUE, Data: data} }
+	var list []netlink.Attribute
+	for _, e := range elements {
+		item := []netlink.Attribute{t.nested(unix.NFTA_SET_ELEM_KEY, value(e.Key))}
+		if s.IsMap {
+			item = append(item, t.nested(unix.NFTA_SET_ELEM_DATA, value(e.Val)))
+		}
+		list = append(list, t.nested(unix.NFTA_LIST_ELEM, item...))
+	}
+	t.step("elements of set "+s.Name, unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE,
+		text(unix.NFTA_SET_ELEM_LIST_TABLE, t.table.Name), text(unix.NFTA_SET_ELEM_LIST_SET, s.Name),
+		number(unix.NFTA_SET_ELEM_LIST_SET_ID, s.ID), t.nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, list...))
 }
 
 // chain makes a chain that others jump to.
 func (t *transaction) chain(name string) {
-	t.step("chain "+name, func(c *nftables.Conn) error {
-		c.AddChain(&nftables.Chain{Name: name, Table: t.table})
-		return nil
-	})
+	t.step("chain "+name, unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE,
+		text(unix.NFTA_CHAIN_TABLE, t.table.Name), text(unix.NFTA_CHAIN_NAME, name))
 }
 
 // hook makes a base chain. Its policy is always to accept, and what is to be
 // dropped is dropped by a rule: a base chain is live before its rules are.
 func (t *transaction) hook(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) {
-	t.step("chain "+name, func(c *nftables.Conn) error {
-		c.AddChain(&nftables.Chain{
-			Name: name, Table: t.table, Type: kind, Hooknum: hook, Priority: &priority,
-		})
-		return nil
-	})
+	t.step("chain "+name, unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE,
+		text(unix.NFTA_CHAIN_TABLE, t.table.Name), text(unix.NFTA_CHAIN_NAME, name),
+		text(unix.NFTA_CHAIN_TYPE, string(kind)),
+		t.nested(unix.NFTA_CHAIN_HOOK,
+			number(unix.NFTA_HOOK_HOOKNUM, uint32(*hook)), number(unix.NFTA_HOOK_PRIORITY, uint32(priority))))
 }
 
 // rule adds a rule to the end of a chain. The comment says what it is for; the
 // parts are expressions and lists of them.
 func (t *transaction) rule(chain, comment string, parts ...any) {
-	exprs := join(parts...)
-	t.step(fmt.Sprintf("chain %s, rule %q", chain, comment), func(c *nftables.Conn) error {
-		c.AddRule(&nftables.Rule{
-			Table: t.table, Chain: &nftables.Chain{Name: chain, Table: t.table}, Exprs: exprs,
-			UserData: userdata.AppendString(nil, userdata.TypeComment, comment),
+	what := fmt.Sprintf("chain %s, rule %q", chain, comment)
+	var exprs []netlink.Attribute
+	for _, e := range join(parts...) {
+		data, err := expr.Marshal(byte(t.table.Family), e)
+		if err != nil {
+			t.err = errors.Join(t.err, fmt.Errorf("%s: encode: %w", what, err))
+		}
+		exprs = append(exprs, netlink.Attribute{Type: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, Data: data})
+	}
+	t.step(what, unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND,
+		text(unix.NFTA_RULE_TABLE, t.table.Name), text(unix.NFTA_RULE_CHAIN, chain),
+		t.nested(unix.NFTA_RULE_EXPRESSIONS, exprs...),
+		netlink.Attribute{
+			Type: unix.NFTA_RULE_USERDATA,
+			Data: userdata.AppendString(nil, userdata.TypeComment, comment),
 		})
-		return nil
-	})
-}
-
-// answers is the room for the kernel's answers, in bytes: several hundred
-// messages get one or two each, before the first is read. Where we may not have
-// that much, the kernel gives what net.core.rmem_max allows, twice over, and
-// that is enough unless much goes wrong.
-const answers = 4 << 20
-
-// roomy gives a connection to the namespace of another that has room for the
-// answers.
-func roomy(conn *nftables.Conn) (*nftables.Conn, error) {
-	return nftables.New(nftables.WithNetNSFd(conn.NetNS),
-		nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetReadBuffer(answers) }))
 }
 
 // commit carries it all out.
 func (t *transaction) commit(conn *nftables.Conn) error {
-	conn, err := roomy(conn)
-	if err != nil {
-		return err
+	if t.err != nil {
+		return t.err
 	}
 	there, err := exists(conn, t.table)
 	if err != nil {
 		return err
 	}
+	steps := t.steps
 	if there {
 		// Not where there is none: the kernel waits for all processors, some
 		// 10 ms, before it lets a table go.
-		t.steps = append([]step{deletion(t.table)}, t.steps...)
+		steps = append([]step{deletion(t.table)}, steps...)
 	}
-	if err = t.send(conn, len(t.steps)); err == nil {
-		return nil
-	}
-	if culprit := t.culprit(conn); culprit != "" {
-		return fmt.Errorf("%s: %w", culprit, err)
-	}
-	return fmt.Errorf("table %s as a whole: %w", t.table.Name, err)
+	return send(conn.NetNS, t.table.Family, steps)
 }
 
 // remove takes a table away, if it is there.
@@ -123,12 +172,13 @@ func remove(conn *nftables.Conn, name string) error {
 	if err != nil || !there {
 		return err
 	}
-	t := &transaction{table: table, steps: []step{deletion(table)}}
-	return t.send(conn, 1)
+	return send(conn.NetNS, table.Family, []step{deletion(table)})
 }
 
 func deletion(table *nftables.Table) step {
-	return step{"deleting table " + table.Name, func(c *nftables.Conn) error { c.DelTable(table); return nil }}
+	t := &transaction{table: table}
+	t.step("deleting table "+table.Name, unix.NFT_MSG_DELTABLE, 0, text(unix.NFTA_TABLE_NAME, table.Name))
+	return t.steps[0]
 }
 
 func exists(conn *nftables.Conn, table *nftables.Table) (bool, error) {
@@ -137,46 +187,4 @@ func exists(conn *nftables.Conn, table *nftables.Table) (bool, error) {
 		return false, fmt.Errorf("list tables: %w", err)
 	}
 	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == table.Name }), nil
-}
-
-func (t *transaction) send(conn *nftables.Conn, n int, last ...step) error {
-	for _, s := range append(t.steps[:n:n], last...) {
-		if err := s.queue(conn); err != nil {
-			return fmt.Errorf("%s: %w", s.what, err)
-		}
-	}
-	return conn.Flush()
-}
-
-// culprit finds the first step that the kernel refuses. The kernel's errors do
-// not name the message that they are about, but there is one a message; so
-// transactions of ever more steps are tried, each with an end that is refused in
-// any case and keeps it from happening, until a second error comes.
-func (t *transaction) culprit(conn *nftables.Conn) string {
-	refused := step{"the end", func(c *nftables.Conn) error {
-		c.DelTable(tableNamed("no such table"))
-		return nil
-	}}
-	for n := 1; n <= len(t.steps); n++ {
-		if count(t.send(conn, n, refused)) > 1 {
-			return t.steps[n-1].what
-		}
-	}
-	return ""
-}
-
-// count counts the errors that were joined into one.
-func count(err error) int {
-	if err == nil {
-		return 0
-	}
-	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) {
-		return 1
-	}
-	n := 0
-	for _, e := range joined.Unwrap() {
-		n += count(e)
-	}
-	return n
 }

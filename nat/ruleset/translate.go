@@ -10,14 +10,16 @@ import (
 )
 
 // A packet that needs a new mapping tries up to attempts ports. Chains of branch
-// jumps each, one to the other, make so many tries of few rules.
+// jumps each, one to the other, make so many tries of few rules. More would make
+// the kernel's check of the rules, which follows every jump, slow on kernels that
+// remember none.
 const (
 	branch   = 4
-	levels   = 4
-	attempts = branch * branch * branch * branch // branch to the power of levels
+	levels   = 5
+	attempts = 1024 // branch to the power of levels
 )
 
-// chainNames of a protocol.
+// Chains of the protocol.
 func (s *state) outboundChain() string  { return s.name + "_outbound" }
 func (s *state) translateChain() string { return s.name + "_translate" }
 func (s *state) allocateChain() string  { return s.name + "_allocate" }
