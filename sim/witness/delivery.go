@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -166,7 +167,7 @@ func Deliveries(packets []Packet, scene Scene, a, b string) ([]Delivery, error) 
 	seen := observe(packets, scene)
 	only := len(peers(packets, scene)) <= 2
 	result := append(oneWay(seen, scene, a, b, only), oneWay(seen, scene, b, a, only)...)
-	slices.SortStableFunc(result, func(x, y Delivery) int { return x.Sent.Compare(y.Sent) })
+	slices.SortFunc(result, bySending)
 	return result, nil
 }
 
@@ -195,6 +196,13 @@ func peers(packets []Packet, scene Scene) map[string]bool {
 	}
 	maps.DeleteFunc(servers, func(_ string, server bool) bool { return server })
 	return servers
+}
+
+// bySending orders deliveries by time; what was sent at one time comes in an order
+// that does not change from call to call.
+func bySending(x, y Delivery) int {
+	return cmp.Or(x.Sent.Compare(y.Sent), cmp.Compare(x.From, y.From), cmp.Compare(x.Path, y.Path),
+		slices.Compare(x.Digest[:], y.Digest[:]))
 }
 
 // oneWay gives the deliveries from one host to another. only: there are no other
@@ -233,7 +241,7 @@ func oneWay(seen sightings, scene Scene, from, to string, only bool) []Delivery 
 			result = append(result, d.Delivery)
 		}
 	}
-	slices.SortStableFunc(result, func(x, y Delivery) int { return x.Sent.Compare(y.Sent) })
+	slices.SortFunc(result, bySending)
 	before := map[Digest]bool{}
 	for i := range result {
 		result[i].Repeat = before[result[i].Digest]
