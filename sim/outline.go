@@ -1,0 +1,171 @@
+package sim
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"p2pmodel/nat"
+	"p2pmodel/sim/document"
+	"p2pmodel/sim/link"
+)
+
+// branch is a node of a lab as drawings show it: a host with several uplinks is
+// one branch for each.
+type branch struct {
+	name     string
+	kind     []string // what a router does, in a few words each
+	router   bool
+	uplink   string // of a host with several
+	standby  bool   // not the uplink in use at the start
+	addrs    string // in short
+	up, down link.Impairment
+	behind   []*branch
+}
+
+// outline gives the root of the lab, the Internet.
+func (l *Lab) outline() (*branch, error) {
+	plan, err := l.Plan()
+	if err != nil {
+		return nil, err
+	}
+	impaired := map[LinkID]Link{}
+	for _, k := range l.Links {
+		id, _ := l.LinkID(k.Node, k.Uplink)
+		impaired[id] = k
+	}
+	routers, hosts := map[string]Router{}, map[string]Host{}
+	for _, r := range l.Routers {
+		routers[r.Name] = r
+	}
+	for _, h := range l.Hosts {
+		hosts[h.Name] = h
+	}
+	root := &branch{name: Internet, addrs: InternetPrefix.String()}
+	nodes := map[string]*branch{Internet: root}
+	for _, p := range plan.Links {
+		k := impaired[p.ID]
+		b := &branch{name: p.ID.Node, addrs: shorten(p.NodeAddrs), up: k.Up, down: k.Down}
+		if r, ok := routers[p.ID.Node]; ok {
+			b.router, b.kind = true, r.Describe()
+			nodes[r.Name] = b
+		} else if h := hosts[p.ID.Node]; len(h.Uplinks) > 1 {
+			b.uplink, b.standby = p.ID.Uplink, p.ID.Uplink != h.ActiveUplink()
+		}
+		nodes[p.Parent].behind = append(nodes[p.Parent].behind, b)
+	}
+	return root, nil
+}
+
+// title is the branch's name, and that of its uplink if it has several.
+func (b *branch) title() string {
+	switch {
+	case b.standby:
+		return b.name + " on " + b.uplink + ", standby"
+	case b.uplink != "":
+		return b.name + " on " + b.uplink
+	}
+	return b.name
+}
+
+// shorten writes addresses as text; of many, the first and the last.
+func shorten(addrs []netip.Addr) string {
+	all := make([]string, len(addrs))
+	for i, a := range addrs {
+		all[i] = a.String()
+	}
+	if n := len(all); n > 3 {
+		return fmt.Sprintf("%s … %s (%d)", all[0], all[n-1], n)
+	}
+	return strings.Join(all, ", ")
+}
+
+// impairments is what the branch's link does, or "" for a perfect one.
+func (b *branch) impairments() string {
+	if b.up.IsZero() && b.down.IsZero() {
+		return ""
+	}
+	if b.up == b.down {
+		return "↕ " + DescribeImpairment(b.up)
+	}
+	perfect := func(s string) string {
+		if s == "" {
+			return "perfect"
+		}
+		return s
+	}
+	return "↑ " + perfect(DescribeImpairment(b.up)) + " ↓ " + perfect(DescribeImpairment(b.down))
+}
+
+// Describe says what the router does, for people, a few words each: its NAT by
+// preset or axes, its firewall.
+func (r Router) Describe() []string {
+	var all []string
+	if r.NAT != nil {
+		all = append(all, describeNAT(*r.NAT, r.Preset))
+	}
+	if r.Firewall != nil {
+		all = append(all, describeFirewall(*r.Firewall))
+	}
+	if len(all) == 0 {
+		all = append(all, "no NAT")
+	}
+	return all
+}
+
+func describeNAT(b nat.Behavior, preset string) string {
+	if preset != "" {
+		return preset
+	}
+	text := fmt.Sprintf("%s/%s, %s ports", b.Get(nat.AxisMapping), b.Get(nat.AxisFiltering), b.Get(nat.AxisPorts))
+	if rest := strings.SplitN(b.String(), ",", 4); len(rest) == 4 {
+		text += ", " + strings.ReplaceAll(strings.ReplaceAll(rest[3], ",", ", "), "=", " ")
+	}
+	return text
+}
+
+func describeFirewall(f nat.Firewall) string {
+	text := "firewall"
+	if f.Inbound == nat.InboundReplies {
+		text += ", replies only"
+	}
+	switch {
+	case f.OutboundUDP == nil:
+	case len(f.OutboundUDP) == 0:
+		text += ", no UDP out"
+	default:
+		ports := make([]string, len(f.OutboundUDP))
+		for i, p := range f.OutboundUDP {
+			ports[i] = strconv.Itoa(int(p))
+		}
+		text += ", UDP out to " + strings.Join(ports, ", ")
+	}
+	return text
+}
+
+// DescribeImpairment says what one direction of a link does, for people: "30ms
+// ±10ms, 1% loss, 50Mbit". It is empty for one that does nothing.
+func DescribeImpairment(i link.Impairment) string {
+	var parts []string
+	if i.Delay > 0 {
+		d := i.Delay.String()
+		if i.Jitter > 0 {
+			d += " ±" + i.Jitter.String()
+		}
+		if i.Reorder {
+			d += " reordered"
+		}
+		parts = append(parts, d)
+	}
+	if i.Loss > 0 {
+		parts = append(parts, document.FormatProbability(i.Loss)+" loss")
+	}
+	if i.Rate > 0 {
+		parts = append(parts, document.FormatRate(i.Rate))
+	}
+	if i.Queue > 0 {
+		parts = append(parts, fmt.Sprintf("queue %d B", i.Queue))
+	}
+	return strings.Join(parts, ", ")
+}
