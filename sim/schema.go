@@ -50,7 +50,7 @@ func hostSchema() document.Schema {
 		"active":    document.TextSchema().Described("The uplink in use at the start; nothing: the first."),
 		"addresses": document.IntSchema(1, MaxAddresses).Described("How many addresses each uplink has; servers of RFC 5780 discovery need two."),
 	}))
-	s["not"] = document.Schema{"required": []string{"behind", "uplinks"}}
+	s["not"] = document.Schema{"type": "object", "required": []string{"behind", "uplinks"}}
 	return s
 }
 

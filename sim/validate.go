@@ -106,7 +106,7 @@ func (v *validator) addKey(path []string, format string, args ...any) {
 func (v *validator) name(sort, name string, path []string) {
 	switch {
 	case name == "":
-		v.addKey(path, "a %s has no name", sort)
+		v.addKey(path, "%s without a name", sort)
 	case name == Internet && sort != "uplink":
 		v.addKey(path, "a %s is called %q, which is the name of the root that everything stands behind; call it otherwise", sort, name)
 	case !validName(name):
