@@ -140,6 +140,7 @@ type Run struct {
 	Log        []LogLine
 	Evidence   []string  // the sentences on which the verdict stands
 	Pair       [2]string // the first pair's hosts, whose ladder is drawn
+	Servers    []string  // hosts on which rendezvous and relay run
 	Introduced time.Time
 }
 

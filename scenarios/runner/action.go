@@ -1,0 +1,160 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"p2pmodel/scenarios"
+)
+
+// act does one action. Actions that change the network move the time from which
+// the phase's gap counts.
+func (s *stage) act(ctx context.Context, p *phase, a scenarios.Action) error {
+	switch a.Kind {
+	case scenarios.ActQuiet:
+		s.log.add(s.net.Now(), "lab", fmt.Sprintf("no payload for %v", a.For))
+		s.quiet(true)
+		p.quieted = true
+		return sleep(ctx, a.For)
+	case scenarios.ActWait:
+		return sleep(ctx, a.For)
+	case scenarios.ActSend:
+		return s.send(ctx, p, a)
+	case scenarios.ActFlap:
+		return s.flap(ctx, p, a)
+	}
+	at := s.net.Now()
+	if !p.disrupted {
+		p.changed = at
+	}
+	if a.Kind != scenarios.ActCut && a.Kind != scenarios.ActStop {
+		p.changed = at
+	}
+	p.disrupted = true
+	text, err := s.change(ctx, p, a)
+	s.log.add(at, "lab", text)
+	return err
+}
+
+// change does the actions that take no time of their own, and says in words
+// what was done.
+func (s *stage) change(ctx context.Context, p *phase, a scenarios.Action) (string, error) {
+	switch a.Kind {
+	case scenarios.ActMove:
+		h, err := s.net.Host(a.Target)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%s moves from %s to %s", a.Target, h.Active(), a.Uplink), h.Move(a.Uplink)
+	case scenarios.ActReboot:
+		r, err := s.net.Router(a.Target)
+		if err != nil {
+			return "", err
+		}
+		old := r.External()
+		if err := r.Reboot(a.NewAddress); err != nil {
+			return "", err
+		}
+		if a.NewAddress {
+			return fmt.Sprintf("%s reboots: state lost, address %v → %v", a.Target, old, r.External()), nil
+		}
+		return fmt.Sprintf("%s reboots: state lost", a.Target), nil
+	case scenarios.ActSwap:
+		r, err := s.net.Router(a.Target)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%s becomes %s", a.Target, a.NAT), r.Swap(a.NAT)
+	case scenarios.ActCut, scenarios.ActRestore:
+		l, err := s.net.Link(a.Link)
+		if err != nil {
+			return "", err
+		}
+		if a.Kind == scenarios.ActCut {
+			p.cuts = append(p.cuts, a.Link)
+			return "link of " + a.Link.String() + " cut", l.Cut()
+		}
+		return "link of " + a.Link.String() + " restored", l.Restore()
+	case scenarios.ActRestrict, scenarios.ActUnrestrict:
+		return s.restrict(a)
+	case scenarios.ActStop:
+		running := s.servers[a.Target]
+		if running == nil {
+			return "", fmt.Errorf("the %s does not run", a.Target)
+		}
+		return a.Target + " stopped", running.Stop()
+	case scenarios.ActRestart:
+		if running := s.servers[a.Target]; running != nil {
+			if err := running.Stop(); err != nil {
+				return "", err
+			}
+		}
+		return a.Target + " restarted", s.startServer(ctx, a.Target)
+	}
+	return "", fmt.Errorf("unknown action")
+}
+
+func (s *stage) restrict(a scenarios.Action) (string, error) {
+	h, err := s.net.Host(a.Target)
+	if err != nil {
+		return "", err
+	}
+	if a.Kind == scenarios.ActUnrestrict {
+		return a.Target + " may send anywhere again", h.Unrestrict()
+	}
+	to, err := s.addresses(a.To)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s may send to %s only", a.Target, strings.Join(a.To, ", ")), h.Restrict(to)
+}
+
+// send lets one peer speak while all others are quiet.
+func (s *stage) send(ctx context.Context, p *phase, a scenarios.Action) error {
+	s.quiet(true)
+	actor := s.actors[a.Target]
+	p.sender = a.Target
+	p.changed = s.net.Now()
+	s.log.add(p.changed, a.Target, fmt.Sprintf("speaks first: %d datagrams", a.Count))
+	for range a.Count {
+		actor.machine.Do(func(now time.Time) { actor.agent.speak(now) })
+		if err := sleep(ctx, s.v.settings.Interval); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flap cuts and restores a link several times, and proves that it took packets.
+func (s *stage) flap(ctx context.Context, p *phase, a scenarios.Action) error {
+	l, err := s.net.Link(a.Link)
+	if err != nil {
+		return err
+	}
+	p.disrupted = true
+	p.changed = s.net.Now()
+	upBefore, downBefore := l.Lost()
+	for i := range a.Times {
+		s.log.add(s.net.Now(), "lab", fmt.Sprintf("link of %s down for %v (%d of %d)", a.Link.String(), a.For, i+1, a.Times))
+		if err := l.Cut(); err != nil {
+			return err
+		}
+		if err := sleep(ctx, a.For); err != nil {
+			return err
+		}
+		if err := l.Restore(); err != nil {
+			return err
+		}
+		if err := sleep(ctx, a.Gap); err != nil {
+			return err
+		}
+	}
+	up, down := l.Lost()
+	if up == upBefore && down == downBefore {
+		return fmt.Errorf("link of %s was down %d times for %v and took no packet: nothing was proved", a.Link.String(), a.Times, a.For)
+	}
+	p.facts = append(p.facts, fmt.Sprintf("the flapping link took %d packets up and %d down", up-upBefore, down-downBefore))
+	return nil
+}

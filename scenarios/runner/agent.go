@@ -1,0 +1,143 @@
+package runner
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"time"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/peer"
+	"p2pmodel/core/sansio"
+)
+
+// agent is a peer of the system with something to say: it embeds the peer's
+// machine and sends numbered datagrams to everybody it is connected to. It is a
+// machine itself, so that it runs on any fabric.
+type agent struct {
+	*peer.Machine
+	name     string
+	interval time.Duration
+	size     int
+	random   *rand.Rand
+	names    map[identity.ID]string
+
+	links  map[identity.ID]*conversation
+	order  []identity.ID // of links, so that runs with one seed are alike
+	quiet  bool
+	next   time.Time
+	events []sansio.Event
+}
+
+// conversation is what an agent knows of its exchange with one peer.
+type conversation struct {
+	sent  uint64
+	heard map[uint64]int // number → how often it arrived
+}
+
+// heard is the agent's own event for a numbered datagram that arrived.
+type heard struct {
+	From   string
+	Number uint64
+	Again  bool // it had arrived before
+}
+
+const numberAt = 16 // offset of the number in a payload: random bytes before and after it
+
+// setQuiet stops or starts the flow of payload.
+func (a *agent) setQuiet(now time.Time, quiet bool) {
+	a.quiet = quiet
+	a.next = now
+}
+
+// speak sends one datagram to every peer, quiet or not.
+func (a *agent) speak(now time.Time) {
+	for _, id := range a.order {
+		c := a.links[id]
+		payload := make([]byte, a.size)
+		for i := 0; i < len(payload); i += 8 {
+			var word [8]byte
+			binary.BigEndian.PutUint64(word[:], a.random.Uint64())
+			copy(payload[i:], word[:])
+		}
+		binary.BigEndian.PutUint64(payload[numberAt:], c.sent)
+		// An error means that no path is known yet; the number is not used then,
+		// so that only what left counts as sent.
+		if err := a.Send(now, id, payload); err == nil {
+			c.sent++
+		}
+	}
+}
+
+// HandleTimeout implements sansio.Machine.
+func (a *agent) HandleTimeout(now time.Time) {
+	a.Machine.HandleTimeout(now)
+	a.sift(now)
+	if a.talking() && !now.Before(a.next) {
+		a.speak(now)
+		a.next = now.Add(a.interval)
+	}
+}
+
+// HandleDatagram implements sansio.Machine.
+func (a *agent) HandleDatagram(now time.Time, d sansio.Datagram) {
+	a.Machine.HandleDatagram(now, d)
+	a.sift(now)
+}
+
+func (a *agent) talking() bool { return !a.quiet && len(a.order) > 0 }
+
+// PollTimeout implements sansio.Machine.
+func (a *agent) PollTimeout() time.Time {
+	at := a.Machine.PollTimeout()
+	if a.talking() && (at.IsZero() || a.next.Before(at)) {
+		at = a.next
+	}
+	return at
+}
+
+// PollEvent implements sansio.Machine.
+func (a *agent) PollEvent() (sansio.Event, bool) {
+	a.sift(time.Time{})
+	if len(a.events) == 0 {
+		return nil, false
+	}
+	e := a.events[0]
+	a.events = a.events[1:]
+	return e, true
+}
+
+// sift takes what concerns the conversation from the peer's events and passes
+// on the rest.
+func (a *agent) sift(now time.Time) {
+	for {
+		e, ok := a.Machine.PollEvent()
+		if !ok {
+			return
+		}
+		switch e := e.(type) {
+		case peer.Introduced:
+			if a.links[e.Peer] == nil {
+				a.links[e.Peer] = &conversation{heard: map[uint64]int{}}
+				a.order = append(a.order, e.Peer)
+				if !now.IsZero() {
+					a.next = now
+				}
+			}
+			a.events = append(a.events, e)
+		case peer.Received:
+			a.hear(e)
+		default:
+			a.events = append(a.events, e)
+		}
+	}
+}
+
+func (a *agent) hear(e peer.Received) {
+	c := a.links[e.Peer]
+	if c == nil || len(e.Payload) < numberAt+8 {
+		return
+	}
+	n := binary.BigEndian.Uint64(e.Payload[numberAt:])
+	c.heard[n]++
+	a.events = append(a.events, heard{From: a.names[e.Peer], Number: n, Again: c.heard[n] > 1})
+}

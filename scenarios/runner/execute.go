@@ -1,0 +1,307 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/nat"
+	"p2pmodel/nat/certify"
+	"p2pmodel/scenarios"
+	"p2pmodel/sim"
+)
+
+// outcome is what one run came to.
+type outcome struct {
+	verdict  scenarios.Verdict
+	reason   string
+	observed scenarios.ObservedPath
+	nats     []scenarios.NATResult
+	phases   []scenarios.PhaseResult
+	pairs    []scenarios.PairResult
+	oracle   string
+	run      *scenarios.Run
+}
+
+// fail makes the outcome broken: the laboratory failed.
+func (o *outcome) fail(format string, args ...any) *outcome {
+	o.verdict = scenarios.Broken
+	o.reason = fmt.Sprintf(format, args...)
+	return o
+}
+
+// execute does one run from building the lab to the verdict. All that goes
+// wrong ends in the outcome.
+func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
+	o := &outcome{observed: scenarios.ObservedPath{Path: scenarios.None, TimeToFirstByteMS: -1, TimeToDirectMS: -1}}
+	s := &stage{
+		v: v, seed: r.seed(v), log: &logbook{},
+		actors: map[string]*actor{}, byID: map[identity.ID]string{}, servers: map[string]sim.RunningMachine{},
+	}
+	r.progress(v, "build", "")
+	started := time.Now()
+	net, err := r.Fabric.Build(ctx, v.lab, sim.Options{
+		Seed: s.seed,
+		Log:  func(at time.Time, line string) { s.log.add(at, "lab", line) },
+	})
+	if err != nil {
+		return o.fail("the lab could not be built: %v", err)
+	}
+	s.net = net
+	o.run = &scenarios.Run{Name: v.name, Lab: v.lab, Plan: net.Plan(), Started: started}
+	s.log.add(net.Now(), "lab", fmt.Sprintf("built in %v", time.Since(started).Round(100*time.Microsecond)))
+
+	phases, err := r.play(ctx, s, o)
+	r.progress(v, "judge", "")
+	o.run.Packets = r.packets(v, net)
+	s.record(o.run, phases)
+	if err != nil {
+		o.fail("%v", err)
+	} else {
+		s.judge(o, phases)
+	}
+	o.run.Log = s.log.sorted()
+	if r.Keep != nil && !v.control() && o.verdict != scenarios.Expected && ctx.Err() == nil {
+		r.Keep(v.scenario, net, o.verdict)
+	}
+	if err := net.Close(); err != nil && o.verdict != scenarios.Broken {
+		o.fail("the lab was not taken down cleanly: %v", err)
+	}
+	return o
+}
+
+// play certifies the NATs and runs all phases.
+func (r *Runner) play(ctx context.Context, s *stage, o *outcome) ([]*phase, error) {
+	sabotage := r.sabotage(s.v)
+	r.progress(s.v, "certify", "")
+	for router, choice := range sabotage.SwapNAT {
+		running, err := s.net.Router(router)
+		if err != nil {
+			return nil, err
+		}
+		if err := running.Swap(choice.Behavior); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.certify(ctx, o); err != nil {
+		return nil, err
+	}
+	r.progress(s.v, "run", "")
+	// The servers' addresses are looked up before anything is cut.
+	if err := s.startServers(ctx); err != nil {
+		return nil, err
+	}
+	setup := &phase{}
+	for _, a := range s.v.before {
+		if err := s.act(ctx, setup, a); err != nil {
+			return nil, fmt.Errorf("before the start: %s: %w", a.Kind, err)
+		}
+	}
+	if err := s.startPeers(ctx, sabotage.NoPunching); err != nil {
+		return nil, err
+	}
+	if sabotage.DeadRelay {
+		if err := s.servers[scenarios.ServerRelay].Stop(); err != nil {
+			return nil, err
+		}
+	}
+	s.connect(s.net.Now())
+	var phases []*phase
+	for i, spec := range s.v.phases {
+		r.progress(s.v, "phase "+spec.Name, "")
+		p, err := s.perform(ctx, spec)
+		if err != nil {
+			return phases, err
+		}
+		if i == 0 {
+			p.cuts = append(setup.cuts, p.cuts...)
+		}
+		phases = append(phases, p)
+	}
+	// What is under way may arrive, so that the last datagrams do not count as lost.
+	s.quiet(true)
+	if err := sleep(ctx, s.grace()); err != nil {
+		return phases, err
+	}
+	for _, p := range phases {
+		if err := s.proveCuts(p); err != nil {
+			return phases, err
+		}
+	}
+	return phases, s.stop()
+}
+
+// proveCuts makes sure that each cut took packets: a fault that nobody met
+// proves nothing.
+func (s *stage) proveCuts(p *phase) error {
+	for _, id := range p.cuts {
+		l, err := s.net.Link(id)
+		if err != nil {
+			return err
+		}
+		up, down := l.Lost()
+		if up+down == 0 {
+			return fmt.Errorf("the link of %s was cut, but no packet met the cut: nothing was proved", id.String())
+		}
+		p.facts = append(p.facts, fmt.Sprintf("the cut link of %s took %d packets up and %d down", id.String(), up, down))
+	}
+	return nil
+}
+
+// stop ends the peers and then the servers.
+func (s *stage) stop() error {
+	var errs []error
+	for _, a := range s.actors {
+		errs = append(errs, a.machine.Stop())
+	}
+	for _, m := range s.servers {
+		errs = append(errs, m.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// certify measures every NAT of the lab, all at once, and compares with what was
+// declared.
+func (s *stage) certify(ctx context.Context, o *outcome) error {
+	type job struct {
+		router string
+		result certify.Result
+		err    error
+	}
+	var jobs []*job
+	var wg sync.WaitGroup
+	for _, router := range s.v.lab.Routers {
+		if router.NAT == nil {
+			continue
+		}
+		j := &job{router: router.Name}
+		jobs = append(jobs, j)
+		wg.Go(func() {
+			running, err := s.net.Router(j.router)
+			if err != nil {
+				j.err = err
+				return
+			}
+			j.result, j.err = running.Certify(ctx)
+		})
+	}
+	wg.Wait()
+	var wrong []string
+	for _, j := range jobs {
+		if j.err != nil {
+			return fmt.Errorf("router %s could not be certified: %w", j.router, j.err)
+		}
+		// What the scenario declares counts, not what the fabric believes to have
+		// built.
+		declared := declaration(s.v.lab, j.router, j.result.Measured)
+		o.nats = append(o.nats, scenarios.NATResult{
+			Router: j.router, Declared: declared, Measured: j.result.Measured, Findings: j.result.Findings,
+		})
+		s.log.add(s.net.Now(), "lab", fmt.Sprintf("%s certified in %v: %s", j.router, j.result.Duration.Round(time.Millisecond), j.result.Measured))
+		if declared != j.result.Measured {
+			wrong = append(wrong, fmt.Sprintf("router %s is not what it claims: declared %s, measured %s", j.router, declared, j.result.Measured))
+		}
+	}
+	if len(wrong) > 0 {
+		return errors.New(strings.Join(wrong, "; "))
+	}
+	return nil
+}
+
+// declaration is what the lab declares of a router's NAT, with the axes that
+// were measured, and with a timeout where it names one.
+func declaration(lab *sim.Lab, router, measured string) string {
+	r, _ := lab.Router(router)
+	var axes []nat.Axis
+	for _, part := range strings.Split(measured, ",") {
+		key, _, _ := strings.Cut(part, "=")
+		axes = append(axes, nat.Axis(key))
+	}
+	if r.NAT.Timeout > 0 && !slices.Contains(axes, nat.AxisTimeout) {
+		axes = append(axes, nat.AxisTimeout)
+	}
+	return r.NAT.Text(axes...)
+}
+
+// record keeps what reports need of the run.
+func (s *stage) record(run *scenarios.Run, phases []*phase) {
+	run.Rules, run.Mappings = map[string]string{}, map[string]string{}
+	for _, router := range s.v.lab.Routers {
+		running, err := s.net.Router(router.Name)
+		if err != nil {
+			continue
+		}
+		if rules, err := running.Rules(); err == nil {
+			run.Rules[router.Name] = rules
+		}
+		if mappings, err := running.Mappings(); err == nil {
+			run.Mappings[router.Name] = mappings
+		}
+	}
+	for _, p := range phases {
+		run.Phases = append(run.Phases, scenarios.PhaseSpan{Name: p.spec.Name, Begin: p.begin, End: p.end})
+	}
+	for _, host := range []string{s.v.scenario.Rendezvous, s.v.scenario.Relay} {
+		if host != "" {
+			run.Servers = append(run.Servers, host)
+		}
+	}
+	if pairs := s.pairs(); len(pairs) > 0 {
+		a, b := s.actors[pairs[0][0]], s.actors[pairs[0][1]]
+		if a != nil && b != nil {
+			run.Pair = [2]string{a.host, b.host}
+			run.Introduced = s.introduced(pairs[0])
+		}
+	}
+}
+
+// introduced is when both peers of a pair knew of each other; zero: never.
+func (s *stage) introduced(pair [2]string) time.Time {
+	var last time.Time
+	for _, end := range [][2]string{pair, {pair[1], pair[0]}} {
+		a := s.actors[end[0]]
+		if a == nil {
+			return time.Time{}
+		}
+		a.mu.Lock()
+		at := a.introduced[end[1]]
+		a.mu.Unlock()
+		if at.IsZero() {
+			return time.Time{}
+		}
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// seed is the run's own seed: the runner's, and which run it is.
+func (r *Runner) seed(v *variant) uint64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d %s", r.Seed, v.label())
+	return h.Sum64()
+}
+
+// sessions are the distinct session ids of a pair, as both of its peers saw
+// them.
+func (s *stage) sessions(pair [2]string) []string {
+	var out []string
+	for _, end := range [][2]string{pair, {pair[1], pair[0]}} {
+		a := s.actors[end[0]]
+		a.mu.Lock()
+		for _, id := range a.sessions[end[1]] {
+			if !slices.Contains(out, id) {
+				out = append(out, id)
+			}
+		}
+		a.mu.Unlock()
+	}
+	return out
+}

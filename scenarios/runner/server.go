@@ -1,0 +1,40 @@
+package runner
+
+import (
+	"net/netip"
+
+	"p2pmodel/core/relay"
+	"p2pmodel/core/rendezvous"
+	"p2pmodel/core/sansio"
+)
+
+// rendezvousServer is the rendezvous of the lab. With a second address on its
+// host it also answers behaviour discovery (RFC 5780).
+func (s *stage) rendezvousServer() (sansio.Machine, error) {
+	cfg := rendezvous.ServerConfig{
+		Listen: s.rendezvousAddr,
+		Key:    s.serverKey,
+		Rand:   s.source("rendezvous"),
+		// All peers of a lab are ours, and many may stand behind one address.
+		Limits: rendezvous.Limits{Rate: 10_000, Burst: 10_000},
+	}
+	if second, err := s.addr(s.v.scenario.Rendezvous, 1); err == nil {
+		cfg.Alternate = netip.AddrPortFrom(second, alternatePort)
+	}
+	return rendezvous.NewServer(cfg)
+}
+
+// relayServer is the relay of the lab.
+func (s *stage) relayServer() (sansio.Machine, error) {
+	return relay.NewServer(relay.ServerConfig{
+		Listen:         s.relayAddr,
+		RelayAddress:   s.relayAddr.Addr(),
+		PortLow:        relayPortLow,
+		PortHigh:       relayPortHigh,
+		Realm:          relayRealm,
+		Authenticators: []relay.Authenticator{relay.Users{relayUser: relayPassword}},
+		// Every peer uses the same account.
+		MaxAllocationsPerUser: 1000,
+		Rand:                  s.source("relay"),
+	})
+}

@@ -1,0 +1,291 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/peer"
+	"p2pmodel/core/punch"
+	"p2pmodel/core/relay"
+	"p2pmodel/core/rendezvous"
+	"p2pmodel/core/sansio"
+	"p2pmodel/scenarios"
+	"p2pmodel/sim"
+)
+
+// Ports of the servers in every lab.
+const (
+	stunPort      = 3478
+	alternatePort = 3479
+	relayPortLow  = 49152
+	relayPortHigh = 49999
+)
+
+const (
+	relayUser     = "lab"
+	relayPassword = "lab-password"
+	relayRealm    = "p2pmodel.lab"
+)
+
+// stage is a lab with the system under test on it.
+type stage struct {
+	v    *variant
+	net  sim.Network
+	seed uint64
+	log  *logbook
+
+	rendezvousAddr netip.AddrPort
+	relayAddr      netip.AddrPort
+	serverKey      identity.Key
+	servers        map[string]sim.RunningMachine // by scenarios.ServerRendezvous, ServerRelay
+	actors         map[string]*actor             // by peer
+	byID           map[identity.ID]string
+}
+
+// actor is a peer that runs on a host.
+type actor struct {
+	name, host string
+	id         identity.ID
+	agent      *agent
+	machine    sim.RunningMachine
+
+	mu sync.Mutex
+	// What the peer said, by the other peer's name.
+	settled    map[string]time.Time // zero: not settled now
+	introduced map[string]time.Time // the first time
+	sessions   map[string][]string  // distinct session ids in order
+	duplicates int                  // datagrams that arrived again at the application
+	registered bool
+	changed    chan struct{} // closed and replaced with each event
+}
+
+// source gives independent random streams for one run, by purpose.
+func (s *stage) source(purpose string) *rand.ChaCha8 {
+	var seed [32]byte
+	material := fmt.Sprintf("%d/%s/%s", s.seed, s.v.label(), purpose)
+	copy(seed[:], identity.Derive([]byte(material), "scenario random source"))
+	return rand.NewChaCha8(seed)
+}
+
+// addr is the n-th address of a host's active uplink.
+func (s *stage) addr(host string, n int) (netip.Addr, error) {
+	h, err := s.net.Host(host)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	addrs, err := h.Addresses()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("host %s: %w", host, err)
+	}
+	if n >= len(addrs) {
+		return netip.Addr{}, fmt.Errorf("host %s has %d addresses, the server on it needs %d: say addresses: %d in the lab", host, len(addrs), n+1, n+1)
+	}
+	return addrs[n], nil
+}
+
+// startServers starts rendezvous and relay.
+func (s *stage) startServers(ctx context.Context) error {
+	key, err := identity.NewKey(s.source("rendezvous key"))
+	if err != nil {
+		return err
+	}
+	s.serverKey = key
+	first, err := s.addr(s.v.scenario.Rendezvous, 0)
+	if err != nil {
+		return err
+	}
+	s.rendezvousAddr = netip.AddrPortFrom(first, stunPort)
+	if s.v.scenario.Relay != "" {
+		addr, err := s.addr(s.v.scenario.Relay, 0)
+		if err != nil {
+			return err
+		}
+		s.relayAddr = netip.AddrPortFrom(addr, stunPort)
+		if err := s.startServer(ctx, scenarios.ServerRelay); err != nil {
+			return err
+		}
+	}
+	return s.startServer(ctx, scenarios.ServerRendezvous)
+}
+
+// startServer starts one server, and waits until its sockets are open.
+func (s *stage) startServer(ctx context.Context, server string) error {
+	host, machine := s.v.scenario.Rendezvous, sansio.Machine(nil)
+	var err error
+	switch server {
+	case scenarios.ServerRendezvous:
+		machine, err = s.rendezvousServer()
+	case scenarios.ServerRelay:
+		host = s.v.scenario.Relay
+		machine, err = s.relayServer()
+	}
+	if err != nil {
+		return fmt.Errorf("%s on host %s: %w", server, host, err)
+	}
+	h, err := s.net.Host(host)
+	if err != nil {
+		return err
+	}
+	ready := make(chan error, 1)
+	running, err := h.Run(ctx, machine, func(at time.Time, e sansio.Event) {
+		s.log.add(at, server, describe(e, s.byID))
+		switch e := e.(type) {
+		case rendezvous.Listening, relay.Listening:
+			offer(ready, nil)
+		case rendezvous.ListenFailed:
+			offer(ready, e.Err)
+		case relay.ListenFailed:
+			offer(ready, e.Err)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%s on host %s: %w", server, host, err)
+	}
+	s.servers[server] = running
+	select {
+	case err = <-ready:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("%s on host %s: %w", server, host, err)
+	}
+	return nil
+}
+
+func offer(ch chan error, err error) {
+	select {
+	case ch <- err:
+	default:
+	}
+}
+
+// startPeers starts all peers and waits until the rendezvous knows them.
+func (s *stage) startPeers(ctx context.Context, noPunching bool) error {
+	keys := map[string]identity.Key{}
+	for _, p := range s.v.scenario.Peers {
+		key, err := identity.NewKey(s.source("key of " + p.Name))
+		if err != nil {
+			return err
+		}
+		keys[p.Name], s.byID[key.ID()] = key, p.Name
+	}
+	for _, p := range s.v.scenario.Peers {
+		if err := s.startPeer(ctx, p, keys[p.Name], noPunching); err != nil {
+			return fmt.Errorf("peer %s on host %s: %w", p.Name, p.Host, err)
+		}
+	}
+	for _, a := range s.actors {
+		if !a.wait(ctx, s.patience(), func() bool { return a.registered }) {
+			return fmt.Errorf("peer %s did not register at the rendezvous within %v", a.name, s.patience())
+		}
+	}
+	return nil
+}
+
+// peerConfig is how a peer of the scenario is set up.
+func (s *stage) peerConfig(p scenarios.Peer, key identity.Key, noPunching bool) peer.Config {
+	server := s.serverKey.ID()
+	cfg := peer.Config{
+		Key:           key,
+		Rendezvous:    s.rendezvousAddr,
+		RendezvousKey: &server,
+		Rand:          s.source("peer " + p.Name),
+		Keepalive:     s.v.settings.Keepalive,
+		Techniques:    peer.Techniques{RelayOnly: noPunching},
+	}
+	if cfg.Keepalive == scenarios.Off {
+		cfg.Consent = -1
+	}
+	if s.relayAddr.IsValid() {
+		cfg.Relay = &peer.RelayConfig{Server: s.relayAddr, Username: relayUser, Password: relayPassword}
+	}
+	return cfg
+}
+
+// detection is how long a peer may take to notice that its path died: a second
+// of silence until it asks, and then what the core allows for the answer; as
+// much again for a machine that is busy.
+func (s *stage) detection() time.Duration {
+	if s.v.settings.Keepalive == scenarios.Off {
+		return 0
+	}
+	return 2*time.Second + punch.DefaultDeadAfter
+}
+
+func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Key, noPunching bool) error {
+	machine, err := peer.New(s.peerConfig(p, key, noPunching))
+	if err != nil {
+		return err
+	}
+	a := &actor{
+		name: p.Name, host: p.Host, id: key.ID(),
+		agent: &agent{
+			Machine: machine, name: p.Name,
+			interval: s.v.settings.Interval, size: s.v.settings.Size,
+			random: rand.New(s.source("payload of " + p.Name)),
+			names:  s.byID,
+			links:  map[identity.ID]*conversation{},
+		},
+		settled:    map[string]time.Time{},
+		introduced: map[string]time.Time{},
+		sessions:   map[string][]string{},
+		changed:    make(chan struct{}),
+	}
+	h, err := s.net.Host(p.Host)
+	if err != nil {
+		return err
+	}
+	s.actors[p.Name] = a
+	a.machine, err = h.Run(ctx, a.agent, func(at time.Time, e sansio.Event) { s.observe(a, at, e) })
+	return err
+}
+
+// connect introduces the peers to each other: by pairs, or in a room.
+func (s *stage) connect(now time.Time) {
+	for _, a := range s.actors {
+		a.machine.Do(func(now time.Time) { a.agent.setQuiet(now, false) })
+	}
+	if room := s.v.scenario.Room; room != "" {
+		for _, p := range s.v.scenario.Peers {
+			a := s.actors[p.Name]
+			s.do(a, "join", func(now time.Time) error { return a.agent.Join(now, room) })
+		}
+		return
+	}
+	for _, pair := range s.v.scenario.Connect {
+		a, b := s.actors[pair[0]], s.actors[pair[1]]
+		s.log.add(now, a.name, "connects to "+b.name)
+		s.do(a, "connect", func(now time.Time) error { return a.agent.Connect(now, b.id) })
+	}
+}
+
+// do calls a peer's machine and logs what it refuses.
+func (s *stage) do(a *actor, what string, f func(now time.Time) error) {
+	a.machine.Do(func(now time.Time) {
+		if err := f(now); err != nil {
+			s.log.add(now, a.name, what+": "+err.Error())
+		}
+	})
+}
+
+// pairs are the pairs of peers that have to be connected.
+func (s *stage) pairs() [][2]string { return pairsOf(s.v.scenario) }
+
+func pairsOf(sc *scenarios.Scenario) [][2]string {
+	if sc.Room == "" {
+		return sc.Connect
+	}
+	var out [][2]string
+	for i, a := range sc.Peers {
+		for _, b := range sc.Peers[i+1:] {
+			out = append(out, [2]string{a.Name, b.Name})
+		}
+	}
+	return out
+}

@@ -1,0 +1,122 @@
+package runner
+
+import (
+	"slices"
+	"time"
+
+	"p2pmodel/scenarios"
+	"p2pmodel/sim"
+)
+
+// variant is one run that a scenario asks for: the scenario itself, or one of
+// its controls, with all changes applied and all times scaled.
+type variant struct {
+	scenario *scenarios.Scenario
+	name     string // "" for the scenario itself
+	why      string
+	lab      *sim.Lab
+	settings scenarios.Settings
+	before   []scenarios.Action
+	phases   []scenarios.Phase
+}
+
+// control reports whether v is a control.
+func (v *variant) control() bool { return v.name != "" }
+
+// label names the run in logs and progress.
+func (v *variant) label() string {
+	if v.control() {
+		return v.scenario.ID + " / " + v.name
+	}
+	return v.scenario.ID
+}
+
+// expected is the path of the last phase: that of the run.
+func (v *variant) expected() scenarios.Path {
+	return v.phases[len(v.phases)-1].Expect.Path
+}
+
+// variants gives the scenario's own run first and then its controls. With
+// realTime the times of the file are kept as they are.
+func variants(sc *scenarios.Scenario, realTime bool) []*variant {
+	settings := sc.Settings
+	if realTime {
+		settings.Scale = 1
+	}
+	out := []*variant{{
+		scenario: sc,
+		lab:      alter(sc.Lab, nil),
+		settings: settings,
+		phases:   sc.Phases,
+	}}
+	for _, c := range sc.Controls {
+		v := &variant{
+			scenario: sc,
+			name:     c.Name,
+			why:      c.Why,
+			lab:      alter(sc.Lab, c.NATs),
+			settings: settings,
+			before:   c.Before,
+			phases:   c.Phases,
+		}
+		if c.Keepalive != 0 {
+			v.settings.Keepalive = c.Keepalive
+		}
+		if v.phases == nil {
+			first := sc.Phases[0]
+			v.phases = []scenarios.Phase{{Name: first.Name, Actions: first.Actions, Expect: c.Expect}}
+		}
+		out = append(out, v)
+	}
+	for _, v := range out {
+		v.scale()
+	}
+	return out
+}
+
+// alter copies the lab and gives routers other NATs. A router that was only a
+// firewall becomes that NAT and nothing else.
+func alter(lab *sim.Lab, nats map[string]scenarios.NATChoice) *sim.Lab {
+	out := *lab
+	out.Routers = slices.Clone(lab.Routers)
+	for i := range out.Routers {
+		r := &out.Routers[i]
+		if r.NAT != nil {
+			b := *r.NAT
+			r.NAT = &b
+		}
+		if choice, changed := nats[r.Name]; changed {
+			b := choice.Behavior
+			r.NAT, r.Preset, r.Firewall = &b, choice.Preset, nil
+		}
+	}
+	return &out
+}
+
+// scale divides the times that belong to NAT timeouts by the scenario's scale.
+func (v *variant) scale() {
+	by := time.Duration(max(v.settings.Scale, 1))
+	for i := range v.lab.Routers {
+		if b := v.lab.Routers[i].NAT; b != nil {
+			b.Timeout /= by
+		}
+	}
+	if v.settings.Keepalive > 0 {
+		v.settings.Keepalive /= by
+	}
+	v.before = scaleActions(v.before, by)
+	v.phases = slices.Clone(v.phases)
+	for i := range v.phases {
+		v.phases[i].Actions = scaleActions(v.phases[i].Actions, by)
+	}
+}
+
+func scaleActions(actions []scenarios.Action, by time.Duration) []scenarios.Action {
+	out := slices.Clone(actions)
+	for i := range out {
+		out[i].For /= by
+		out[i].Gap /= by
+		out[i].NAT.Timeout /= by
+	}
+	return out
+}

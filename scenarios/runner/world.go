@@ -1,0 +1,136 @@
+package runner
+
+import (
+	"fmt"
+
+	"p2pmodel/nat"
+	"p2pmodel/nat/oracle"
+	"p2pmodel/scenarios"
+	"p2pmodel/sim"
+)
+
+// world follows what the actions of a run make of the lab, so that the oracle
+// can be asked about each phase.
+type world struct {
+	v          *variant
+	active     map[string]string       // host → uplink
+	nats       map[string]nat.Behavior // router → behaviour swapped in
+	restricted map[string]bool         // hosts that cannot send to peers
+	cut        map[sim.LinkID]bool
+	stopped    map[string]bool // servers
+}
+
+func newWorld(v *variant) *world {
+	w := &world{
+		v: v, active: map[string]string{}, nats: map[string]nat.Behavior{}, restricted: map[string]bool{},
+		cut: map[sim.LinkID]bool{}, stopped: map[string]bool{},
+	}
+	for _, h := range v.lab.Hosts {
+		w.active[h.Name] = h.ActiveUplink()
+	}
+	w.apply(v.before)
+	return w
+}
+
+// apply takes note of actions.
+func (w *world) apply(actions []scenarios.Action) {
+	for _, a := range actions {
+		switch a.Kind {
+		case scenarios.ActMove:
+			w.active[a.Target] = a.Uplink
+		case scenarios.ActSwap:
+			w.nats[a.Target] = a.NAT
+		case scenarios.ActRestrict:
+			w.restricted[a.Target] = true
+		case scenarios.ActUnrestrict:
+			delete(w.restricted, a.Target)
+		case scenarios.ActCut:
+			w.cut[a.Link] = true
+		case scenarios.ActRestore:
+			delete(w.cut, a.Link)
+		case scenarios.ActStop:
+			w.stopped[a.Target] = true
+		case scenarios.ActRestart:
+			delete(w.stopped, a.Target)
+		}
+	}
+}
+
+// chain is what stands between a host and the Internet now.
+func (w *world) chain(host string) (oracle.Chain, error) {
+	routers, err := w.v.lab.Chain(host, w.active[host])
+	if err != nil {
+		return nil, err
+	}
+	var chain oracle.Chain
+	for _, r := range routers {
+		e := oracle.Element{Name: r.Name, NAT: r.NAT, Firewall: r.Firewall, Addresses: r.Addresses}
+		if b, swapped := w.nats[r.Name]; swapped {
+			e.NAT = &b
+		}
+		chain = append(chain, e)
+	}
+	return chain, nil
+}
+
+// relayUsable reports whether the relay can be reached at all.
+func (w *world) relayUsable() bool {
+	host := w.v.scenario.Relay
+	if host == "" || w.stopped[scenarios.ServerRelay] {
+		return false
+	}
+	id, _ := w.v.lab.LinkID(host, w.active[host])
+	return !w.cut[id]
+}
+
+// ask asks the oracle about two hosts, as the lab is now.
+func (w *world) ask(a, b string) (oracle.Expectation, error) {
+	ca, err := w.chain(a)
+	if err != nil {
+		return oracle.Expectation{}, err
+	}
+	cb, err := w.chain(b)
+	if err != nil {
+		return oracle.Expectation{}, err
+	}
+	e, err := oracle.Expect(ca, cb, oracle.Options{RendezvousPort: stunPort, RelayPort: stunPort})
+	if err != nil {
+		return e, err
+	}
+	for _, host := range []string{a, b} {
+		if w.restricted[host] && e.Path == oracle.PathDirect {
+			e.Path = oracle.PathRelay
+			e.Why = fmt.Sprintf("%s may send to the servers only, so that neither NAT is opened from its side", host)
+		}
+	}
+	if e.Path == oracle.PathRelay && !w.relayUsable() {
+		e.Path = oracle.PathNone
+		e.Why += "; and the relay cannot be reached"
+	}
+	return e, nil
+}
+
+// expect is the path that a pair must take in a phase. File and oracle have to
+// agree: a scenario that expects what cannot be is wrong by itself.
+func (j *judgement) expect(p *phase, pair [2]string) scenarios.Path {
+	file := p.spec.Expect.Path
+	if p.sender != "" {
+		return file // a test of mappings that expired; the oracle knows no time
+	}
+	e, err := j.world.ask(j.s.host(pair[0]), j.s.host(pair[1]))
+	if err != nil {
+		j.against(p, "the oracle has no answer for %s ↔ %s: %v", pair[0], pair[1], err)
+		return file
+	}
+	says := scenarios.Path(e.Path)
+	if j.o.oracle == "" {
+		j.o.oracle = fmt.Sprintf("%s: %s", says, e.Why)
+	}
+	if file == scenarios.Mixed {
+		return says
+	}
+	if file != says {
+		j.against(p, "the file expects %s for %s ↔ %s, but by the model of its NATs it must be %s: %s", file, pair[0], pair[1], says, e.Why)
+	}
+	return file
+}

@@ -1,0 +1,90 @@
+package scenarios_test
+
+import (
+	"flag"
+	"os"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"p2pmodel/scenarios"
+	. "p2pmodel/scenarios/matchers"
+	"p2pmodel/scenarios/report"
+	"p2pmodel/scenarios/runner"
+	"p2pmodel/sim/kernel"
+)
+
+var (
+	reportDir = flag.String("report", "", "write the report of the catalogue to this directory")
+	labSeed   = flag.Uint64("lab-seed", 1, "seed of keys, payload, random ports and losses")
+	realTime  = flag.Bool("real-time", false, "NAT timeouts as the files have them instead of scaled to seconds")
+	started   = time.Now()
+)
+
+func TestMain(m *testing.M) {
+	kernel.Init()
+	flag.Parse()
+	if err := kernel.Enter(); err != nil {
+		println(err.Error())
+		os.Exit(2)
+	}
+	os.Exit(m.Run())
+}
+
+func TestScenarios(t *testing.T) {
+	RegisterFailHandler(Fail)
+	suite, reporter := GinkgoConfiguration()
+	suite.Timeout = 20 * time.Minute
+	RunSpecs(t, "P2PModel scenarios", suite, reporter)
+}
+
+// labsAtOnce bounds the labs of one process: a scenario's own run and its
+// controls.
+const labsAtOnce = 4
+
+var _ = Describe("The catalogue", func() {
+	all, err := scenarios.Catalogue()
+	if err != nil {
+		It("can be read", func() { Expect(err).NotTo(HaveOccurred()) })
+		return
+	}
+	for _, sc := range all {
+		It(sc.ID+": "+sc.Title, func(ctx SpecContext) {
+			r := &runner.Runner{
+				Fabric: kernel.Fabric{}, Seed: *labSeed, Slots: runner.NewSlots(labsAtOnce), RealTime: *realTime,
+			}
+			res, err := r.Run(ctx, sc)
+			Expect(err).NotTo(HaveOccurred())
+			AddReportEntry(partName, partOf(res), ReportEntryVisibilityNever)
+			Expect(res).To(BeCertified())
+			Expect(res).To(TakePath(res.Expected.Path))
+			for _, control := range sc.Controls {
+				Expect(res).To(PassControl(control.Name))
+			}
+			Expect(res).To(BeAsExpected())
+		})
+	}
+})
+
+var _ = ReportAfterSuite("report", func(rep Report) {
+	if *reportDir == "" {
+		return
+	}
+	out := &scenarios.Report{Schema: 1, Fabric: "kernel", Seed: *labSeed, Started: started}
+	for _, spec := range rep.SpecReports {
+		for _, entry := range spec.ReportEntries {
+			if entry.Name == partName {
+				out.Scenarios = append(out.Scenarios, resultOf(entry.Value.AsJSON))
+			}
+		}
+	}
+	if len(out.Scenarios) == 0 {
+		return
+	}
+	sortByCatalogue(out.Scenarios)
+	Expect(report.WriteWithoutJUnit(*reportDir, out)).To(Succeed())
+	report.Table(os.Stdout, out, os.Getenv("NO_COLOR") == "")
+	println("\nreport: " + report.Index(*reportDir))
+})
