@@ -21,12 +21,18 @@ type challenge struct {
 const (
 	// challengeTime is how long the present session has to answer, at least.
 	challengeTime = time.Second
+	// renewAfter is how many introductions may bring no path before the session
+	// is replaced.
+	renewAfter = 2
 	// reintroducePause keeps introductions of one session apart.
 	reintroducePause = 250 * time.Millisecond
 )
 
 // introduce asks the rendezvous to tell the peer of us, and us of the peer.
 func (m *Machine) introduce(now time.Time, s *session) {
+	if s.challenger != nil {
+		return // the peer may have forgotten it; that is found out first
+	}
 	s.introducedAt = now
 	m.stats.Introductions++
 	m.rendezvous.Connect(now, s.peer, s.id)
@@ -79,9 +85,29 @@ func (m *Machine) keepTrying(now time.Time) {
 		}
 		if due(now, s.retryAt) {
 			s.retryAt = time.Time{}
-			m.restart(now, s)
+			if !m.renew(now, s) {
+				m.restart(now, s)
+			}
 		}
 	}
+}
+
+// renew replaces a session by another one that was introduced again and again
+// and never had a path, and reports whether it did. Where two sides restart and
+// connect at the same moment, each may have buried the session that the other
+// believes in; a session that neither knows ends that.
+func (m *Machine) renew(now time.Time, s *session) bool {
+	if s.established || !s.introduced || s.attempts <= renewAfter || m.ID().Compare(s.peer) > 0 {
+		return false
+	}
+	fresh, err := m.connect(now, s.peer)
+	if err != nil {
+		return false
+	}
+	fresh.room, fresh.attempts, fresh.pathlessAt = s.room, s.attempts, s.pathlessAt
+	m.end(now, s, ErrReplaced)
+	m.introduce(now, fresh)
+	return true
 }
 
 // giveUpAt is the next time at which keepTrying has something to decide about a

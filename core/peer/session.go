@@ -176,6 +176,9 @@ func (m *Machine) pumpSession(now time.Time, s *session) (busy bool) {
 		case punch.PathLost:
 			m.Emit(PathLost{Peer: s.peer, Session: s.id, Path: e.Path, After: e.After})
 			m.stats.PathsLost++
+			if c := s.challenger; c != nil && e.Path.Kind != NoPath {
+				c.until = now // it has not answered
+			}
 			m.retrySoon(now, s)
 		}
 	}
