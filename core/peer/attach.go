@@ -49,7 +49,7 @@ func (m *Machine) HandleInterfaces(now time.Time, addrs []netip.Addr) {
 			m.relay.Rebind(now)
 		}
 	}
-	m.restartAll(now)
+	m.rebindAll(now)
 	m.pump(now)
 }
 
@@ -165,7 +165,7 @@ func (m *Machine) moved(now time.Time, reflexive netip.AddrPort) {
 	if m.relay != nil {
 		m.relay.Probe(now)
 	}
-	m.restartAll(now)
+	m.rebindAll(now)
 }
 
 func (m *Machine) pumpRelay(now time.Time) (busy bool) {

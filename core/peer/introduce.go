@@ -38,12 +38,14 @@ func (m *Machine) introduce(now time.Time, s *session) {
 	m.rendezvous.Connect(now, s.peer, s.id)
 }
 
-// restartAll begins the checks of all sessions anew, here and, by way of a new
-// introduction, at the peers.
-func (m *Machine) restartAll(now time.Time) {
+// rebindAll begins the checks of all sessions anew after a change of our own
+// network, here and, by way of a new introduction, at the peers.
+func (m *Machine) rebindAll(now time.Time) {
 	for _, s := range m.sessions {
 		s.attempts, s.retryAt = 0, time.Time{}
-		m.restart(now, s)
+		m.stats.Restarts++
+		s.agent.Rebind(now)
+		m.introduce(now, s)
 	}
 }
 

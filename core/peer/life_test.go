@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -268,9 +269,9 @@ func TestRoaming(t *testing.T) {
 		moved := w.net.Now()
 		var gap time.Duration
 		for range 150 {
-			_ = a.send(b, fmt.Sprintf("%s %v", name, w.net.Now()))
+			_ = a.send(b, fmt.Sprintf("%s since %v: %v", name, moved, w.net.Now()))
 			w.net.Run(20 * ms)
-			if gap == 0 && len(b.got) > received {
+			if n := len(b.got); gap == 0 && n > received && strings.HasPrefix(b.got[n-1], name+" since") {
 				gap = w.net.Now().Sub(moved)
 			}
 		}

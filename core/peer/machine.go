@@ -126,16 +126,16 @@ type Machine struct {
 
 	sessions []*session // in order of their beginning
 	buried   tombstones
-	rooms    []*room
+	rooms    []*membership
 	expected []expectation
 	stats    Stats
 }
 
 var _ sansio.Machine = (*Machine)(nil)
 
-// New makes a machine. It opens its socket, registers and allocates as soon as
+// NewMachine makes a machine. It opens its socket, registers and allocates as soon as
 // it is driven.
-func New(cfg Config) (*Machine, error) {
+func NewMachine(cfg Config) (*Machine, error) {
 	switch {
 	case cfg.Key.IsZero():
 		return nil, fmt.Errorf("%w: no key", ErrConfig)

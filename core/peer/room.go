@@ -8,8 +8,8 @@ import (
 	"p2pmodel/core/rendezvous"
 )
 
-// room is a room that we are in: with each other member there is a session.
-type room struct {
+// membership is a room that we are in: with each other member there is a session.
+type membership struct {
 	name    string
 	members []identity.ID
 }
@@ -33,7 +33,7 @@ func (m *Machine) Join(now time.Time, name string) error {
 		return err
 	}
 	if m.room(name) == nil {
-		m.rooms = append(m.rooms, &room{name: name})
+		m.rooms = append(m.rooms, &membership{name: name})
 	}
 	m.pump(now)
 	return nil
@@ -42,7 +42,7 @@ func (m *Machine) Join(now time.Time, name string) error {
 // Leave leaves a room and closes the sessions that only the room wanted.
 func (m *Machine) Leave(now time.Time, name string) {
 	m.rendezvous.Leave(now, name)
-	m.rooms = slices.DeleteFunc(m.rooms, func(r *room) bool { return r.name == name })
+	m.rooms = slices.DeleteFunc(m.rooms, func(r *membership) bool { return r.name == name })
 	m.expected = slices.DeleteFunc(m.expected, func(e expectation) bool { return e.room == name })
 	for _, s := range slices.Clone(m.sessions) {
 		if s.room == name {
@@ -52,7 +52,7 @@ func (m *Machine) Leave(now time.Time, name string) {
 	m.pump(now)
 }
 
-func (m *Machine) room(name string) *room {
+func (m *Machine) room(name string) *membership {
 	for _, r := range m.rooms {
 		if r.name == name {
 			return r
@@ -91,7 +91,7 @@ func (m *Machine) member(now time.Time, e rendezvous.Member) {
 
 // memberJoined begins the session from the side of the smaller id; the other
 // side waits for it.
-func (m *Machine) memberJoined(now time.Time, r *room, id identity.ID) {
+func (m *Machine) memberJoined(now time.Time, r *membership, id identity.ID) {
 	if id == m.ID() {
 		return
 	}
@@ -113,7 +113,7 @@ func (m *Machine) memberJoined(now time.Time, r *room, id identity.ID) {
 
 // memberLeft leaves the session alone: a peer that goes closes it, and one that
 // only the rendezvous has lost is still there.
-func (m *Machine) memberLeft(r *room, id identity.ID) {
+func (m *Machine) memberLeft(r *membership, id identity.ID) {
 	if !slices.Contains(r.members, id) {
 		return
 	}

@@ -147,7 +147,7 @@ func (w *world) start(n *node, cfg Config) {
 		cfg.Relay = &RelayConfig{Server: relayAddr, Username: "user", Password: "secret"}
 	}
 	cfg.Rand = random(w.seed, 100+number)
-	m, err := New(cfg)
+	m, err := NewMachine(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -263,4 +263,3 @@ func (n *node) history() string {
 	}
 	return out.String()
 }
-

@@ -126,6 +126,7 @@ type Agent struct {
 	heard    time.Time // first sign of the peer since started
 	settled  bool
 	outcome  PathKind // of the last Settled
+	rebound  time.Time // what was proved before is in doubt
 	nextSlot time.Time
 	stepped  time.Time
 
@@ -246,6 +247,14 @@ func (a *Agent) prune(now time.Time, gone func(*pair) bool) {
 func (a *Agent) Restart(now time.Time) {
 	a.recheck(now)
 	a.step(now)
+}
+
+// Rebind is Restart after our own network has changed: what pairs could do
+// before, they may not any more, so that the first pair that answers is used
+// instead of waiting until the present one has proved dead.
+func (a *Agent) Rebind(now time.Time) {
+	a.rebound = now
+	a.Restart(now)
 }
 
 func (a *Agent) recheck(now time.Time) {

@@ -48,8 +48,11 @@ func (a *Agent) dead(now time.Time, p *pair) bool {
 }
 
 // doubtful says that a valid pair leaves checks unanswered for longer than one
-// lost packet explains.
+// lost packet explains, or has not been proved since our network changed.
 func (a *Agent) doubtful(now time.Time, p *pair) bool {
+	if p.answered.Before(a.rebound) {
+		return true
+	}
 	return a.cfg.Consent >= 0 && !p.unanswered.IsZero() && now.Sub(p.unanswered) >= a.suspectAfter(p)
 }
 
