@@ -39,10 +39,11 @@ var strangers = []string{"nat/certify", "sim/witness"}
 // goroutine and no randomness but what it is given.
 var machines = []string{"core", "nat", "sim/link", "sim/witness"}
 
-// drivers are the files among them that run machines over real sockets.
+// drivers are the files among them that run machines over real sockets, and what
+// applications hold of such a machine.
 var drivers = []string{
 	"core/sansio/loop*.go", "core/sansio/socket*.go", "core/sansio/watch*.go", "core/sansio/system*.go",
-	"core/*/*_driver.go", "core/*/driver*.go",
+	"core/peer/peer.go", "core/peer/conn.go", "core/peer/mesh.go",
 }
 
 // forbidden are the functions that machines do not call, by import path.

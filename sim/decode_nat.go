@@ -9,8 +9,8 @@ import (
 
 // DecodeNAT reads a behaviour in its text form or as a mapping of axes, and the
 // name of the preset if it is exactly one. It is for routers, and for files that
-// name NATs outside of a lab. What is wrong is recorded in the
-// node's document; the behaviour is valid in any case.
+// name NATs outside of a lab. What is wrong is recorded in the node's document;
+// the behaviour is valid in any case.
 func DecodeNAT(n *document.Node) (nat.Behavior, string) {
 	if n.Kind() != document.Mapping {
 		return decodeNATText(n)

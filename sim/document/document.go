@@ -31,8 +31,9 @@ import (
 )
 
 const (
-	// MaxSize is the size in bytes of the largest file that Parse takes.
-	MaxSize = 4 << 20
+	// MaxSize is the size in bytes of the largest file that Parse takes: some ten
+	// thousand nodes. The parser's cost grows with the square of a mapping's size.
+	MaxSize = 1 << 20
 	// MaxDepth is how deep lists and mappings may nest on one line.
 	MaxDepth = 64
 )
