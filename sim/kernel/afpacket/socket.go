@@ -10,6 +10,7 @@ package afpacket
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -67,6 +68,19 @@ func Open(ifindex int, opt Options) (fd int, err error) {
 		return fail("bind", err)
 	}
 	return fd, nil
+}
+
+// Close closes sockets, all at once: for each the kernel waits until no processor
+// can be in the middle of delivering to it, about 10 ms, and those that wait at the
+// same time wait together.
+func Close(fds ...int) error {
+	var wait sync.WaitGroup
+	errs := make([]error, len(fds))
+	for i, fd := range fds {
+		wait.Go(func() { errs[i] = unix.Close(fd) })
+	}
+	wait.Wait()
+	return errors.Join(errs...)
 }
 
 // Drops gives how many packets the kernel did not queue for want of room since

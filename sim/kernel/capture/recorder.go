@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -308,10 +309,7 @@ func (r *Recorder) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.countDrops()
-	errs := []error{unix.Close(r.epoll), unix.Close(r.wake)}
-	for fd := range r.points {
-		errs = append(errs, unix.Close(fd))
-	}
+	sockets := slices.Collect(maps.Keys(r.points))
 	clear(r.points)
-	return errors.Join(errs...)
+	return errors.Join(unix.Close(r.epoll), unix.Close(r.wake), afpacket.Close(sockets...))
 }
