@@ -143,10 +143,17 @@ func (s *Scheduler) Add(a, b End, up, down link.Impairment, seed uint64) (*Link,
 
 // Close closes all links and ends the thread. It may be called twice.
 func (s *Scheduler) Close() error {
-	var failure error
+	var sockets []int
+	var errs []error
 	err := s.do(func() {
 		for l := range s.links {
-			failure = errors.Join(failure, s.remove(l))
+			s.detach(l)
+			for _, e := range l.ends {
+				sockets = append(sockets, e.Socket)
+				if e.Offload != nil {
+					errs = append(errs, e.Offload.Close())
+				}
+			}
 		}
 		s.mu.Lock()
 		s.closing = true
@@ -156,7 +163,7 @@ func (s *Scheduler) Close() error {
 	if err != nil && !errors.Is(err, ErrClosed) {
 		return err
 	}
-	return failure
+	return errors.Join(append(errs, afpacket.Close(sockets...))...)
 }
 
 // do has the thread call f and waits until it did.
@@ -380,12 +387,17 @@ func (s *Scheduler) remove(l *Link) error {
 	if l.closed {
 		return nil
 	}
+	s.detach(l)
+	// Closing the sockets takes them out of epoll as well.
+	return errors.Join(l.ends[0].Close(), l.ends[1].Close())
+}
+
+// detach takes a link out; nothing reads or writes its ends any more.
+func (s *Scheduler) detach(l *Link) {
 	l.closed = true
 	delete(s.links, l)
 	for _, d := range []*direction{l.up, l.down} {
 		d.countOverrun()
 		delete(s.byFD, int32(d.from))
 	}
-	// Closing the sockets takes them out of epoll as well.
-	return errors.Join(l.ends[0].Close(), l.ends[1].Close())
 }
