@@ -53,3 +53,48 @@ func resign(payload, id []byte, key stun.Integrity) []byte {
 	}
 	return built.Raw
 }
+
+// sign makes a message one that the server has to believe.
+func (b *bench) sign(by identity.Key, m *pion.Message) []byte {
+	key, err := sharedKey(by, b.ID(), by.ID(), b.ID())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	attributes := []pion.Setter{idAttribute(stun.AttrPeerID, by.ID()),
+		stun.Attribute{Type: pion.AttrNonce, Value: []byte(b.nonces.Issue(b.now, clientAddress))}}
+	for _, a := range m.Attributes {
+		switch a.Type {
+		case pion.AttrMessageIntegrity, pion.AttrFingerprint, pion.AttrNonce, stun.AttrPeerID:
+		default:
+			attributes = append(attributes, stun.Attribute{Type: a.Type, Value: a.Value})
+		}
+	}
+	signed, err := stun.Build(m.Type.Method, m.Type.Class, m.TransactionID, append(attributes, key, pion.Fingerprint)...)
+	if err != nil {
+		return m.Raw
+	}
+	return signed.Raw
+}
+
+// serverCorpus are messages that a server may get.
+func serverCorpus() [][]byte {
+	peer := idAttribute(stun.AttrPeerID, testKey(1).ID())
+	target := idAttribute(stun.AttrTarget, testKey(2).ID())
+	session := stun.Attribute{Type: stun.AttrSession, Value: make([]byte, SessionSize)}
+	offer := stun.Attribute{Type: stun.AttrOffer, Value: []byte("offer")}
+	room := stun.Attribute{Type: stun.AttrRoom, Value: []byte("hall")}
+	padding := stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, challengePadding)}
+	classic := binding(changeRequest(changePort)).Raw
+	copy(classic[4:8], "abcd")
+	return [][]byte{
+		binding().Raw, binding(changeRequest(6), padding).Raw, classic,
+		binding(stun.Attribute{Type: pion.AttrResponsePort, Value: []byte{1, 2, 0, 0}}, pion.Fingerprint).Raw,
+		seal(stun.MethodRegister, pion.ClassRequest, transactionID{1}, nil, peer, padding).Raw,
+		seal(stun.MethodRegister, pion.ClassRequest, transactionID{2}, nil, sequenceAttribute(1), offer).Raw,
+		seal(stun.MethodRegister, pion.ClassRequest, transactionID{3}, nil, sequenceAttribute(1), stun.Uint32(pion.AttrLifetime, 0)).Raw,
+		seal(stun.MethodConnect, pion.ClassRequest, transactionID{4}, nil, sequenceAttribute(1), target, session, offer).Raw,
+		seal(stun.MethodJoin, pion.ClassRequest, transactionID{5}, nil, sequenceAttribute(1), room, idAttribute(stun.AttrCursor, testKey(3).ID())).Raw,
+		seal(stun.MethodLeave, pion.ClassRequest, transactionID{6}, nil, sequenceAttribute(1), room).Raw,
+		seal(stun.MethodIntroduce, pion.ClassSuccessResponse, transactionID{7}, nil).Raw,
+	}
+}

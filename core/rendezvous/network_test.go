@@ -12,7 +12,6 @@ import (
 	"p2pmodel/core/identity"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/sansio/simnet"
-	"p2pmodel/core/stun"
 )
 
 var (
@@ -185,19 +184,4 @@ func (w *world) expect(what, got string, want ...string) {
 	if expected := strings.Join(want, "\n"); got != expected {
 		w.t.Errorf("%s, at %v:\n%s\nwant:\n%s", what, w.net.Now().Sub(simnet.Epoch), got, expected)
 	}
-}
-
-// count counts the packets that match a method and class, by their first bytes.
-func (w *world) count(method uint16) (n int) {
-	for _, p := range w.packets {
-		if stun.Is(p.Payload) && binary.BigEndian.Uint16(p.Payload)&0x3EEF == encoded(method) {
-			n++
-		}
-	}
-	return n
-}
-
-// encoded spreads a method's bits over a message type (RFC 8489 section 5).
-func encoded(method uint16) uint16 {
-	return method&0xF | method&0x70<<1 | method&0xF80<<2
 }
