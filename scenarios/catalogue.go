@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,8 +15,8 @@ import (
 //go:embed catalog/*.yaml
 var catalogFiles embed.FS
 
-// Catalogue gives the scenarios that ship with the project, in the order of
-// their file names. The slice and what it points to must not be changed.
+// Catalogue gives the scenarios that ship with the project, those of
+// the seed (TC-…) first. The slice and what it points to must not be changed.
 var Catalogue = sync.OnceValues(func() ([]*Scenario, error) {
 	files, err := fs.Glob(catalogFiles, "catalog/*.yaml")
 	if err != nil {
@@ -33,6 +34,16 @@ var Catalogue = sync.OnceValues(func() ([]*Scenario, error) {
 		}
 		out = append(out, sc)
 	}
+	slices.SortStableFunc(out, func(a, b *Scenario) int {
+		seedA, seedB := strings.HasPrefix(a.ID, "TC-"), strings.HasPrefix(b.ID, "TC-")
+		switch {
+		case seedA == seedB:
+			return strings.Compare(a.ID, b.ID)
+		case seedA:
+			return -1
+		}
+		return 1
+	})
 	return out, nil
 })
 

@@ -24,6 +24,10 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"want":   expectedWords,
 	"mark":   func(v scenarios.Verdict) string { return marks[v] },
 	"lower":  strings.ToLower,
+	// Long lists of axes may break after a comma.
+	"axes": func(text string) template.HTML {
+		return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(text), ",", ",<wbr>"))
+	},
 	"seconds": func(ms float64) string {
 		return fmt.Sprintf("%.1f s", ms/1000)
 	},
@@ -50,6 +54,7 @@ type item struct {
 	Ladder   *ladderView
 	Capture  string
 	Good     int // controls as expected
+	Grid     *pairGrid
 	Controls []controlView
 }
 
@@ -90,6 +95,7 @@ func HTML(w io.Writer, rep *scenarios.Report) error {
 			}
 			it.Controls = append(it.Controls, view)
 		}
+		it.Grid = newPairGrid(res.Pairs)
 		data.Items = append(data.Items, it)
 	}
 	data.Took = fmt.Sprintf("%.1f s", took/1000)
@@ -103,4 +109,42 @@ func topology(lab *sim.Lab) template.HTML {
 		return template.HTML(template.HTMLEscapeString("the topology could not be drawn: " + err.Error()))
 	}
 	return template.HTML(b.String())
+}
+
+// pairGrid is a triangle of many pairs: one row and column a peer.
+type pairGrid struct {
+	Peers []string
+	Rows  []pairRow
+}
+
+type pairRow struct {
+	Peer  string
+	Cells []*scenarios.PairResult // nil where there is no such pair
+}
+
+// gridFrom is the number of pairs from which a grid reads better than a list.
+const gridFrom = 6
+
+func newPairGrid(pairs []scenarios.PairResult) *pairGrid {
+	if len(pairs) < gridFrom {
+		return nil
+	}
+	g := &pairGrid{}
+	index := map[string]int{}
+	for _, p := range pairs {
+		for _, name := range []string{p.A, p.B} {
+			if _, known := index[name]; !known {
+				index[name] = len(g.Peers)
+				g.Peers = append(g.Peers, name)
+			}
+		}
+	}
+	for _, name := range g.Peers {
+		g.Rows = append(g.Rows, pairRow{Peer: name, Cells: make([]*scenarios.PairResult, len(g.Peers))})
+	}
+	for i, p := range pairs {
+		g.Rows[index[p.A]].Cells[index[p.B]] = &pairs[i]
+		g.Rows[index[p.B]].Cells[index[p.A]] = &pairs[i]
+	}
+	return g
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"p2pmodel/core/stun"
 	"p2pmodel/scenarios"
 	"p2pmodel/sim"
 	"p2pmodel/sim/witness"
@@ -103,7 +104,7 @@ func (r ladderRow) legs0() string {
 
 // rowOf turns a trace into a row; false if it does not concern the drawing.
 func rowOf(run *scenarios.Run, t witness.Trace, on map[string]bool) (ladderRow, bool) {
-	r := ladderRow{at: t.First().At.Sub(run.Started), summary: t.Summary, class: classOf(t)}
+	r := ladderRow{at: t.First().At.Sub(run.Started), summary: methodNames.Replace(t.Summary), class: classOf(t)}
 	if !on[t.First().Point.Node] || !on[t.Last().Point.Node] {
 		return r, false
 	}
@@ -121,6 +122,20 @@ func rowOf(run *scenarios.Run, t witness.Trace, on map[string]bool) (ladderRow, 
 	}
 	return r, len(r.legs) > 0
 }
+
+// methodNames gives the system's own STUN methods their names: the witness, who
+// shares no code with the system, knows only their numbers.
+var methodNames = func() *strings.Replacer {
+	var pairs []string
+	for method, name := range map[uint16]string{
+		uint16(stun.MethodRegister): "Register", uint16(stun.MethodConnect): "Connect",
+		uint16(stun.MethodIntroduce): "Introduce", uint16(stun.MethodJoin): "Join",
+		uint16(stun.MethodLeave): "Leave", uint16(stun.MethodMember): "Member",
+	} {
+		pairs = append(pairs, fmt.Sprintf("STUN method 0x%03x", method), name)
+	}
+	return strings.NewReplacer(pairs...)
+}()
 
 // classOf says how a datagram is drawn, by what it is and where it went.
 func classOf(t witness.Trace) string {

@@ -188,7 +188,9 @@ func (s *stage) certify(ctx context.Context, o *outcome) error {
 				j.err = err
 				return
 			}
-			j.result, j.err = running.Certify(ctx)
+			if j.result, j.err = running.Certify(ctx); j.err == nil {
+				j.err = j.result.Err
+			}
 		})
 	}
 	wg.Wait()

@@ -45,12 +45,14 @@ func want(t *testing.T, res *scenarios.Result, v scenarios.Verdict) {
 }
 
 func TestExpected(t *testing.T) {
+	t.Parallel()
 	want(t, run(t, "TC-01", runner.Sabotage{}), scenarios.Expected)
 }
 
 // What follows is sabotage: each must be caught by the right verdict.
 
 func TestSwappedNATIsBroken(t *testing.T) {
+	t.Parallel()
 	b, err := nat.ParseBehavior("symmetric")
 	if err != nil {
 		t.Fatal(err)
@@ -58,4 +60,104 @@ func TestSwappedNATIsBroken(t *testing.T) {
 	want(t, run(t, "TC-01", runner.Sabotage{
 		SwapNAT: map[string]scenarios.NATChoice{"nat-a": {Behavior: b}},
 	}), scenarios.Broken)
+}
+
+func TestSwapToAnotherTimeoutIsBroken(t *testing.T) {
+	t.Parallel()
+	b, err := nat.ParseBehavior("mapping=EIM,filtering=APDF,ports=sequential")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, run(t, "TC-05", runner.Sabotage{
+		SwapNAT: map[string]scenarios.NATChoice{"nat-i": {Behavior: b}},
+	}), scenarios.Broken)
+}
+
+func TestDisabledPunchingIsUnexpected(t *testing.T) {
+	t.Parallel()
+	want(t, run(t, "TC-01", runner.Sabotage{NoPunching: true}), scenarios.Unexpected)
+}
+
+// Where the relay is expected anyway, a stack that does not punch looks right:
+// but it has tried nothing.
+func TestDisabledPunchingIsVacuousWhereTheRelayIsExpected(t *testing.T) {
+	t.Parallel()
+	want(t, run(t, "TC-03", runner.Sabotage{NoPunching: true}), scenarios.Vacuous)
+}
+
+func TestDeadRelayIsUnexpected(t *testing.T) {
+	t.Parallel()
+	res := run(t, "TC-03", runner.Sabotage{DeadRelay: true})
+	want(t, res, scenarios.Unexpected)
+	if res.Observed.Path != scenarios.None {
+		t.Errorf("observed %s, want none", res.Observed.Path)
+	}
+}
+
+func TestBlindWitnessIsBroken(t *testing.T) {
+	t.Parallel()
+	want(t, run(t, "TC-01", runner.Sabotage{BlindWitness: true}), scenarios.Broken)
+}
+
+func TestWrongExpectationIsUnexpected(t *testing.T) {
+	t.Parallel()
+	for id, wrong := range map[string]scenarios.Path{"TC-01": scenarios.Relay, "TC-03": scenarios.Direct} {
+		t.Run(id, func(t *testing.T) {
+			sc, err := scenarios.Find(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := *sc
+			changed.Phases = []scenarios.Phase{{Name: "connect", Expect: scenarios.Expect{Path: wrong}}}
+			want(t, runScenario(t, &changed, runner.Sabotage{}, true), scenarios.Unexpected)
+		})
+	}
+}
+
+// A control that does not come out as it has to makes the run vacuous.
+func TestFailedControlIsVacuous(t *testing.T) {
+	t.Parallel()
+	sc, err := scenarios.Find("TC-03")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := *sc
+	changed.Controls = []scenarios.Control{{
+		Name: "still symmetric", Why: "nothing is changed, so that the path stays relayed",
+		Expect: scenarios.Expect{Path: scenarios.Direct},
+	}}
+	want(t, runScenario(t, &changed, runner.Sabotage{}, false), scenarios.Vacuous)
+}
+
+// A fault that nobody meets proves nothing.
+func TestFaultThatDoesNotFireIsBroken(t *testing.T) {
+	t.Parallel()
+	text := `
+id: X-1
+title: a cut that nothing meets
+lab:
+  routers:
+    nat-a: {nat: full-cone}
+    nat-b: {nat: full-cone}
+  hosts:
+    a: {behind: nat-a}
+    b: {behind: nat-b}
+    rendezvous: {}
+    idle: {}
+rendezvous: rendezvous
+peers:
+  a: {host: a}
+  b: {host: b}
+connect: [[a, b]]
+phases:
+  - name: connect
+    do:
+      - cut: idle
+    expect: {path: direct}
+`
+	sc, err := scenarios.Parse("x.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, runScenario(t, sc, runner.Sabotage{}, true), scenarios.Broken)
 }

@@ -219,7 +219,7 @@ func (s *stage) detection() time.Duration {
 }
 
 func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Key, noPunching bool) error {
-	machine, err := peer.New(s.peerConfig(p, key, noPunching))
+	machine, err := peer.NewMachine(s.peerConfig(p, key, noPunching))
 	if err != nil {
 		return err
 	}
