@@ -36,16 +36,19 @@ func newRelayCommand() *cobra.Command {
 direct path. It answers STUN Binding requests as well.
 
 Peers on addresses that are not public are refused unless --allow-peer names
-them. 198.18.0.0/15, the benchmarking network, counts as public.`,
+them. 198.18.0.0/15, the benchmarking network, counts as public.
+
+Once ready it prints one line:
+  relay listening on IP:PORT relaying from IP:LOW-HIGH realm "REALM"`,
 		Example: `  p2pmodel relay --listen 198.18.0.20:3478 --relay-address 198.18.0.20 \
       --ports 49152-65535 --realm example.org --credentials-file users.txt`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.config()
 			if err != nil {
 				return err
 			}
-			return runRelay(cmd.Context(), cfg, f.verbose, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return runRelay(cmd, cfg, f.verbose)
 		},
 	}
 	flags := cmd.Flags()
@@ -73,24 +76,22 @@ func (f *relayFlags) config() (relay.ServerConfig, error) {
 		Rand:                  rand.Reader,
 	}
 	var err error
-	switch {
-	case f.listen == "":
-		return cfg, errors.New("--listen IP:PORT is missing")
-	case f.relayAddress == "":
-		return cfg, errors.New("--relay-address IP is missing: the address of this host that peers shall see")
-	case f.realm == "":
-		return cfg, errors.New("--realm is empty")
-	case f.maxAllocationsPerUser < 1:
-		return cfg, fmt.Errorf("--max-allocations-per-user %d: at least 1", f.maxAllocationsPerUser)
+	if cfg.Listen, err = addressFlag("listen", f.listen); err != nil {
+		return cfg, err
 	}
-	if cfg.Listen, err = netip.ParseAddrPort(f.listen); err != nil {
-		return cfg, fmt.Errorf("--listen %q: want IP:PORT, such as 198.18.0.20:3478", f.listen)
+	switch {
+	case f.relayAddress == "":
+		return cfg, usage("--relay-address IP is required: the address of this host that peers shall see")
+	case f.realm == "":
+		return cfg, usage("--realm is empty")
+	case f.maxAllocationsPerUser < 1:
+		return cfg, usage("--max-allocations-per-user %d: at least 1", f.maxAllocationsPerUser)
 	}
 	if cfg.RelayAddress, err = netip.ParseAddr(f.relayAddress); err != nil {
-		return cfg, fmt.Errorf("--relay-address %q: want an IPv4 address, such as 198.18.0.20", f.relayAddress)
+		return cfg, usage("--relay-address %q: want an IPv4 address, such as 198.18.0.20", f.relayAddress)
 	}
 	if cfg.PortLow, cfg.PortHigh, err = parsePorts(f.ports); err != nil {
-		return cfg, fmt.Errorf("--ports %q: %w", f.ports, err)
+		return cfg, usage("--ports %q: %w", f.ports, err)
 	}
 	if cfg.AllowPeers, err = parsePrefixes("--allow-peer", f.allowPeers); err != nil {
 		return cfg, err
@@ -105,19 +106,19 @@ func (f *relayFlags) config() (relay.ServerConfig, error) {
 // authenticators reads the credentials; long-term users come first.
 func (f *relayFlags) authenticators() (as []relay.Authenticator, err error) {
 	if f.credentialsFile == "" && f.secretFile == "" {
-		return nil, errors.New("give --credentials-file or --secret-file (or both): without credentials nobody could use the relay")
+		return nil, usage("give --credentials-file or --secret-file (or both): without credentials nobody could use the relay")
 	}
 	if f.credentialsFile != "" {
 		users, err := readFile(f.credentialsFile, relay.ReadUsers)
 		if err != nil {
-			return nil, fmt.Errorf("--credentials-file: %w", err)
+			return nil, usage("--credentials-file: %w", err)
 		}
 		as = append(as, users)
 	}
 	if f.secretFile != "" {
 		secret, err := readFile(f.secretFile, relay.ReadSharedSecret)
 		if err != nil {
-			return nil, fmt.Errorf("--secret-file: %w", err)
+			return nil, usage("--secret-file: %w", err)
 		}
 		as = append(as, secret)
 	}
@@ -152,41 +153,40 @@ func parsePrefixes(flag string, texts []string) ([]netip.Prefix, error) {
 			p, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s %q: want a prefix such as 10.1.0.0/16", flag, text)
+			return nil, usage("%s %q: want a prefix such as 10.1.0.0/16", flag, text)
 		}
 		prefixes = append(prefixes, p.Masked())
 	}
 	return prefixes, nil
 }
 
-// runRelay runs the relay until ctx ends.
-func runRelay(ctx context.Context, cfg relay.ServerConfig, verbose bool, out, log io.Writer) error {
+// runRelay runs the relay until the command's context ends.
+func runRelay(cmd *cobra.Command, cfg relay.ServerConfig, verbose bool) error {
 	server, err := relay.NewServer(cfg)
 	if err != nil {
-		return err
+		return usage("%w", err)
 	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	var failed error
 	loop := sansio.NewLoop(server, sansio.System(), func(at time.Time, e sansio.Event) {
 		switch e := e.(type) {
 		case relay.Listening:
-			fmt.Fprintf(out, "relay listening on %s, relaying from %s:%d-%d, realm %q\n",
+			fmt.Fprintf(cmd.OutOrStdout(), "relay listening on %s relaying from %s:%d-%d realm %q\n",
 				e.Addr, cfg.RelayAddress, cfg.PortLow, cfg.PortHigh, cfg.Realm)
 		case relay.ListenFailed:
-			stop(fmt.Errorf("listen on %s: %w", cfg.Listen, e.Err))
+			failed = fmt.Errorf("listen on %s: %w", cfg.Listen, e.Err)
+			cancel()
 		default:
 			if verbose {
-				fmt.Fprintln(log, at.UTC().Format(time.RFC3339Nano), describeAllocation(e))
+				fmt.Fprintln(cmd.ErrOrStderr(), at.UTC().Format(time.RFC3339Nano), describeAllocation(e))
 			}
 		}
 	})
 	if err := loop.Run(ctx); err != nil {
 		return err
 	}
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return failed
 }
 
 // describeAllocation is an event in a line; names come from clients and are
