@@ -14,6 +14,7 @@ import (
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel/capture"
 	"p2pmodel/sim/witness"
+	"p2pmodel/sim/witness/pcapng"
 )
 
 // startCapture listens on the uplinks of all hosts and on both sides of all
@@ -106,8 +107,14 @@ func (n *Network) stopCapture() error {
 	if n.recorder == nil {
 		return nil
 	}
+	points := n.recorder.Points()
 	if err := n.recorder.Close(); err != nil {
 		return err
+	}
+	if n.opt.Capture != nil {
+		if err := pcapng.Write(n.opt.Capture, n.recorder.Packets(), points); err != nil {
+			return fmt.Errorf("write the capture: %w", err)
+		}
 	}
 	return n.recorder.Dropped().Err()
 }
