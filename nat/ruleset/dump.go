@@ -94,11 +94,15 @@ func decodeRule(family byte, message []byte) (dumpedRule, error) {
 
 // comment finds the comment in a rule's user data: items of type, length, value.
 func comment(data []byte) string {
-	for len(data) >= 2 && len(data) >= 2+int(data[1]) {
-		if userdata.Type(data[0]) == userdata.TypeComment {
-			return strings.TrimRight(string(data[2:2+data[1]]), "\x00")
+	for len(data) >= 2 {
+		end := 2 + int(data[1])
+		if end > len(data) {
+			break
 		}
-		data = data[2+data[1]:]
+		if userdata.Type(data[0]) == userdata.TypeComment {
+			return strings.TrimRight(string(data[2:end]), "\x00")
+		}
+		data = data[end:]
 	}
 	return ""
 }

@@ -129,6 +129,7 @@ func TestErrorFragmentationNeeded(t *testing.T) {
 			inbound := n.outside.connected(outsideA+":3478", ext.String())
 			n.mtu("lan0", 1000)
 			learns(t, inbound, 1000)
+			n.mtu("lan0", 1500)
 			outbound := n.hosts[0].connected(hostAddr(0)+":5001", outsideA+":3478")
 			n.mtu("wan", 900)
 			learns(t, outbound, 900)

@@ -17,11 +17,11 @@ import (
 // conn must be in the router's namespace (nftables.WithNetNSFd) and hold no
 // queued commands of the caller. The same is true of all functions here.
 func Install(conn *nftables.Conn, cfg Config) error {
-	cfg, err := cfg.resolved()
+	full, err := cfg.resolved()
 	if err != nil {
 		return fmt.Errorf("%s: %w", cfg.name(), err)
 	}
-	if err := build(cfg).commit(conn); err != nil {
+	if err := build(full).commit(conn); err != nil {
 		return fmt.Errorf("%s: install: %w", cfg.name(), err)
 	}
 	return nil

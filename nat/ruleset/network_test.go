@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -203,7 +204,7 @@ func newNetwork(t testing.TB, hosts int) *network {
 }
 
 func (n *network) config(b nat.Behavior, external int) ruleset.Config {
-	return ruleset.Config{Router: "r", Behavior: b, Outside: "wan", External: externalAddrs[:external]}
+	return ruleset.Config{Router: "r", Behavior: b, Outside: "wan", External: slices.Clone(externalAddrs[:external])}
 }
 
 func (n *network) install(b nat.Behavior) {
