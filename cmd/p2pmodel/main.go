@@ -66,7 +66,7 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newRendezvousCommand(), newRelayCommand())
+	root.AddCommand(newRendezvousCommand(), newRelayCommand(), newPeerCommand())
 	return root
 }
 

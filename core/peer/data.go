@@ -129,3 +129,12 @@ func (m *Machine) sayBye(now time.Time, s *session) {
 		m.transmit(now, path.Base, path.Remote, bytes.Clone(bye))
 	}
 }
+
+// Peers lists whom there are sessions with, in the order of their beginning.
+func (m *Machine) Peers() []identity.ID {
+	list := make([]identity.ID, len(m.sessions))
+	for i, s := range m.sessions {
+		list[i] = s.peer
+	}
+	return list
+}
