@@ -81,8 +81,8 @@ type tracing struct {
 	id    uint32 // of the IP header at the last hop
 }
 
-// Traces follows every packet across the points of capture, in order of first
-// sight. A packet is known by what routers do not change: its bytes behind the
+// Traces follows every packet across the points of capture. Packets are given in
+// order of time, as captures are; traces come in order of first sight. A packet is known by what routers do not change: its bytes behind the
 // transport header's ports and checksum. On a link its addresses stay the same;
 // inside a router they may change. Equal packets (retransmissions) are told
 // apart by their IP identification where they have one, else by taking the

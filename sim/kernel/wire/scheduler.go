@@ -9,6 +9,8 @@
 // receives. The inner ends are up and have no addresses; nothing but the wire may
 // send on them (IPv6 disabled). The outer ends know each other's link-layer
 // addresses: ARP passes the wire too, but is lost and delayed as anything else.
+// Cut a link before one of its outer ends goes down: frames that the kernel
+// refuses to write count as a fault of the laboratory.
 //
 // One Scheduler moves the frames of all links given to it, on one thread that
 // sleeps in the kernel with nanosecond timeouts. Go's timers are late by
