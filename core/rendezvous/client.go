@@ -93,7 +93,9 @@ type Client struct {
 	sequence uint64
 
 	offer []byte
-	// offerPending: the server does not have the current offer.
+	// offerVersion counts the changes of offer; offerPending: the server does
+	// not have the present one.
+	offerVersion int
 	offerPending bool
 
 	inFlight stun.Transactions[*pending]
@@ -115,6 +117,7 @@ type pending struct {
 	method     pion.Method
 	challenges int
 	withOffer  bool // REGISTER: with the offer, not only a refresh
+	version    int  // REGISTER: of the offer in it
 	leaving    bool // REGISTER: take the registration back
 	target     identity.ID
 	session    SessionID
@@ -174,6 +177,7 @@ func (c *Client) SetOffer(now time.Time, offer []byte) error {
 		return nil
 	}
 	c.offer, c.offerPending = append([]byte{}, offer...), true
+	c.offerVersion++
 	if c.running && c.registered {
 		c.register(now)
 	}

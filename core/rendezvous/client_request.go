@@ -68,6 +68,7 @@ func (c *Client) build(now time.Time, p *pending) *pion.Message {
 		if p.leaving {
 			attributes = append(attributes, stun.Uint32(pion.AttrLifetime, 0))
 		} else if p.withOffer {
+			p.version = c.offerVersion
 			attributes = append(attributes, stun.Attribute{Type: stun.AttrOffer, Value: c.offer})
 		}
 	case stun.MethodConnect:
@@ -133,10 +134,13 @@ func (c *Client) succeeded(now time.Time, t *stun.Transaction, p *pending, m *pi
 	old := c.reflexive
 	c.registered, c.outage, c.failures, c.reflexive = true, false, 0, reflexive
 	if p.withOffer {
-		c.offerPending = false
+		c.offerPending = p.version != c.offerVersion
 	}
 	if c.cfg.Keepalive > 0 {
-		c.next = now.Add(c.cfg.Keepalive)
+		c.next = now.Add(c.refresh(m))
+	}
+	if c.offerPending {
+		c.register(now) // the offer changed while this one was under way
 	}
 	if old.IsValid() && old != reflexive {
 		c.emit(ReflexiveChanged{Old: old, New: reflexive})
@@ -151,6 +155,16 @@ func (c *Client) succeeded(now time.Time, t *stun.Transaction, p *pending, m *pi
 	for _, w := range waiting {
 		c.send(now, w)
 	}
+}
+
+// refresh is when to register again: before the NAT's mapping expires, and
+// well before the registration does.
+func (c *Client) refresh(m *pion.Message) time.Duration {
+	seconds, err := stun.GetUint32(m, pion.AttrLifetime)
+	if lifetime := time.Duration(seconds) * time.Second; err == nil && lifetime > 0 {
+		return min(c.cfg.Keepalive, lifetime*3/4)
+	}
+	return c.cfg.Keepalive
 }
 
 // measure smooths the round-trip time as RFC 6298 does.

@@ -117,6 +117,34 @@ func TestKeepaliveNoticesANewMapping(t *testing.T) {
 	w.expect("and reachable there", a.take(b), `introduced peer 2 session 1 "offer of peer 2" at 198.51.100.2:5000 initiator false`)
 }
 
+func TestRefreshFollowsAShortLifetime(t *testing.T) {
+	w := newWorld(t)
+	w.start(ServerConfig{Lifetime: 4 * time.Second})
+	a, b := w.peer(1, nil, ClientConfig{}), w.peer(2, nil, ClientConfig{})
+	w.net.Run(time.Minute)
+	a.connect(b, 1)
+	w.net.Run(time.Second)
+	if got := a.take(b); !strings.Contains(got, "introduced peer 2") {
+		t.Errorf("with a lifetime below the keepalive: %s", got)
+	}
+}
+
+// An offer that changes while a registration is under way is not lost.
+func TestOfferChangedMeanwhile(t *testing.T) {
+	for at := time.Duration(0); at < 200*time.Millisecond; at += 10 * time.Millisecond {
+		w := newWorld(t)
+		a, b := w.peer(1, nil, ClientConfig{}), w.peer(2, nil, ClientConfig{})
+		w.net.Run(at)
+		b.do(func(now time.Time) { _ = b.machine.client.SetOffer(now, []byte("changed")) })
+		w.net.Run(time.Second)
+		a.connect(b, 1)
+		w.net.Run(time.Second)
+		if got := a.take(b); !strings.Contains(got, `"changed"`) {
+			t.Errorf("changed after %v: %s", at, got)
+		}
+	}
+}
+
 func TestKeepaliveSwitchedOff(t *testing.T) {
 	w := newWorld(t)
 	nat := &simnet.TestNAT{External: netip.MustParseAddr("192.0.2.1"), Timeout: 30 * time.Second}

@@ -200,9 +200,8 @@ func (s *Server) HandleDatagram(now time.Time, d sansio.Datagram) {
 	case m.Type.Method == stun.MethodRegister, m.Type.Method == stun.MethodConnect,
 		m.Type.Method == stun.MethodJoin, m.Type.Method == stun.MethodLeave:
 		s.handlePeer(from, m)
-	default:
-		s.refuse(from, m, nil, stun.CodeBadRequest, "Unknown Method")
 	}
+	// A method that we do not know is discarded (RFC 8489 section 6.3).
 }
 
 // origin is where a request came from, and when.
@@ -216,13 +215,25 @@ type origin struct {
 // reply sends a response the way the request came.
 func (s *Server) reply(to origin, m *pion.Message) { s.Send(to.socket, to.remote, m.Raw) }
 
-// refuse answers a request with an error, as far as the source's budget goes.
+// refuse answers a request of a peer that is authentic under key with an error,
+// as far as the source's budget goes.
 func (s *Server) refuse(to origin, request *pion.Message, key stun.Integrity, code int, reason string, more ...pion.Setter) {
 	if !s.errors.spend(to.now, to.remote.Addr()) {
 		return
 	}
 	attributes := append([]pion.Setter{pion.ErrorCodeAttribute{Code: pion.ErrorCode(code), Reason: []byte(reason)}}, more...)
 	s.reply(to, seal(request.Type.Method, pion.ClassErrorResponse, request.TransactionID, key, attributes...))
+}
+
+// reject is refuse for whoever has not shown who and where it is: as short as
+// an error can be, since the source may be forged.
+func (s *Server) reject(to origin, request *pion.Message, code int, more ...pion.Setter) {
+	if !s.errors.spend(to.now, to.remote.Addr()) {
+		return
+	}
+	if r, err := stun.Error(request, code, "", more...); err == nil {
+		s.reply(to, r)
+	}
 }
 
 // HandleTimeout implements sansio.Machine.

@@ -31,26 +31,26 @@ func (s *Server) handleBinding(from origin, m *pion.Message) {
 		known = append(known, pion.AttrChangeRequest)
 	}
 	if unknown := stun.UnknownRequired(m, known...); len(unknown) > 0 {
-		s.refuse(from, m, nil, stun.CodeUnknownAttribute, "Unknown Attribute", pion.UnknownAttributes(unknown))
+		s.reject(from, m, stun.CodeUnknownAttribute, pion.UnknownAttributes(unknown))
 		return
 	}
 	padding, paddingErr := m.Get(pion.AttrPadding)
 	portValue, portErr := m.Get(pion.AttrResponsePort)
 	if paddingErr == nil && portErr == nil {
 		// RFC 5780 section 6.1: the two do not go together.
-		s.refuse(from, m, nil, stun.CodeBadRequest, "PADDING with RESPONSE-PORT")
+		s.reject(from, m, stun.CodeBadRequest)
 		return
 	}
 	out, ok := s.answering(from.socket, m)
 	if !ok {
-		s.refuse(from, m, nil, stun.CodeBadRequest, "Bad CHANGE-REQUEST")
+		s.reject(from, m, stun.CodeBadRequest)
 		return
 	}
 	to := from.remote
 	if portErr == nil {
 		// Two bytes of port, and two that are reserved (RFC 5780 section 7.5).
 		if len(portValue) < 2 || binary.BigEndian.Uint16(portValue) == 0 {
-			s.refuse(from, m, nil, stun.CodeBadRequest, "Bad RESPONSE-PORT")
+			s.reject(from, m, stun.CodeBadRequest)
 			return
 		}
 		to = netip.AddrPortFrom(to.Addr(), binary.BigEndian.Uint16(portValue))

@@ -34,8 +34,7 @@ type registration struct {
 func (s *Server) handlePeer(from origin, m *pion.Message) {
 	peer, err := getID(m, stun.AttrPeerID)
 	if err != nil {
-		s.refuse(from, m, nil, stun.CodeBadRequest, "PEER-ID is missing")
-		return
+		return // an answer would be longer than what asked for it
 	}
 	nonce, err := m.Get(pion.AttrNonce)
 	if err != nil {

@@ -37,18 +37,12 @@ func GetXORAddress(m *stun.Message, t stun.AttrType) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("%v is missing", t)
 	}
-	return DecodeXORAddress(t, v, m.TransactionID)
-}
-
-// DecodeXORAddress reads the value of one such attribute, for messages that
-// carry several of a type.
-func DecodeXORAddress(t stun.AttrType, v []byte, id [stun.TransactionIDSize]byte) (netip.AddrPort, error) {
 	if len(v) != 8 && len(v) != 20 {
 		return netip.AddrPort{}, fmt.Errorf("%v of %d bytes, want 8 or 20", t, len(v))
 	}
 	var plain [20]byte
 	copy(plain[:], v)
-	mask(plain[:len(v)], id)
+	mask(plain[:len(v)], m.TransactionID)
 	return decodeAddress(t, plain[:len(v)])
 }
 

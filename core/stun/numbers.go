@@ -18,8 +18,6 @@ const (
 	MethodLeave stun.Method = 0x0F4
 	// MethodMember is how the rendezvous tells of joins and leaves.
 	MethodMember stun.Method = 0x0F5
-	// FirstPeerMethod to 0x0FF are for messages between peers.
-	FirstPeerMethod stun.Method = 0x0F8
 )
 
 // The attributes of our own, at the end of the unassigned comprehension-required
@@ -49,8 +47,6 @@ const (
 	AttrCursor stun.AttrType = 0x7F08
 	// AttrTarget is the public key of the peer that a request is about.
 	AttrTarget stun.AttrType = 0x7F09
-	// FirstPeerAttr to 0x7F3F are for messages between peers.
-	FirstPeerAttr stun.AttrType = 0x7F20
 )
 
 // Error codes of RFC 8489 section 14.8, and our own where it has none.
@@ -59,7 +55,6 @@ const (
 	CodeUnauthorized     = 401
 	CodeUnknownAttribute = 420
 	CodeStaleNonce       = 438
-	CodeServerError      = 500
 	// CodeNotFound: the rendezvous knows no such peer. 404 is unassigned in the
 	// registry (IANA, "STUN Error Codes") and means this everywhere else.
 	CodeNotFound = 404
