@@ -56,11 +56,12 @@ func (s *Server) fromSend(now time.Time, client netip.AddrPort, m *pion.Message)
 	s.toPeer(a, peer, data.Value)
 }
 
-// toPeer sends from the relayed address. The policy is asked once more for each
-// packet: a permission covers all ports of an address, and which of our own
-// ports are relayed addresses changes.
+// toPeer sends from the relayed address. The policy's word on an address was
+// given with the permission or the channel and stands; but for our own
+// addresses it is asked once more for each packet: a permission covers all
+// ports, and which of ours are relayed transport addresses changes.
 func (s *Server) toPeer(a *allocation, peer netip.AddrPort, data []byte) {
-	if !s.policy.permits(a.relayed, peer) {
+	if s.policy.ours(peer.Addr()) && !s.policy.permits(a.relayed, peer) {
 		s.stats.DroppedForbidden++
 		return
 	}
