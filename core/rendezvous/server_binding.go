@@ -60,7 +60,11 @@ func (s *Server) handleBinding(from origin, m *pion.Message) {
 		attributes = append(attributes, stun.Address{Type: pion.AttrResponseOrigin, Address: local})
 	}
 	if len(s.sockets) > 1 {
-		attributes = append(attributes, stun.Address{Type: pion.AttrOtherAddress, Address: s.other(from.socket)})
+		// A MAPPED-ADDRESS that differs from the masked one shows a NAT that
+		// rewrites addresses in payload (RFC 5780 section 6.1).
+		attributes = append(attributes,
+			stun.Address{Type: pion.AttrMappedAddress, Address: from.remote},
+			stun.Address{Type: pion.AttrOtherAddress, Address: s.other(from.socket)})
 	}
 	if paddingErr == nil {
 		attributes = append(attributes, stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, min(len(padding), maxPadding))})

@@ -98,9 +98,10 @@ func TestBinding(t *testing.T) {
 			origin, _ := stun.GetAddress(a.Message, pion.AttrResponseOrigin)
 			other, _ := stun.GetAddress(a.Message, pion.AttrOtherAddress)
 			mapped, _ := stun.GetXORAddress(a.Message, pion.AttrXORMappedAddress)
-			if a.from != c.from || origin.String() != local[c.from] || other.String() != local[socket^3] || mapped != clientAddress || a.to != clientAddress {
-				t.Errorf("socket %d, flags %d: from socket %d to %v, RESPONSE-ORIGIN %v, OTHER-ADDRESS %v, XOR-MAPPED-ADDRESS %v",
-					socket, c.flags, a.from, a.to, origin, other, mapped)
+			plain, _ := stun.GetAddress(a.Message, pion.AttrMappedAddress)
+			if a.from != c.from || origin.String() != local[c.from] || other.String() != local[socket^3] || mapped != clientAddress || plain != clientAddress || a.to != clientAddress {
+				t.Errorf("socket %d, flags %d: from socket %d to %v, RESPONSE-ORIGIN %v, OTHER-ADDRESS %v, XOR-MAPPED-ADDRESS %v, MAPPED-ADDRESS %v",
+					socket, c.flags, a.from, a.to, origin, other, mapped, plain)
 			}
 			if !a.Contains(pion.AttrFingerprint) {
 				t.Error("a request with FINGERPRINT gets an answer without")
@@ -120,13 +121,13 @@ func TestBindingAttributes(t *testing.T) {
 		to      netip.AddrPort
 		size    int
 	}{
-		"plain":                          {two, binding(), 0, clientAddress, 20 + 3*12},
+		"plain":                          {two, binding(), 0, clientAddress, 20 + 4*12},
 		"plain, one address":             {single, binding(), 0, clientAddress, 20 + 2*12},
 		"CHANGE-REQUEST, one address":    {single, binding(changeRequest(0)), 420, clientAddress, 0},
 		"a CHANGE-REQUEST too short":     {two, binding(stun.Attribute{Type: pion.AttrChangeRequest, Value: []byte{1}}), 400, clientAddress, 0},
 		"RESPONSE-PORT":                  {two, binding(port), 0, netip.MustParseAddrPort("198.51.100.1:4660"), 0},
 		"a RESPONSE-PORT of zero":        {two, binding(stun.Attribute{Type: pion.AttrResponsePort, Value: make([]byte, 4)}), 400, clientAddress, 0},
-		"PADDING":                        {two, binding(padding), 0, clientAddress, 20 + 3*12 + 1004},
+		"PADDING":                        {two, binding(padding), 0, clientAddress, 20 + 4*12 + 1004},
 		"PADDING with RESPONSE-PORT":     {two, binding(padding, port), 400, clientAddress, 0},
 		"an unknown required attribute":  {two, binding(stun.Attribute{Type: 0x7777, Value: nil}), 420, clientAddress, 0},
 		"an unknown optional attribute":  {two, binding(stun.Attribute{Type: 0xC777, Value: nil}), 0, clientAddress, 0},
