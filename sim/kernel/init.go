@@ -16,6 +16,9 @@ import (
 // a PID namespace; the program's path and arguments follow.
 const initName = "p2pmodel-init"
 
+// noopName is argument 0 of this binary when it is to do nothing.
+const noopName = "p2pmodel-noop"
+
 // initialised says that Init was called: only then may this binary be started
 // again as an init.
 var initialised bool
@@ -25,8 +28,15 @@ var initialised bool
 // itself anew to become the first process of a PID namespace; there Init does
 // not return.
 func Init() {
-	if len(os.Args) > 1 && os.Args[0] == initName {
-		os.Exit(beInit(os.Args[1], os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[0] {
+		case initName:
+			os.Exit(beInit(os.Args[1], os.Args[2:]))
+		case doctorName:
+			os.Exit(beDoctor())
+		case noopName:
+			os.Exit(0)
+		}
 	}
 	initialised = true
 }

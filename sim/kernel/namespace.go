@@ -147,9 +147,12 @@ var (
 		// A hairpinned packet comes back with an address of the router's own
 		// as its source.
 		{"/proc/sys/net/ipv4/conf/all/accept_local", "1"},
+		{"/proc/sys/net/ipv4/conf/default/accept_local", "1"},
 		// Point-to-point links share no segment: there is nobody to redirect.
 		{"/proc/sys/net/ipv4/conf/all/send_redirects", "0"},
 		{"/proc/sys/net/ipv4/conf/default/send_redirects", "0"},
+		// No error that a router makes is held back.
+		{"/proc/sys/net/ipv4/icmp_ratelimit", "0"},
 	}
 )
 

@@ -118,20 +118,10 @@ func (p *Program) start(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = theirs.Close() }()
-	cmd := &exec.Cmd{
-		Path: "/proc/self/exe",
-		Args: append([]string{initName, p.path, p.spec.Path}, p.spec.Args...),
-		Env:  p.spec.Env, Dir: p.spec.Dir,
-		Stdin: p.spec.Stdin, Stdout: p.spec.Stdout, Stderr: p.spec.Stderr,
-		ExtraFiles: []*os.File{theirs},
-		WaitDelay:  outputPatience,
-		SysProcAttr: &syscall.SysProcAttr{
-			Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS,
-			Pdeathsig:  syscall.SIGKILL,
-			// The terminal's signals are for us, who end the program in order.
-			Setsid: true,
-		},
-	}
+	cmd := initOf(p.path, append([]string{p.spec.Path}, p.spec.Args...))
+	cmd.Env, cmd.Dir = p.spec.Env, p.spec.Dir
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.spec.Stdin, p.spec.Stdout, p.spec.Stderr
+	cmd.ExtraFiles = []*os.File{theirs}
 	if err := p.host.network.starter.in(p.host.node.ns, cmd.Start); err != nil {
 		_ = ours.Close()
 		return fmt.Errorf("make a PID namespace: %w%s", err, hintFor(err))
@@ -168,6 +158,22 @@ func (p *Program) start(ctx context.Context) error {
 		}
 	}()
 	return nil
+}
+
+// initOf is the command of an init that runs a program. It lacks the control
+// socket.
+func initOf(path string, argv []string) *exec.Cmd {
+	return &exec.Cmd{
+		Path:      "/proc/self/exe",
+		Args:      append([]string{initName, path}, argv...),
+		WaitDelay: outputPatience,
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS,
+			Pdeathsig:  syscall.SIGKILL,
+			// The terminal's signals are for us, who end the program in order.
+			Setsid: true,
+		},
+	}
 }
 
 // controlPair makes the socket between us and an init.

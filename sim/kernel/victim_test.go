@@ -6,12 +6,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,7 +27,16 @@ import (
 // it, says so, and waits to be killed.
 const victimEnv = "P2PMODEL_TEST_VICTIM"
 
+// With the value "entered" it first enters a user namespace, and ends with exit
+// code 7 once SIGTERM has come.
 func beVictim() {
+	entered := os.Getenv(victimEnv) == "entered"
+	if entered {
+		if err := kernel.Enter(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
 	lab, err := sim.ParseLab("lab.yaml", []byte(pair))
 	if err != nil {
 		panic(err)
@@ -53,8 +66,23 @@ func beVictim() {
 		}
 		fmt.Println("process", p.PID())
 	}
+	terminated := make(chan os.Signal, 1)
+	if entered {
+		for _, r := range lab.Routers {
+			router, _ := network.Router(r.Name)
+			result, err := router.Certify(context.Background())
+			fmt.Println("certified", r.Name, result.OK(), err)
+		}
+		fmt.Println("packets", len(network.Packets()), "user", os.Getuid())
+		signal.Notify(terminated, syscall.SIGTERM)
+	}
 	fmt.Println("ready")
-	select {}
+	<-terminated
+	if err := network.Close(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(7)
 }
 
 func TestNothingIsLeftAfterKill9(t *testing.T) {
@@ -93,6 +121,63 @@ func TestNothingIsLeftAfterKill9(t *testing.T) {
 			t.Errorf("the namespaces of the dead lab are held: %v", held)
 		}
 	}
+}
+
+// nobody makes a command run as an ordinary user.
+func nobody(cmd *exec.Cmd) {
+	cmd.Dir = "/"
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+}
+
+func TestAnOrdinaryUserBuildsLabs(t *testing.T) {
+	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		mark := fmt.Sprintf("P2PMODEL_TEST_MARK=%d.%d", os.Getpid(), end)
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), victimEnv+"=entered", mark)
+		nobody(cmd)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			said = append(said, lines.Text())
+			if lines.Text() == "ready" {
+				_ = cmd.Process.Signal(end)
+			}
+		}
+		err = cmd.Wait()
+		var exit *exec.ExitError
+		if text := strings.Join(said, "\n"); strings.Contains(text, kernel.ErrNoUserNamespaces.Error()) {
+			t.Skip("this machine forbids user namespaces: " + text)
+		}
+		for _, want := range []string{"certified nat-a true <nil>", "certified nat-b true <nil>", "packets 0 user 0", "ready"} {
+			if !slices.Contains(said, want) {
+				t.Errorf("the user's process did not say %q, but\n%s", want, strings.Join(said, "\n"))
+			}
+		}
+		if end == syscall.SIGTERM && (!errors.As(err, &exit) || exit.ExitCode() != 7) {
+			t.Errorf("SIGTERM and the exit code were not passed on: %v", err)
+		}
+		soon(t, "no process of the user's lab is left", func() bool { return len(marked(t, mark)) == 0 })
+	}
+}
+
+func TestDoctorFindsNothingMissingHere(t *testing.T) {
+	needRoot(t)
+	before := leftovers(t)
+	for _, c := range kernel.Doctor() {
+		t.Logf("%-22s %-8s %s %s", c.Name, c.State, c.Detail, c.Fix)
+		if c.State == kernel.Missing {
+			t.Errorf("%s is missing, and yet labs work here", c.Name)
+		}
+	}
+	sameAs(t, before)
 }
 
 // marked gives the processes with a variable in their environment.

@@ -1,0 +1,258 @@
+//go:build linux
+
+package kernel
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"p2pmodel/nat"
+	"p2pmodel/nat/ruleset"
+	"p2pmodel/sim/kernel/capture"
+)
+
+// State is how a check of Doctor came out.
+type State string
+
+// The states.
+const (
+	Ready   State = "ok"
+	Limited State = "limited" // labs work, within what Detail says
+	Missing State = "missing" // labs do not work
+)
+
+// Check is one thing that labs need of a machine.
+type Check struct {
+	Name   string `json:"name"`
+	State  State  `json:"state"`
+	Detail string `json:"detail"`
+	// Fix is the command that mends it, or advice where no command does; empty
+	// if nothing needs mending.
+	Fix string `json:"fix,omitempty"`
+}
+
+// doctorName is argument 0 of this binary when it is to try the kernel's
+// features in a user namespace, for Doctor.
+const doctorName = "p2pmodel-doctor"
+
+// Doctor examines the machine: privileges and limits by looking, features of
+// the kernel by trying them in namespaces that are thrown away. It needs no
+// privileges itself, and Init must have been called.
+func Doctor() []Check {
+	checks := []Check{checkKernel()}
+	privileged := onThread(func() error { return unix.Unshare(unix.CLONE_NEWNET) }) == nil
+	userNamespaces, features := examineEntered()
+	switch {
+	case privileged:
+		checks = append(checks, Check{Name: "privileges", State: Ready, Detail: "this process may make network namespaces"})
+		if userNamespaces.State != Ready {
+			userNamespaces.State = Limited // it is others who cannot
+		}
+		features = examineKernel()
+	case userNamespaces.State == Ready:
+		checks = append(checks, Check{Name: "privileges", State: Ready, Detail: "not root; labs run in a user namespace"})
+	default:
+		checks = append(checks, Check{Name: "privileges", State: Missing, Detail: "not root, and no user namespaces either", Fix: "sudo …"})
+	}
+	checks = append(checks, userNamespaces)
+	checks = append(checks, features...)
+	return append(checks, checkOpenFiles(), checkNamespaces(), checkBuffers())
+}
+
+func checkKernel() Check {
+	var name unix.Utsname
+	_ = unix.Uname(&name) // cannot fail
+	release := unix.ByteSliceToString(name.Release[:])
+	c := Check{Name: "kernel", State: Ready, Detail: "Linux " + release}
+	var major, minor int
+	// A release that does not begin with two numbers is judged by the features.
+	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n == 2 && (major < 5 || major == 5 && minor < 16) {
+		c.State, c.Fix = Missing, "install Linux 5.16 or newer"
+	}
+	return c
+}
+
+// examineEntered tries everything as an ordinary user would have it: in a user
+// namespace.
+func examineEntered() (Check, []Check) {
+	c := Check{Name: "user namespaces", State: Ready, Detail: "labs can be built without root"}
+	if !initialised {
+		return Check{Name: c.Name, State: Missing, Detail: "not examined", Fix: "call kernel.Init at the start of main"}, nil
+	}
+	var out, complaint bytes.Buffer
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{doctorName, ""}, Stdout: &out, Stderr: &complaint,
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWNS,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		},
+	}
+	err := cmd.Run()
+	var features []Check
+	if err == nil {
+		err = json.Unmarshal(out.Bytes(), &features)
+	}
+	if err == nil && features[0].State == Missing {
+		err = errors.New(features[0].Detail)
+	}
+	if err != nil {
+		return Check{Name: c.Name, State: Missing, Detail: fmt.Sprintf("%v %s", err, complaint.Bytes()), Fix: remedy(readSetting)}, nil
+	}
+	return c, features
+}
+
+// beDoctor is the other side of examineEntered.
+func beDoctor() int {
+	if err := json.NewEncoder(os.Stdout).Encode(examineKernel()); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// examineKernel tries the kernel's features one by one. What a check needs was
+// made by those before it; the first is about namespaces.
+func examineKernel() []Check {
+	e := new(examination)
+	defer e.close()
+	e.try("network namespaces", "they can be made, and their settings changed",
+		"a kernel with CONFIG_NET_NS, and /proc/sys writable (docker run --privileged)", func() (err error) {
+			if e.a, err = newNode("a", routerSettings); err == nil {
+				e.b, err = newNode("b", hostSettings)
+			}
+			return err
+		})
+	e.try("veth", "pairs of interfaces can be made across namespaces", "sudo modprobe veth", e.link)
+	e.try("packet sockets", "packets can be captured", "sudo modprobe af_packet", func() error {
+		return e.a.ns.inside(func() error {
+			fd, err := capture.Open(e.near.index)
+			if err == nil {
+				err = unix.Close(fd)
+			}
+			return err
+		})
+	})
+	e.try("nf_tables", "packet filters can be installed", "sudo modprobe nf_tables", func() error {
+		return e.a.dropBogons()
+	})
+	e.try("NAT by dynamic sets", "the rules of all preset NATs can be installed",
+		"sudo modprobe -a nf_tables nft_numgen nft_hash nft_limit nft_ct nft_masq nft_chain_nat", e.nats)
+	e.try("egress filter", "links can be cut and hosts restricted", "a kernel with CONFIG_NETFILTER_EGRESS (Linux 5.16)", func() error {
+		_, err := loseAt(e.a, "examination", []*iface{e.near}, nil)
+		return err
+	})
+	e.try("PID namespaces", "programs can be started so that they die with us", "a kernel with CONFIG_PID_NS", e.program)
+	return e.checks
+}
+
+// examination is a lab of two nodes to try things on.
+type examination struct {
+	checks    []Check
+	failed    bool // the namespaces could not be made: nothing else can be tried
+	a, b      *node
+	near, far *iface
+}
+
+func (e *examination) try(name, detail, fix string, f func() error) {
+	c := Check{Name: name, State: Ready, Detail: detail}
+	if e.failed {
+		c.State, c.Detail = Missing, "not tried, since "+e.checks[0].Name+" are missing"
+	} else if err := f(); err != nil {
+		c.State, c.Detail, c.Fix = Missing, err.Error(), fix
+		e.failed = len(e.checks) == 0
+	}
+	e.checks = append(e.checks, c)
+}
+
+func (e *examination) link() error {
+	e.near = e.a.addIface("near", "", macOf(0, 1))
+	e.far = e.b.addIface("far", "", macOf(0, 2))
+	err := e.b.ns.use(func(fd int) error {
+		var b batch
+		b.veth(e.near, e.far, fd)
+		return e.a.do(&b)
+	})
+	if err != nil {
+		return err
+	}
+	var b batch
+	b.state(e.far, true)
+	if err := e.b.do(&b); err != nil {
+		return err
+	}
+	return e.a.awaitCarrier(e.near)
+}
+
+func (e *examination) nats() error {
+	for _, p := range nat.Presets() {
+		err := e.a.nft(func(conn *nftables.Conn) error {
+			return ruleset.Install(conn, ruleset.Config{Behavior: p.Behavior, Outside: e.near.name, External: proberInside})
+		})
+		if err != nil {
+			return fmt.Errorf("preset %s: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
+// program runs this binary, which then ends at once, as the program of an init.
+func (e *examination) program() error {
+	ours, theirs, err := controlPair()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ours.Close() }()
+	cmd := initOf("/proc/self/exe", []string{noopName, ""})
+	cmd.ExtraFiles = []*os.File{theirs}
+	err = cmd.Run()
+	return errors.Join(err, theirs.Close())
+}
+
+func (e *examination) close() {
+	for _, n := range []*node{e.a, e.b} {
+		if n != nil {
+			n.close()
+		}
+	}
+}
+
+func checkOpenFiles() Check {
+	c := Check{Name: "open files", State: Ready}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return Check{Name: c.Name, State: Limited, Detail: err.Error()}
+	}
+	c.Detail = fmt.Sprintf("%d, enough for %d nodes", limit.Max, (int64(min(limit.Max, 1<<32))-256)/12)
+	if limit.Max < descriptorsFor(200) {
+		c.State, c.Fix = Limited, fmt.Sprintf("ulimit -n %d", descriptorsFor(1000))
+	}
+	return c
+}
+
+func checkNamespaces() Check {
+	c := Check{Name: "number of namespaces", State: Ready, Detail: readSetting("user.max_net_namespaces")}
+	if n, err := strconv.Atoi(c.Detail); err == nil && n < 1000 {
+		c.State, c.Fix = Limited, "sudo sysctl -w user.max_net_namespaces=65536"
+	}
+	return c
+}
+
+// checkBuffers informs: root's captures are not bound by it.
+func checkBuffers() Check {
+	c := Check{Name: "receive buffers", State: Ready, Detail: "net.core.rmem_max is " + readSetting("net.core.rmem_max")}
+	const wanted = 4 << 20
+	if n, err := strconv.Atoi(readSetting("net.core.rmem_max")); err == nil && n < wanted && os.Geteuid() != 0 {
+		c.State, c.Fix = Limited, fmt.Sprintf("sudo sysctl -w net.core.rmem_max=%d", 16<<20)
+		c.Detail += "; without root, captures of fast traffic may be incomplete"
+	}
+	return c
+}
