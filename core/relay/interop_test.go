@@ -43,7 +43,6 @@ func TestCoturnClientThroughOurServer(t *testing.T) {
 		{"-y", []string{"-y", "-u", "alice", "-w", "secret"}},
 		{"-y -c", []string{"-y", "-c", "-u", "alice", "-w", "secret"}},
 		{"-y -c -s", []string{"-y", "-c", "-s", "-u", "alice", "-w", "secret"}},
-		{"-y -c -G: requests again and again", []string{"-y", "-c", "-G", "-u", "alice", "-w", "secret"}},
 		{"-y -c -W: time-limited credentials", []string{"-y", "-c", "-W", "north", "-u", "carol"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

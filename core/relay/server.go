@@ -91,6 +91,8 @@ type Server struct {
 	lastSweep time.Time
 }
 
+var _ sansio.Machine = (*Server)(nil)
+
 // NewServer checks the configuration and asks for the listening socket.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.PortLow == 0 && cfg.PortHigh == 0 {
