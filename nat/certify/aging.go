@@ -10,10 +10,14 @@ import (
 )
 
 const (
-	// agingRounds is how often the timeout is measured at most: a second time
-	// only if the first was blurred or spoke against the declaration, because a
-	// lost probe looks like an expired mapping.
-	agingRounds = 2
+	// agingRounds is how often the timeout is measured at most where it speaks
+	// against the declaration: twice, because a lost probe looks like an expired
+	// mapping. blurredRounds is how often where it speaks neither for nor against
+	// it, because a busy machine sent the probes late; what was learned stays.
+	agingRounds, blurredRounds = 2, 6
+	// agingGroups is how many groups of mappings are made one after another, so
+	// that a moment in which the machine stands still spoils one of them only.
+	agingGroups = 3
 	// refreshAt and refreshProbe, in tenths of the timeout, are when traffic
 	// tries to keep a mapping alive, and when it is probed: late enough to be
 	// dead without, early enough to be alive with.
@@ -47,17 +51,25 @@ type keeping struct {
 	evidence    []string
 }
 
-// measureAging opens all mappings at once and probes each at its own age.
-func (p *Probe) measureAging(now time.Time) { p.startAging(now, 1) }
+// stagger is the time between two groups of mappings.
+func stagger(timeout time.Duration) time.Duration { return min(timeout/8, 200*time.Millisecond) }
 
-func (p *Probe) startAging(now time.Time, round int) {
+// measureAging opens mappings in groups and probes each at its own age.
+func (p *Probe) measureAging(now time.Time) {
 	t := p.cfg.Declared.Timeout
-	g := &aging{timeout: t, tolerance: tolerance(t), round: round}
-	for _, age := range []time.Duration{
-		t - g.tolerance, t - g.tolerance, t - g.tolerance/2, t + g.tolerance/2, t + g.tolerance, t + g.tolerance,
-	} {
-		g.near++
-		p.age(g, age, true)
+	p.startAging(now, &aging{timeout: t, tolerance: tolerance(t), round: 1})
+}
+
+func (p *Probe) startAging(now time.Time, g *aging) {
+	t := g.timeout
+	for group := range time.Duration(agingGroups) {
+		ages := []time.Duration{t - g.tolerance, t - g.tolerance/2, t + g.tolerance/2, t + g.tolerance}
+		g.near += len(ages)
+		p.after(now.Add(group*stagger(t)), func(time.Time) {
+			for _, age := range ages {
+				p.age(g, age, true)
+			}
+		})
 	}
 	for _, percent := range []time.Duration{25, 50, 75, 90, 110, 125, 150, 200, 300} {
 		p.age(g, t*percent/100, false)
@@ -181,13 +193,35 @@ func (g *aging) confirmed() bool {
 		g.deadAt > t-g.tolerance/2 && g.deadAt <= t+near && g.aliveAt < g.deadAt
 }
 
+// blurred reports whether nothing speaks against the declared timeout, but not
+// enough for it either.
+func (g *aging) blurred() bool {
+	return !g.confirmed() && g.aliveAt < g.timeout+g.tolerance/2 &&
+		(g.deadAt == 0 || g.deadAt > g.timeout-g.tolerance/2 && g.deadAt > g.aliveAt)
+}
+
+// again is the next round: it begins with what is certain so far. A mapping that
+// lived, lived; one that was found dead before the declared time may have been a
+// lost probe.
+func (g *aging) again() *aging {
+	next := &aging{timeout: g.timeout, tolerance: g.tolerance, round: g.round + 1, evidence: g.evidence}
+	if g.blurred() {
+		next.aliveAt, next.deadAt = g.aliveAt, g.deadAt
+	}
+	return next
+}
+
 func (p *Probe) judgeAging(now time.Time, g *aging) {
 	slices.Sort(g.inbound.evidence)
 	slices.Sort(g.outbound.evidence)
 	refresh, told := g.refresh()
 	agree := g.confirmed() && told && refresh == p.cfg.Declared.Refresh.String()
-	if !agree && g.round < agingRounds {
-		p.startAging(now, g.round+1)
+	rounds := agingRounds
+	if g.blurred() || g.confirmed() && !told {
+		rounds = blurredRounds
+	}
+	if !agree && g.round < rounds {
+		p.startAging(now, g.again())
 		return
 	}
 	measured := p.cfg.Declared.Get(nat.AxisTimeout)

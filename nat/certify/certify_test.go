@@ -2,6 +2,7 @@ package certify_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -182,6 +183,23 @@ func TestLossAndABusyMachineDoNotFalsify(t *testing.T) {
 			r := w.certify(t, config(b, externalAddrs[:1], seed))
 			if !r.OK() {
 				t.Errorf("seed %d: declared %s\nmeasured %s\n%s", seed, r.Declared, r.Measured, evidence(r))
+			}
+		}
+	}
+}
+
+// A machine that stands still makes probes late, and a late probe of a short
+// timeout says little. It must not say something wrong, and another round must
+// make up for it.
+func TestAMachineThatStandsStillDoesNotFalsifyTimeouts(t *testing.T) {
+	for _, text := range []string{"linux,timeout=2s", "linux,timeout=1s,refresh=both", "symmetric,timeout=2s"} {
+		b := behavior(t, text)
+		for seed := range uint64(50) {
+			w := newWorld(t, b, externalAddrs[:1])
+			w.stall = 250 * time.Millisecond
+			w.rand = rand.New(rand.NewPCG(seed, 2))
+			if r := w.certify(t, config(b, externalAddrs[:1], seed)); !r.OK() || !strings.Contains(r.Measured, "timeout=") {
+				t.Errorf("%s, seed %d: declared %s\nmeasured %s\n%s", text, seed, r.Declared, r.Measured, evidence(r))
 			}
 		}
 	}

@@ -24,6 +24,7 @@ type world struct {
 	delay   time.Duration // of each datagram, from sender to receiver
 	loss    float64       // of each datagram
 	late    time.Duration // at most, of each timer: a busy machine
+	stall   time.Duration // now and then the whole machine stands still for so long
 	busy    []netip.AddrPort
 	sockets map[int]netip.AddrPort
 	inside  map[int]bool
@@ -132,6 +133,9 @@ func (w *world) certify(t *testing.T, cfg certify.Config) certify.Result {
 			w.now = timeout
 			if w.late > 0 {
 				w.now = w.now.Add(time.Duration(w.rand.Int64N(int64(w.late))))
+			}
+			if w.stall > 0 && w.rand.IntN(25) == 0 {
+				w.now = w.now.Add(w.stall)
 			}
 		}
 		p.HandleTimeout(w.now)
