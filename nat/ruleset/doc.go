@@ -1,3 +1,57 @@
-// Package ruleset turns a nat.Behavior into stateless nftables rules of a
-// router's network namespace, by netlink alone.
+// Package ruleset gives a router of the laboratory a nat.Behavior, as stateless
+// nftables rules of its network namespace. Rules are sent over netlink, all in
+// one transaction; no process is started. Conntrack is not used: its NAT changes
+// mappings when a peer's packet comes first, gives one external port to several
+// hosts, and cannot express most behaviours.
+//
+// # How it works
+//
+// A protocol (UDP, TCP, ICMP echo) has these sets in the kernel, and they are
+// all its state. Elements expire by themselves after the behaviour's timeout,
+// and packets refresh them.
+//
+//	out        inside [. remote]  → external            key as wide as the mapping axis
+//	in         external           → the key of out      external ports are unique
+//	used       external                                 who took a port first has it
+//	filter     external . remote                        may enter; scope mapping
+//	contacted  inside . remote                          may enter; scope endpoint
+//
+// Packets from inside are translated in the forward hook, where both interfaces
+// are known and the router's own errors are made already; packets for an
+// external address in prerouting, so that they are routed to where they go.
+// Rules are expressions that look up and refresh the sets and rewrite the packet
+// with its checksums. Render prints them with comments.
+//
+// # What holds
+//
+//   - An external port belongs to one mapping, also when two processors make
+//     mappings at one instant: taking a port is one atomic operation (see claim).
+//   - Sequential ports are strictly consecutive, from the low end of the range,
+//     over all hosts; the counter restarts with Install and Flush. A new mapping
+//     tries 1024 ports at most; if all are taken its packet is dropped, and the
+//     next packet tries further ones.
+//   - What enters by the outside interface and matches no mapping is dropped and
+//     not answered. It never reaches the router's own stack, nor, whatever its
+//     destination, an inside host. What is not translated does not leave.
+//   - ICMP errors are translated both ways, hairpin included, and those that the
+//     router makes itself; they refresh nothing. The checksum of the transport
+//     header that they quote is not mended.
+//   - Fragments are reassembled before translation; UDP without checksum stays
+//     so. Quoted headers with IPv4 options are not translated: such errors are
+//     dropped.
+//
+// # Timeouts
+//
+// A behaviour's timeout is that of all three protocols; there is no TCP state.
+// The kernel counts it in ticks (4 ms at 250 Hz): with 2 s, mappings were alive
+// at 1995 ms and dead at 2010 ms (measured on Linux 6.18), and 100 ms is as
+// exact. A dead element matches nothing, but counts towards the size of its set
+// until the kernel collects it, about a second later: a full table has room a
+// little later than its timeout says.
+//
+// # Limits
+//
+// IPv4 only, on little-endian machines. Arbitrary pooling uses the packet mark.
+// The router needs Sysctls. All was measured on Linux 6.18; nothing is used that
+// 6.1 is known to refuse.
 package ruleset

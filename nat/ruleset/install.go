@@ -54,6 +54,9 @@ func InstallFirewall(conn *nftables.Conn, router, outside string, fw nat.Firewal
 	if router != "" {
 		name = fmt.Sprintf("router %s: firewall", router)
 	}
+	if err := fw.Validate(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
 	if err := checkInterface(outside); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

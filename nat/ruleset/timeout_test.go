@@ -55,18 +55,18 @@ func TestTimeout(t *testing.T) {
 // each keeps only its own destination in the filter.
 func TestRefreshOutbound(t *testing.T) {
 	t.Parallel()
-	b := nat.Behavior{Filtering: nat.AddressAndPortDependent, Timeout: 300 * time.Millisecond}
+	b := nat.Behavior{Filtering: nat.AddressAndPortDependent, Timeout: 600 * time.Millisecond}
 	n := behind(t, b, 1)
 	inside := n.hosts[0].udp(hostAddr(0) + ":5000")
 	kept, left := n.outside.udp(outsideA+":3478"), n.outside.udp(outsideB+":3478")
 	ext := mapped(inside, left)
-	for end := time.Now().Add(3 * b.Timeout); time.Now().Before(end); <-time.After(b.Timeout / 6) {
+	for end := time.Now().Add(2 * b.Timeout); time.Now().Before(end); <-time.After(b.Timeout / 8) {
 		if got := mapped(inside, kept); got != ext {
 			t.Fatalf("mapped to %v, and to %v under steady traffic", ext, got)
 		}
 	}
 	if reaches(left, ext, inside) {
-		t.Error("a destination that was left alone for three timeouts may still send")
+		t.Error("a destination that was left alone for two timeouts may still send")
 	}
 	if !reaches(kept, ext, inside) {
 		t.Error("the other destination may not")
@@ -81,7 +81,7 @@ func TestRefreshBoth(t *testing.T) {
 			for _, filtering := range []nat.Dependence{nat.EndpointIndependent, nat.AddressAndPortDependent} {
 				b := nat.Behavior{
 					Mapping: mapping, Filtering: filtering, Scope: scope,
-					Refresh: nat.RefreshBoth, Timeout: 300 * time.Millisecond,
+					Refresh: nat.RefreshBoth, Timeout: 600 * time.Millisecond,
 				}
 				t.Run(b.String(), func(t *testing.T) {
 					t.Parallel()
@@ -96,7 +96,7 @@ func refreshBoth(t *testing.T, b nat.Behavior) {
 	n := behind(t, b, 2)
 	inside, server := n.hosts[0].udp(hostAddr(0)+":5000"), n.outside.udp(outsideA+":3478")
 	ext := mapped(inside, server)
-	for end := time.Now().Add(3 * b.Timeout); time.Now().Before(end); <-time.After(b.Timeout / 6) {
+	for end := time.Now().Add(2 * b.Timeout); time.Now().Before(end); <-time.After(b.Timeout / 8) {
 		if !reaches(server, ext, inside) {
 			t.Fatalf("dead under steady inbound traffic\n%s", n.dump())
 		}

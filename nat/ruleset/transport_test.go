@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,13 @@ func TestFragments(t *testing.T) {
 	ext := server.expect(long)
 	server.send(ext, long)
 	inside.expect(long)
+	n.router.do(func() error {
+		tracked, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
+		if err == nil && strings.TrimSpace(string(tracked)) != "0" {
+			t.Errorf("conntrack follows %s flows, though it should only defragment", tracked)
+		}
+		return err
+	})
 }
 
 // Datagrams without a checksum keep none: one that were mended would be wrong,
