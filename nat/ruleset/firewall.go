@@ -2,7 +2,6 @@ package ruleset
 
 import (
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 
 	"p2pmodel/nat"
@@ -57,7 +56,7 @@ func (f *firewall) outboundUDP(t *transaction) {
 		t.rule(chainLeaving, "no UDP leaves", match(ipProtocol, udp.number), drop())
 		return
 	}
-	allowed := &nftables.Set{Name: setPorts, KeyType: nftables.TypeInetService, KeyByteOrder: binaryutil.BigEndian}
+	allowed := &nftables.Set{Name: setPorts, KeyType: nftables.TypeInetService}
 	var elements []nftables.SetElement
 	for _, p := range f.fw.OutboundUDP {
 		elements = append(elements, nftables.SetElement{Key: port(p)})
@@ -73,7 +72,7 @@ func (f *firewall) outboundUDP(t *transaction) {
 func (f *firewall) replies(t *transaction) {
 	f.flows = &nftables.Set{
 		Name: setFlows, KeyType: flowTypes, Size: nat.DefaultTableSize,
-		Dynamic: true, HasTimeout: true, Timeout: nat.DefaultTimeout, KeyByteOrder: binaryutil.BigEndian,
+		Dynamic: true, HasTimeout: true, Timeout: nat.DefaultTimeout,
 	}
 	t.set(f.flows)
 	for _, p := range protocols {

@@ -31,11 +31,10 @@ func (p *pool) declare(t *transaction) {
 			Key: binaryutil.NativeEndian.PutUint32(uint32(i)), Val: a.AsSlice(),
 		})
 	}
-	p.known = &nftables.Set{Name: setExternal, KeyType: nftables.TypeIPAddr, KeyByteOrder: binaryutil.BigEndian}
+	p.known = &nftables.Set{Name: setExternal, KeyType: nftables.TypeIPAddr}
 	t.set(p.known, addresses...)
 	p.byKey = &nftables.Set{
 		Name: setPool, IsMap: true, KeyType: nftables.TypeInteger, DataType: nftables.TypeIPAddr,
-		KeyByteOrder: binaryutil.NativeEndian,
 	}
 	t.set(p.byKey, numbered...)
 }

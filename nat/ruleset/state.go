@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -94,7 +93,6 @@ func (s *state) declare(t *transaction) {
 		return &nftables.Set{
 			Name: s.name + "_" + name, KeyType: key, Size: uint32(size),
 			Dynamic: true, HasTimeout: true, Timeout: b.Timeout,
-			KeyByteOrder: binaryutil.BigEndian,
 		}
 	}
 	// The used ports bound the table. The others have room for what expired and

@@ -63,7 +63,7 @@ func (t *transaction) nested(kind uint16, attributes ...netlink.Attribute) netli
 // transaction, counts here: the library's own counter is global and unlocked.
 func (t *transaction) set(s *nftables.Set, elements ...nftables.SetElement) {
 	t.sets++
-	s.ID, s.Table = t.sets, t.table
+	s.ID = t.sets
 	var flags uint32
 	if s.IsMap {
 		flags |= unix.NFT_SET_MAP
