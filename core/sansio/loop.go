@@ -94,10 +94,12 @@ func (l *Loop) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch the network's addresses: %w", err)
 	}
-	// Watch promises to close the channel once ctx has ended.
+	// Watch promises to close the channel once ctx has ended. Below, changes
+	// becomes nil when it is closed; this is the channel itself.
+	watched := changes
 	defer func() {
 		cancel()
-		for range changes {
+		for range watched {
 		}
 	}()
 	if err := l.tellInterfaces(); err != nil {
