@@ -37,7 +37,7 @@ build: ## natlab and p2pmodel, to bin/
 
 bin/suite: build
 	@$(GO) build -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
-	@$(GO) test -c $(SUITE_RACE) -o bin/scenarios.test ./scenarios
+	@$(GO) test -c $(SUITE_RACE) -o bin/scenarios.test ./scenarios/specs
 
 scenarios: bin/suite ## the main job: TC-01…TC-07 on real NATs, with a report
 	@mkdir -p $(REPORT)
@@ -48,7 +48,7 @@ scenarios: bin/suite ## the main job: TC-01…TC-07 on real NATs, with a report
 
 unit: build
 	@echo "make: unit tests $(if $(RACE),with the race detector ($(CC_FOUND)),without the race detector: no C compiler found)"
-	$(GO) test $(RACE) $(shell $(GO) list $(PACKAGES) 2>/dev/null | grep -v '/scenarios$$')
+	$(GO) test $(RACE) $(shell $(GO) list $(PACKAGES) 2>/dev/null | grep -v '/scenarios/specs$$')
 
 test: unit ## all tests, the scenarios included
 	@$(MAKE) --no-print-directory scenarios SUITE_RACE=$(RACE)

@@ -42,6 +42,7 @@ type Report struct {
 	Fabric    string    `json:"fabric"`
 	Seed      uint64    `json:"seed"`
 	Version   string    `json:"version,omitempty"`
+	RealTime  bool      `json:"real_time,omitempty"` // times as the files have them, unscaled
 	Started   time.Time `json:"started"`
 	Scenarios []*Result `json:"scenarios"`
 }
@@ -50,6 +51,7 @@ type Report struct {
 type Result struct {
 	ID         string          `json:"id"`
 	Title      string          `json:"title"`
+	Seed       uint64          `json:"seed"` // with which this run is replayed
 	Verdict    Verdict         `json:"verdict"`
 	Reason     string          `json:"reason"` // the verdict in a sentence
 	Expected   ExpectedPath    `json:"expected"`

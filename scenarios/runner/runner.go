@@ -111,6 +111,7 @@ func (r *Runner) Run(ctx context.Context, sc *scenarios.Scenario) (*scenarios.Re
 		return nil, err
 	}
 	res := conclude(sc, all, outcomes)
+	res.Seed = r.Seed
 	res.DurationMS = milliseconds(time.Since(started))
 	return res, nil
 }

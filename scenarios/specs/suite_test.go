@@ -1,4 +1,4 @@
-package scenarios_test
+package specs_test
 
 import (
 	"flag"
@@ -76,7 +76,7 @@ var _ = ReportAfterSuite("report", func(rep Report) {
 	for _, spec := range rep.SpecReports {
 		for _, entry := range spec.ReportEntries {
 			if entry.Name == partName {
-				out.Scenarios = append(out.Scenarios, resultOf(entry.Value.AsJSON))
+				out.Scenarios = append(out.Scenarios, resultOf(entry.Value))
 			}
 		}
 	}

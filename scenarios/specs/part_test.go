@@ -1,12 +1,14 @@
-package scenarios_test
+package specs_test
 
 import (
 	"bytes"
 	"compress/gzip"
 	"encoding/gob"
 	"encoding/json"
+	"fmt"
 	"slices"
 
+	"github.com/onsi/ginkgo/v2/types"
 	. "github.com/onsi/gomega"
 
 	"p2pmodel/scenarios"
@@ -20,7 +22,29 @@ const partName = "result"
 // processes.
 type part struct{ result *scenarios.Result }
 
-func partOf(res *scenarios.Result) part { return part{res} }
+// partOf takes away what the other side has or computes.
+func partOf(res *scenarios.Result) part {
+	out := *res
+	out.Scenario = nil
+	out.Run = withoutPlan(res.Run)
+	out.Controls = slices.Clone(res.Controls)
+	for i := range out.Controls {
+		out.Controls[i].Run = withoutPlan(out.Controls[i].Run)
+	}
+	return part{&out}
+}
+
+func withoutPlan(run *scenarios.Run) *scenarios.Run {
+	if run == nil {
+		return nil
+	}
+	out := *run
+	out.Plan = nil
+	return &out
+}
+
+// String keeps Ginkgo from printing all packets as the entry's representation.
+func (p part) String() string { return "result of " + p.result.ID }
 
 // MarshalJSON implements json.Marshaler: a compressed gob, since a run's packets
 // would be unwieldy as JSON.
@@ -28,7 +52,7 @@ func (p part) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
 	zw := gzip.NewWriter(&buf)
 	if err := gob.NewEncoder(zw).Encode(p.result); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("send the result of %s: %w", p.result.ID, err)
 	}
 	if err := zw.Close(); err != nil {
 		return nil, err
@@ -36,10 +60,17 @@ func (p part) MarshalJSON() ([]byte, error) {
 	return json.Marshal(buf.Bytes())
 }
 
-// resultOf is the way back.
-func resultOf(text string) *scenarios.Result {
+// resultOf is the way back. An entry of the first process itself still has its
+// value; one of another process has the JSON only.
+func resultOf(entry types.ReportEntryValue) *scenarios.Result {
+	text := []byte(entry.AsJSON)
+	if own, is := entry.GetRawValue().(part); is {
+		var err error
+		text, err = own.MarshalJSON()
+		Expect(err).NotTo(HaveOccurred())
+	}
 	var data []byte
-	Expect(json.Unmarshal([]byte(text), &data)).To(Succeed())
+	Expect(json.Unmarshal(text, &data)).To(Succeed())
 	zr, err := gzip.NewReader(bytes.NewReader(data))
 	Expect(err).NotTo(HaveOccurred())
 	res := &scenarios.Result{}
@@ -53,7 +84,7 @@ func resultOf(text string) *scenarios.Result {
 	}
 	for _, run := range runs {
 		if run != nil {
-			run.Restore()
+			Expect(run.Restore()).To(Succeed())
 		}
 	}
 	return res
