@@ -323,6 +323,20 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// The end of the context and of the watch come at once; whichever the loop sees
+// first, it ends.
+func TestStopManyTimes(t *testing.T) {
+	for range 200 {
+		m := new(echo)
+		l := run(t, m, System())
+		l.bind(t, m, 1)
+		l.stop()
+		if t.Failed() {
+			return
+		}
+	}
+}
+
 // refusing fails its first reads the way a UDP socket does after ICMP errors.
 type refusing struct {
 	net.PacketConn
