@@ -46,6 +46,9 @@ type Network interface {
 	// Packets gives what was captured so far, in order of time. The slices are
 	// shared and must not be changed.
 	Packets() []witness.Packet
+	// Err tells of faults of the laboratory itself so far: packets that captures
+	// or links could not keep up with. No verdict stands on such a run.
+	Err() error
 	// Close ends all programs and machines and removes everything. It returns
 	// when nothing is left; it may be called twice.
 	Close() error
@@ -70,6 +73,8 @@ type RunningHost interface {
 	// addresses. Restrict(nil) drops all; Unrestrict lifts it.
 	Restrict(to []netip.Addr) error
 	Unrestrict() error
+	// Restricted counts the packets that restrictions have taken so far.
+	Restricted() (uint64, error)
 }
 
 // RunningMachine is a machine that runs on a host.

@@ -61,6 +61,9 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 	r.progress(v, "judge", "")
 	o.run.Packets = r.packets(v, net)
 	s.record(o.run, phases)
+	if err == nil {
+		err = net.Err()
+	}
 	if err != nil {
 		o.fail("%v", err)
 	} else {
@@ -134,6 +137,9 @@ func (r *Runner) play(ctx context.Context, s *stage, o *outcome) ([]*phase, erro
 			return phases, err
 		}
 	}
+	if err := s.proveRestrictions(phases[0]); err != nil {
+		return phases, err
+	}
 	return phases, s.stop()
 }
 
@@ -150,6 +156,29 @@ func (s *stage) proveCuts(p *phase) error {
 			return fmt.Errorf("the link of %s was cut, but no packet met the cut: nothing was proved", id.String())
 		}
 		p.facts = append(p.facts, fmt.Sprintf("the cut link of %s took %d packets up and %d down", id.String(), up, down))
+	}
+	return nil
+}
+
+// proveRestrictions makes sure that hosts which were restricted before the start
+// tried to send elsewhere.
+func (s *stage) proveRestrictions(first *phase) error {
+	for _, a := range s.v.before {
+		if a.Kind != scenarios.ActRestrict {
+			continue
+		}
+		h, err := s.net.Host(a.Target)
+		if err != nil {
+			return err
+		}
+		n, err := h.Restricted()
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("host %s was restricted, but sent nothing that the restriction could take: nothing was proved", a.Target)
+		}
+		first.facts = append(first.facts, fmt.Sprintf("the restriction of %s took %d packets", a.Target, n))
 	}
 	return nil
 }
