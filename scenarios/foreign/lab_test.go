@@ -1,0 +1,225 @@
+//go:build linux
+
+package foreign_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"p2pmodel/sim"
+	"p2pmodel/sim/kernel"
+)
+
+// patience bounds the wait for what is going to happen, on a busy machine.
+const patience = 30 * time.Second
+
+// lab is a network that stands, with programs on its hosts.
+type lab struct {
+	sim.Network
+	tb testing.TB
+}
+
+// stand builds a lab. When the test fails, the state of all NATs is printed.
+func stand(tb testing.TB, yaml string) *lab {
+	tb.Helper()
+	if court.closed != nil {
+		leaveOut(tb, "no lab can be built: %v", court.closed)
+	}
+	plan, err := sim.ParseLab("lab.yaml", []byte(yaml))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	// Programs outlive tb.Context, so that cleanups can still end them in order.
+	network, err := kernel.Fabric{}.Build(context.Background(), plan, sim.Options{Seed: 1})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	l := &lab{network, tb}
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			l.describe()
+		}
+		if err := network.Close(); err != nil {
+			tb.Errorf("close the lab: %v", err)
+		}
+	})
+	return l
+}
+
+// describe logs what the NATs hold.
+func (l *lab) describe() {
+	for _, r := range l.Lab().Routers {
+		running, err := l.Router(r.Name)
+		if err != nil {
+			continue
+		}
+		if text, err := running.Mappings(); err == nil {
+			l.tb.Logf("router %s, external %v:\n%s", r.Name, running.External(), text)
+		}
+	}
+}
+
+// address is the n-th address of a host.
+func (l *lab) address(host string, n int) netip.Addr {
+	return l.Plan().Addresses(host, sim.DefaultUplink)[n]
+}
+
+// external is the outer address of a router.
+func (l *lab) external(router string) netip.Addr {
+	l.tb.Helper()
+	r, err := l.Router(router)
+	if err != nil {
+		l.tb.Fatal(err)
+	}
+	return r.External()[0]
+}
+
+// program runs on a host of a lab.
+type program struct {
+	sim.RunningProgram
+	tb   testing.TB
+	name string // for people: host and command line
+	out  *transcript
+}
+
+// start starts a program on a host. When the test fails, what the program said
+// is printed.
+func (l *lab) start(host string, p sim.Program) *program {
+	l.tb.Helper()
+	h, err := l.Host(host)
+	if err != nil {
+		l.tb.Fatal(err)
+	}
+	out := newTranscript()
+	p.Stdout, p.Stderr = out, out
+	running, err := h.Start(context.Background(), p)
+	if err != nil {
+		l.tb.Fatal(err)
+	}
+	name := fmt.Sprintf("%s$ %s", host, strings.Join(append([]string{p.Path}, p.Args...), " "))
+	l.tb.Cleanup(func() {
+		if l.tb.Failed() {
+			l.tb.Logf("%s\n%s", name, out)
+		}
+	})
+	return &program{running, l.tb, name, out}
+}
+
+// finish waits for a program that ends by itself and gives its exit code.
+func (p *program) finish() int {
+	p.tb.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	select {
+	case err := <-ended:
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return exit.ExitCode()
+		}
+		if err != nil {
+			p.tb.Fatalf("%s: %v", p.name, err)
+		}
+		return 0
+	case <-time.After(patience):
+		p.tb.Fatalf("%s: still running after %v", p.name, patience)
+		return -1
+	}
+}
+
+// terminate asks a program to end, which has to exit with 0.
+func (p *program) terminate() {
+	p.tb.Helper()
+	if err := p.Signal(int(syscall.SIGTERM)); err != nil {
+		p.tb.Errorf("%s: SIGTERM: %v", p.name, err)
+		return
+	}
+	if code := p.finish(); code != 0 {
+		p.tb.Errorf("%s: exit code %d after SIGTERM, want 0", p.name, code)
+	}
+}
+
+// await waits until the program has said something, n times over, and gives the
+// groups of the n-th match.
+func (p *program) await(pattern string, n int) []string {
+	p.tb.Helper()
+	re := regexp.MustCompile(pattern)
+	deadline := time.After(patience)
+	for {
+		text, more := p.out.read()
+		if found := re.FindAllStringSubmatch(text, n); len(found) == n {
+			return found[n-1]
+		}
+		select {
+		case <-more:
+		case <-deadline:
+			p.tb.Fatalf("%s: did not say %s %d times within %v", p.name, pattern, n, patience)
+		}
+	}
+}
+
+// bound waits until there is a UDP socket on a port of the program's host: not
+// every program says when it is ready.
+func (p *program) bound(port uint16) {
+	p.tb.Helper()
+	socket := fmt.Sprintf(":%04X ", port)
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		sockets, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/udp", p.PID()))
+		if err != nil {
+			p.tb.Fatalf("%s: %v", p.name, err)
+		}
+		if strings.Contains(string(sockets), socket) {
+			return
+		}
+		if time.Now().After(end) {
+			p.tb.Fatalf("%s: no socket on port %d within %v", p.name, port, patience)
+		}
+	}
+}
+
+// transcript is what a program said.
+type transcript struct {
+	mu   sync.Mutex
+	text strings.Builder
+	more chan struct{} // closed and replaced with each write
+}
+
+func newTranscript() *transcript { return &transcript{more: make(chan struct{})} }
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	close(t.more)
+	t.more = make(chan struct{})
+	return t.text.Write(p)
+}
+
+// read gives what was said so far, and a channel that is closed with the next
+// word.
+func (t *transcript) read() (string, <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String(), t.more
+}
+
+func (t *transcript) String() string { text, _ := t.read(); return text }
+
+// rendezvous starts ours on a host with two addresses and gives what clients
+// have to know: its first address.
+func (l *lab) rendezvous(host string, args ...string) (*program, netip.AddrPort) {
+	l.tb.Helper()
+	first, second := netip.AddrPortFrom(l.address(host, 0), 3478), netip.AddrPortFrom(l.address(host, 1), 3479)
+	p := l.start(host, sim.Program{Path: p2pmodel(l.tb), Args: append([]string{
+		"rendezvous", "--listen", first.String(), "--alternate", second.String()}, args...)})
+	p.await(`(?m)^rendezvous listening on `+regexp.QuoteMeta(first.String())+` alternate `+regexp.QuoteMeta(second.String())+` key \S+$`, 1)
+	return p, first
+}

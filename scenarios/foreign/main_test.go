@@ -1,0 +1,169 @@
+//go:build linux
+
+package foreign_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"p2pmodel/sim/kernel"
+)
+
+// testsAtOnce is how many tests run side by side: judges wait for answers that
+// do not come most of their time, whatever the number of processors.
+const testsAtOnce = "24"
+
+func TestMain(m *testing.M) {
+	kernel.Init()
+	enterErr := kernel.Enter()
+	flag.Parse()
+	if !given("test.parallel") {
+		if err := flag.Set("test.parallel", testsAtOnce); err != nil {
+			panic(err)
+		}
+	}
+	if enterErr != nil {
+		court.close(enterErr)
+	}
+	code := m.Run()
+	court.report()
+	if err := ours.remove(); err != nil {
+		fmt.Println(err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// given reports whether the command line names a flag.
+func given(name string) (found bool) {
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
+}
+
+// court knows which judges there are, and which were missed.
+var court courtroom
+
+// packages are where Debian and Ubuntu have the judges.
+var packages = map[string]string{
+	"turnutils_natdiscovery": "coturn",
+	"turnutils_uclient":      "coturn",
+	"turnutils_peer":         "coturn",
+	"turnserver":             "coturn",
+	"stun":                   "stun-client",
+}
+
+type courtroom struct {
+	mu      sync.Mutex
+	closed  error               // no lab can be built
+	missing map[string][]string // program → tests that were left out
+}
+
+func (c *courtroom) close(why error) { c.closed = why }
+
+// required reports whether a missing judge is a failure.
+func required() bool { return os.Getenv("P2PMODEL_JUDGES") == "require" }
+
+// leaveOut skips a test or, where judges are required, fails it.
+func leaveOut(tb testing.TB, format string, args ...any) {
+	tb.Helper()
+	if required() {
+		tb.Fatalf(format, args...)
+	}
+	tb.Skipf("LEFT OUT: "+format, args...)
+}
+
+// call makes sure that the judges are there and a lab to put them in.
+func (c *courtroom) call(tb testing.TB, programs ...string) {
+	tb.Helper()
+	if c.closed != nil {
+		leaveOut(tb, "no lab can be built: %v", c.closed)
+	}
+	for _, p := range programs {
+		_, err := exec.LookPath(p)
+		if err == nil {
+			continue
+		}
+		c.mu.Lock()
+		if c.missing == nil {
+			c.missing = map[string][]string{}
+		}
+		c.missing[p] = append(c.missing[p], tb.Name())
+		c.mu.Unlock()
+		leaveOut(tb, "%s is not installed: apt-get install %s", p, packages[p])
+	}
+}
+
+// report says in one line what was left out.
+func (c *courtroom) report() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed != nil:
+		fmt.Printf("LEFT OUT: all foreign judges, since no lab can be built: %v\n", c.closed)
+	case len(c.missing) > 0:
+		var programs, install []string
+		tests := map[string]bool{}
+		for p, names := range c.missing {
+			programs = append(programs, p)
+			install = append(install, packages[p])
+			for _, n := range names {
+				tests[n] = true
+			}
+		}
+		slices.Sort(programs)
+		slices.Sort(install)
+		fmt.Printf("LEFT OUT: %d tests by foreign judges that are not installed (%s): apt-get install %s\n",
+			len(tests), strings.Join(programs, ", "), strings.Join(slices.Compact(install), " "))
+	}
+}
+
+// ours is the binary under judgement, built once.
+var ours binary
+
+type binary struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// p2pmodel gives the path of our program.
+func p2pmodel(tb testing.TB) string {
+	tb.Helper()
+	ours.once.Do(ours.build)
+	if ours.err != nil {
+		tb.Fatal(ours.err)
+	}
+	return ours.path()
+}
+
+func (b *binary) path() string { return filepath.Join(b.dir, "p2pmodel") }
+
+// build leaves a directory that outlives the test that asked first; TestMain
+// removes it.
+func (b *binary) build() {
+	if b.dir, b.err = os.MkdirTemp("", "p2pmodel-judged-"); b.err != nil {
+		return
+	}
+	out, err := exec.Command("go", "build", "-o", b.path(), "p2pmodel/cmd/p2pmodel").CombinedOutput()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		b.err = fmt.Errorf("build p2pmodel: %w: these tests compile the program that they judge; `go test` finds go by itself", err)
+	case err != nil:
+		b.err = fmt.Errorf("build p2pmodel: %w\n%s", err, out)
+	}
+}
+
+func (b *binary) remove() error {
+	if b.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(b.dir)
+}
