@@ -108,6 +108,7 @@ func (m *Machine) receiveFrame(now time.Time, b punch.Base, from netip.AddrPort,
 		m.stats.Duplicates++
 		return
 	}
+	m.acquainted(s)
 	s.agent.NoteReceived(now, b, from)
 	if f.kind == frameBye {
 		m.end(now, s, ErrClosedByPeer)

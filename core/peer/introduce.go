@@ -106,7 +106,7 @@ func (m *Machine) renew(now time.Time, s *session) bool {
 	if err != nil {
 		return false
 	}
-	fresh.room, fresh.attempts, fresh.pathlessAt = s.room, s.attempts, s.pathlessAt
+	fresh.dialed, fresh.attempts, fresh.pathlessAt = s.dialed, s.attempts, s.pathlessAt
 	m.end(now, s, ErrReplaced)
 	m.introduce(now, fresh)
 	return true
@@ -157,13 +157,16 @@ func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
 	case s != nil && !m.yields(now, s, e):
 		return
 	default:
+		dialed := false
 		if s != nil {
+			dialed = s.dialed
 			m.end(now, s, ErrReplaced)
 		}
 		if s, err = m.begin(now, e.Peer, e.Session, false); err != nil {
 			m.stats.BadOffers++
 			return
 		}
+		s.dialed = dialed
 	}
 	m.update(now, s, o, e)
 }
@@ -208,15 +211,13 @@ func (m *Machine) update(now time.Time, s *session, o offer, e rendezvous.Introd
 		// above all not which numbers it has used.
 		m.end(now, s, ErrReplaced)
 		if fresh, err := m.connect(now, e.Peer); err == nil {
+			fresh.dialed = s.dialed
 			m.introduce(now, fresh)
 		}
 		return
 	}
-	first := !s.introduced
-	s.introduced, s.remoteInstance = true, o.Instance
-	if first {
-		m.Emit(Introduced{Peer: s.peer, Session: s.id, Initiator: s.initiator})
-	}
+	first := m.acquainted(s)
+	s.remoteInstance = o.Instance
 	if o.RTT > 0 && m.rendezvous.RTT() > 0 {
 		s.agent.Estimate(o.RTT + m.rendezvous.RTT())
 	}

@@ -94,7 +94,8 @@ func (r *Room) Send(payload []byte) error {
 	return errors.Join(errs...)
 }
 
-// Leave leaves the room and closes the connections that only it wanted.
+// Leave leaves the room and closes the connections with its members, but for
+// those that were dialled or that another room wants.
 func (r *Room) Leave() {
 	r.peer.loop.Do(func(now time.Time) { r.peer.machine.Leave(now, r.name) })
 	r.peer.forget(r)

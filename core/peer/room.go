@@ -39,13 +39,19 @@ func (m *Machine) Join(now time.Time, name string) error {
 	return nil
 }
 
-// Leave leaves a room and closes the sessions that only the room wanted.
+// Leave leaves a room and closes the sessions with its members, but for those
+// that Connect asked for or that another room wants.
 func (m *Machine) Leave(now time.Time, name string) {
+	left := m.room(name)
+	if left == nil {
+		return
+	}
 	m.rendezvous.Leave(now, name)
 	m.rooms = slices.DeleteFunc(m.rooms, func(r *membership) bool { return r.name == name })
 	m.expected = slices.DeleteFunc(m.expected, func(e expectation) bool { return e.room == name })
 	for _, s := range slices.Clone(m.sessions) {
-		if s.room == name {
+		with := func(r *membership) bool { return slices.Contains(r.members, s.peer) }
+		if with(left) && !s.dialed && !slices.ContainsFunc(m.rooms, with) {
 			m.Close(now, s.peer)
 		}
 	}
@@ -103,7 +109,7 @@ func (m *Machine) memberJoined(now time.Time, r *membership, id identity.ID) {
 		return
 	}
 	if m.ID().Compare(id) < 0 {
-		m.connectInRoom(now, id, r.name)
+		m.connectInRoom(now, id)
 		return
 	}
 	if !slices.ContainsFunc(m.expected, func(e expectation) bool { return e.peer == id }) {
@@ -130,17 +136,16 @@ func (m *Machine) meetExpected(now time.Time) {
 		}
 		m.expected = slices.DeleteFunc(m.expected, func(o expectation) bool { return o == e })
 		if m.sessionWith(e.peer) == nil {
-			m.connectInRoom(now, e.peer, e.room)
+			m.connectInRoom(now, e.peer)
 		}
 	}
 }
 
-func (m *Machine) connectInRoom(now time.Time, id identity.ID, name string) {
+func (m *Machine) connectInRoom(now time.Time, id identity.ID) {
 	s, err := m.connect(now, id)
 	if err != nil {
 		m.Emit(Failed{Peer: id, Err: err})
 		return
 	}
-	s.room = name
 	m.introduce(now, s)
 }

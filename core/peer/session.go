@@ -16,8 +16,8 @@ type session struct {
 	id   SessionID
 	// initiator: our Connect began it.
 	initiator bool
-	// room: nobody but a room wants it.
-	room          string
+	// dialed: the application asked for it, not only a room or the peer.
+	dialed        bool
 	local, remote keys
 	agent         *punch.Agent
 
@@ -91,13 +91,14 @@ func (m *Machine) Connect(now time.Time, peer identity.ID) error {
 		return ErrSelf
 	}
 	if s := m.sessionWith(peer); s != nil {
-		s.room = ""
+		s.dialed = true
 		return nil
 	}
 	s, err := m.connect(now, peer)
 	if err != nil {
 		return err
 	}
+	s.dialed = true
 	m.introduce(now, s)
 	m.pump(now)
 	return nil
@@ -198,17 +199,24 @@ func (m *Machine) transmit(now time.Time, b punch.Base, to netip.AddrPort, paylo
 }
 
 func (m *Machine) pathChanged(now time.Time, s *session, e punch.PathChanged) {
+	m.acquainted(s)
 	m.Emit(PathChanged{Peer: s.peer, Session: s.id, Old: e.Old, New: e.New})
 	if e.New.Kind == NoPath {
 		s.pathlessAt = now
 		return
 	}
 	s.pathlessAt, s.established = time.Time{}, true
-	if !s.introduced {
-		// The peer found us before the rendezvous told us of it.
-		s.introduced = true
-		m.Emit(Introduced{Peer: s.peer, Session: s.id, Initiator: s.initiator})
+}
+
+// acquainted notes that both sides know of the session: by the rendezvous, or
+// because the peer found us before the rendezvous told us of it.
+func (m *Machine) acquainted(s *session) (first bool) {
+	if s.introduced {
+		return false
 	}
+	s.introduced = true
+	m.Emit(Introduced{Peer: s.peer, Session: s.id, Initiator: s.initiator})
+	return true
 }
 
 // settled ends a round of introductions, unless it brought nothing.
