@@ -80,7 +80,8 @@ func (h *Host) Move(uplink string) error {
 	return nil
 }
 
-// setPlugged plugs the node's end in or out.
+// setPlugged plugs the node's end in or out. A wire carries nothing to or from
+// an end that is out.
 func (c *cable) setPlugged(plugged bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,6 +90,11 @@ func (c *cable) setPlugged(plugged bool) error {
 		c.plug(&b)
 	} else {
 		c.unplug(&b)
+		if c.wire != nil {
+			if err := c.wire.link.Cut(true); err != nil {
+				return err
+			}
+		}
 	}
 	if err := c.child.do(&b); err != nil {
 		return err

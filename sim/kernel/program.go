@@ -146,6 +146,7 @@ func (p *Program) start(ctx context.Context) error {
 		return err
 	}
 	p.run = run
+	p.host.network.log("host %s: %s runs as process %d", p.host.lab.Name, p.spec.Path, run.pid)
 	endOfLife := context.AfterFunc(p.life, run.kill)
 	go func() {
 		defer close(run.done)
@@ -156,6 +157,7 @@ func (p *Program) start(ctx context.Context) error {
 		if !errors.Is(err, exec.ErrWaitDelay) {
 			run.err = err
 		}
+		p.host.network.log("host %s: %s (process %d) ended: %v", p.host.lab.Name, p.spec.Path, run.pid, cmd.ProcessState)
 	}()
 	return nil
 }
