@@ -35,7 +35,7 @@ func orNull(s document.Schema) document.Schema {
 
 func routerSchema() document.Schema {
 	return orNull(document.ObjectSchema(map[string]document.Schema{
-		"nat":       natSchema(),
+		"nat":       NATSchema(),
 		"firewall":  firewallSchema(),
 		"behind":    behindSchema(),
 		"addresses": document.IntSchema(1, MaxAddresses).Described("How many external addresses a NAT has."),
@@ -68,7 +68,9 @@ var axisTitles = map[nat.Axis]string{
 	nat.AxisSize:      "How many mappings there may be.",
 }
 
-func natSchema() document.Schema {
+// NATSchema is the schema of what DecodeNAT takes: a behaviour by preset, as text or
+// by axes.
+func NATSchema() document.Schema {
 	var presets, aliases []string
 	var titles strings.Builder
 	for _, p := range nat.Presets() {

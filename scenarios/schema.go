@@ -1,0 +1,180 @@
+package scenarios
+
+import (
+	"slices"
+
+	"p2pmodel/sim"
+	"p2pmodel/sim/document"
+)
+
+// Schema gives the JSON Schema (draft 2020-12) of scenario files, for editors:
+// `natlab schema` prints it. It knows the form of a file; that the names in it
+// mean something, and whatever else is between the lines, is for Parse.
+func Schema() document.Schema {
+	s := document.ObjectSchema(map[string]document.Schema{
+		"id": document.Schema{"type": "string", "pattern": idPattern.String()}.
+			Described("What the scenario is called on command lines, in reports and in names of files."),
+		"title":       document.TextSchema().Described("The scenario in a few words."),
+		"description": document.TextSchema().Described("What happens and why, for readers."),
+		"lab":         sim.Schema(),
+		"rendezvous":  nameSchema("The host on which the rendezvous runs."),
+		"relay":       nameSchema("The host on which the relay runs; nothing: there is none."),
+		"peers":       peersSchema(),
+		"connect": listOf(document.Schema{
+			"type": "array", "items": document.TextSchema(), "minItems": 2, "maxItems": 2,
+		}, 1).Described("The pairs of peers that connect; the first of each dials."),
+		"room":       document.TextSchema().Described("Instead of connect: every peer joins this room, and all are connected to all."),
+		"techniques": listOf(document.WordSchema(PlainPunching), 0).Described("What peers may use to reach each other; nothing: plain punching."),
+		"settings":   settingsSchema(),
+		"phases":     phasesSchema(),
+		"expect":     expectSchema(),
+		"controls": document.ListSchema(controlSchema()).
+			Described("The same scenario with something changed, and an expectation of its own: what shows that the verdict means something."),
+	}, "id", "title", "lab", "rendezvous", "peers")
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["title"] = "P2PModel scenario"
+	s["allOf"] = []document.Schema{
+		{"oneOf": []document.Schema{{"required": []string{"phases"}}, {"required": []string{"expect"}}}},
+		{"oneOf": []document.Schema{{"required": []string{"connect"}}, {"required": []string{"room"}}}},
+	}
+	return s
+}
+
+// nameSchema is the name of a part of the lab.
+func nameSchema(description string) document.Schema {
+	return document.TextSchema().Described(description)
+}
+
+func listOf(item document.Schema, least int) document.Schema {
+	s := document.ListSchema(item)
+	if least > 0 {
+		s["minItems"] = least
+	}
+	return s
+}
+
+func peersSchema() document.Schema {
+	peer := document.ObjectSchema(map[string]document.Schema{"host": nameSchema("The host on which the peer runs; no other peer and no server may.")}, "host")
+	return document.Schema{"type": "object", "minProperties": 2, "additionalProperties": peer}.Described("The peers of the system under test, by name.")
+}
+
+// keepaliveSchema takes off as YAML 1.1 reads it as well: false.
+func keepaliveSchema() document.Schema {
+	return document.Schema{"anyOf": []document.Schema{
+		{"type": "string", "pattern": document.DurationSchema()["anyOf"].([]document.Schema)[0]["pattern"]},
+		{"enum": []any{"off", false}},
+	}, "examples": []string{"15s", "off"}}.Described("How often idle paths are kept alive; off: never; nothing: as the system does by default.")
+}
+
+func settingsSchema() document.Schema {
+	return document.ObjectSchema(map[string]document.Schema{
+		"keepalive": keepaliveSchema(),
+		"interval":  document.DurationSchema().Described("The time between two payload datagrams of a peer, 1ms to 10s; nothing: " + DefaultInterval.String() + "."),
+		"size":      document.IntSchema(minSize, maxSize).Described("The size of a payload datagram in bytes."),
+		"scale": document.IntSchema(1, maxScale).Described("Divides the times of NATs, keepalives, quiet spells and waits, " +
+			"so that a scenario with real timeouts takes seconds; --real-time runs it as written."),
+	}).Described("How the peers behave.")
+}
+
+func phasesSchema() document.Schema {
+	phase := document.ObjectSchema(map[string]document.Schema{
+		"name":   document.TextSchema().Described("What the phase is called in reports."),
+		"do":     document.ListSchema(actionSchema(phaseKinds)).Described("What is done at its beginning, in this order."),
+		"expect": expectSchema(),
+	}, "name", "expect")
+	return listOf(phase, 1).Described("Stretches of the run, each with an expectation of its own. Instead of expect.")
+}
+
+func expectSchema() document.Schema {
+	return document.ObjectSchema(map[string]document.Schema{
+		"path": document.WordSchema(string(Direct), string(Relay), string(None), string(Mixed)).
+			Described("The path that payload must take in the end; mixed: each pair that which its NATs allow."),
+		"mapping": document.Schema{"type": "object", "additionalProperties": document.WordSchema(MappingKept, MappingLost)}.
+			Described("By peer: whether its mapping must have been kept since the phase before, or lost."),
+		"reaches": nameSchema("With path none: the router that payload must reach, although it must not reach the host behind it."),
+	}, "path").Described("What has to come of it.")
+}
+
+func controlSchema() document.Schema {
+	s := document.ObjectSchema(map[string]document.Schema{
+		"name": document.TextSchema().Described("What the control is called in reports."),
+		"why":  document.TextSchema().Described("What it guards against, in a sentence."),
+		"nats": document.Schema{"type": "object", "additionalProperties": sim.NATSchema()}.
+			Described("Routers whose NAT is another; one that was only a firewall becomes that NAT and nothing else."),
+		"before":    document.ListSchema(actionSchema(beforeKinds)).Described("What is done before the peers start."),
+		"keepalive": keepaliveSchema(),
+		"phases":    phasesSchema(),
+		"expect":    expectSchema(),
+	}, "name", "why")
+	s["oneOf"] = []document.Schema{{"required": []string{"phases"}}, {"required": []string{"expect"}}}
+	return s
+}
+
+// actionSchema is a mapping with one key, the action.
+func actionSchema(kinds []ActionKind) document.Schema {
+	properties := map[string]document.Schema{}
+	for _, kind := range kinds {
+		properties[string(kind)] = actionArguments(kind)
+	}
+	s := document.ObjectSchema(properties)
+	s["minProperties"], s["maxProperties"] = 1, 1
+	return s
+}
+
+// actionArguments is what an action takes.
+func actionArguments(kind ActionKind) document.Schema {
+	object := func(properties map[string]document.Schema, optional ...string) document.Schema {
+		s := document.ObjectSchema(properties)
+		var required []string
+		for _, key := range document.Sorted(properties) {
+			if !slices.Contains(optional, key) {
+				required = append(required, key)
+			}
+		}
+		s["required"] = required
+		return s
+	}
+	link := nameSchema("The node whose uplink it is, or node/uplink for a host with several.")
+	server := document.WordSchema(ServerRendezvous, ServerRelay)
+	switch kind {
+	case ActMove:
+		return object(map[string]document.Schema{
+			"host": nameSchema("The host that moves."), "uplink": nameSchema("Its uplink from now on."),
+		}).Described("A host goes to another of its uplinks, break before make.")
+	case ActReboot:
+		return object(map[string]document.Schema{
+			"router": nameSchema("The router."), "new-address": document.BoolSchema().Described("It comes back with external addresses that it never had."),
+		}, "new-address").Described("A router loses the state of its NAT.")
+	case ActSwap:
+		return object(map[string]document.Schema{
+			"router": nameSchema("The router."), "nat": sim.NATSchema(),
+		}).Described("A router's NAT becomes another.")
+	case ActFlap:
+		return object(map[string]document.Schema{
+			"link": link, "times": document.IntSchema(1, 1000),
+			"down": document.DurationSchema().Described("How long the link fails each time."),
+			"up":   document.DurationSchema().Described("How long it works between."),
+		}).Described("A link fails again and again.")
+	case ActRestrict:
+		return object(map[string]document.Schema{
+			"host": nameSchema("The host."), "to": document.ListSchema(document.TextSchema()).Described("The hosts that it may still send to."),
+		}).Described("A host may send to some hosts only.")
+	case ActSend:
+		return object(map[string]document.Schema{
+			"from": nameSchema("The peer that sends."), "count": document.IntSchema(1, maxCount).Described("How many datagrams."),
+		}).Described("One peer alone sends payload, while it is quiet.")
+	case ActCut:
+		return link.Described("A link loses everything from now on. " + link["description"].(string))
+	case ActRestore:
+		return link.Described("A link that was cut works again. " + link["description"].(string))
+	case ActUnrestrict:
+		return nameSchema("The host that may send anywhere again.")
+	case ActRestart:
+		return server.Described("A server ends and starts anew.")
+	case ActStop:
+		return server.Described("A server ends.")
+	case ActQuiet:
+		return document.DurationSchema().Described("No peer sends payload for so long.")
+	}
+	return document.DurationSchema().Described("Payload flows for so long.") // ActWait
+}

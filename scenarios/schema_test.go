@@ -1,0 +1,234 @@
+package scenarios
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// compiled is the schema as a validator sees it: after a way through JSON.
+func compiled(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	text, err := json.Marshal(Schema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("scenario.schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("scenario.schema.json")
+	if err != nil {
+		t.Fatalf("the schema is none: %v", err)
+	}
+	return schema
+}
+
+// asJSON reads YAML into what a JSON document would give.
+func asJSON(t *testing.T, text string) any {
+	t.Helper()
+	converted, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := jsonschema.UnmarshalJSON(strings.NewReader(string(converted)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestCatalogueFollowsTheSchema(t *testing.T) {
+	schema := compiled(t)
+	files, _ := filepath.Glob("catalog/*.yaml")
+	if len(files) == 0 {
+		t.Fatal("no catalogue")
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(asJSON(t, string(text))); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+// everything is a scenario with each key and each action at least once.
+const everything = `
+id: ALL-1
+title: everything
+description: each key once
+lab:
+  routers:
+    nat-a: {nat: "symmetric,timeout=30s", addresses: 2}
+    nat-b: {nat: {preset: full-cone}}
+  hosts:
+    a: {uplinks: {one: {behind: nat-a}, two: {behind: nat-b}}}
+    b: {behind: nat-b}
+    rendezvous: {}
+    relay: {}
+rendezvous: rendezvous
+relay: relay
+peers: {a: {host: a}, b: {host: b}}
+connect: [[a, b]]
+techniques: [plain]
+settings: {keepalive: off, interval: 10ms, size: 100, scale: 2}
+phases:
+  - name: first
+    expect: {path: direct}
+  - name: second
+    do:
+      - move: {host: a, uplink: two}
+      - reboot: {router: nat-a, new-address: true}
+      - swap: {router: nat-b, nat: symmetric}
+      - cut: a/one
+      - restore: a/one
+      - flap: {link: nat-b, times: 3, down: 100ms, up: 1s}
+      - restrict: {host: b, to: [rendezvous, relay]}
+      - unrestrict: b
+      - restart: relay
+      - stop: rendezvous
+      - quiet: 1s
+      - wait: 2s
+      - send: {from: a, count: 3}
+    expect: {path: none, mapping: {a: lost, b: kept}, reaches: nat-b}
+controls:
+  - name: one
+    why: because
+    nats: {nat-a: full-cone, nat-b: {mapping: EIM}}
+    before:
+      - cut: b
+      - restrict: {host: b, to: [relay]}
+    keepalive: 15s
+    phases:
+      - name: first
+        expect: {path: relay}
+`
+
+// What the decoder takes the schema takes as well, and what differs from it in
+// one place is refused by both.
+func TestSchemaAgreesWithTheDecoder(t *testing.T) {
+	schema := compiled(t)
+	check := func(t *testing.T, text string, want bool) {
+		t.Helper()
+		if _, err := Parse("x.yaml", []byte(text)); (err == nil) != want {
+			t.Errorf("decoder: %v", err)
+		}
+		if err := schema.Validate(asJSON(t, text)); (err == nil) != want {
+			t.Errorf("schema: %v", err)
+		}
+	}
+	t.Run("everything", func(t *testing.T) { check(t, everything, true) })
+	room := strings.Replace(everything, "connect: [[a, b]]", "room: lobby", 1)
+	t.Run("a room", func(t *testing.T) { check(t, room, true) })
+	for _, tt := range []struct{ name, old, new string }{
+		{"unknown key", "title:", "titel:"},
+		{"no id", "id: ALL-1\n", ""},
+		{"bad id", "id: ALL-1", "id: 'ALL 1'"},
+		{"room and connect", "connect:", "room: lobby\nconnect:"},
+		{"neither room nor connect", "connect: [[a, b]]\n", ""},
+		{"a pair of three", "[[a, b]]", "[[a, b, a]]"},
+		{"one peer", "peers: {a: {host: a}, b: {host: b}}", "peers: {a: {host: a}}"},
+		{"unknown technique", "[plain]", "[magic]"},
+		{"small payload", "size: 100", "size: 3"},
+		{"zero scale", "scale: 2", "scale: 0"},
+		{"keepalive as a number", "keepalive: 15s", "keepalive: 15"},
+		{"interval without unit", "interval: 10ms", "interval: 10"},
+		{"unknown action", "- unrestrict: b", "- unbind: b"},
+		{"two actions in one", "- unrestrict: b", "- {unrestrict: b, cut: b}"},
+		{"action without a key", "{from: a, count: 3}", "{from: a}"},
+		{"too many flaps", "times: 3", "times: 1001"},
+		{"unknown server", "restart: relay", "restart: lobby"},
+		{"unknown state", "{a: lost, b: kept}", "{a: gone, b: kept}"},
+		{"unknown path", "{path: relay}", "{path: detour}"},
+		{"control without why", "    why: because\n", ""},
+		{"control action that needs peers", "      - cut: b\n", "      - send: {from: a, count: 1}\n"},
+		{"expect and phases", "controls:", "expect: {path: direct}\ncontrols:"},
+		{"bad NAT in a control", "nat-a: full-cone", "nat-a: fool-cone"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if strings.Count(everything, tt.old) < 1 {
+				t.Fatalf("there is no %q", tt.old)
+			}
+			check(t, strings.Replace(everything, tt.old, tt.new, 1), false)
+		})
+	}
+}
+
+// An object of the schema, with the place in a file where the decoder reads it,
+// marked by HERE.
+var places = []struct{ name, schema, file string }{
+	{"scenario", "", "id: X\nHERE"},
+	{"peer", "peers additionalProperties", "peers: {a: {HERE}}"},
+	{"settings", "settings", "settings: {HERE}"},
+	{"phase", "phases items", "phases: [{HERE}]"},
+	{"expectation", "expect", "expect: {HERE}"},
+	{"control", "controls items", "controls: [{HERE}]"},
+	{"action", "phases items do items", "phases: [{do: [{HERE}]}]"},
+	{"action before", "controls items before items", "controls: [{before: [{HERE}]}]"},
+	{"move", "phases items do items move", "phases: [{do: [{move: {HERE}}]}]"},
+	{"reboot", "phases items do items reboot", "phases: [{do: [{reboot: {HERE}}]}]"},
+	{"swap", "phases items do items swap", "phases: [{do: [{swap: {HERE}}]}]"},
+	{"flap", "phases items do items flap", "phases: [{do: [{flap: {HERE}}]}]"},
+	{"restrict", "phases items do items restrict", "phases: [{do: [{restrict: {HERE}}]}]"},
+	{"send", "phases items do items send", "phases: [{do: [{send: {HERE}}]}]"},
+}
+
+// A key that nobody knows makes the decoder say which it knows: those of the
+// schema.
+func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
+	text, err := json.Marshal(Schema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole map[string]any
+	if err := json.Unmarshal(text, &whole); err != nil {
+		t.Fatal(err)
+	}
+	known := regexp.MustCompile(`unknown key "qqqqqqqqqqqq"; known: (.*)`)
+	const lab = "lab: {hosts: {h: {}}}\n"
+	for _, p := range places {
+		t.Run(p.name, func(t *testing.T) {
+			at := whole
+			for _, step := range strings.Fields(p.schema) {
+				next, ok := at[step].(map[string]any)
+				if !ok {
+					next, ok = at["properties"].(map[string]any)[step].(map[string]any)
+				}
+				if !ok {
+					t.Fatalf("the schema has no %q in %q", step, p.schema)
+				}
+				at = next
+			}
+			inSchema := slices.Sorted(maps.Keys(at["properties"].(map[string]any)))
+			file := strings.Replace(p.file, "HERE", "qqqqqqqqqqqq: 1", 1)
+			_, err := Parse("x.yaml", []byte(lab+file))
+			if err == nil {
+				t.Fatal("the decoder takes any key")
+			}
+			m := known.FindStringSubmatch(err.Error())
+			if m == nil {
+				t.Fatalf("the decoder does not say which keys it knows:\n%v", err)
+			}
+			inDecoder := strings.Split(m[1], ", ")
+			slices.Sort(inDecoder)
+			if !slices.Equal(inSchema, inDecoder) {
+				t.Errorf("schema %v\ndecoder %v", inSchema, inDecoder)
+			}
+		})
+	}
+}
