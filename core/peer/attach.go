@@ -162,10 +162,16 @@ func (m *Machine) registered(now time.Time, reflexive netip.AddrPort) {
 func (m *Machine) moved(now time.Time, reflexive netip.AddrPort) {
 	m.reflexive = reflexive
 	m.updateOffer(now)
+	m.doubtRelay(now)
+	m.rebindAll(now)
+}
+
+// doubtRelay makes sure of the allocation. A relay that was restarted says
+// nothing of itself: what we send over it is dropped.
+func (m *Machine) doubtRelay(now time.Time) {
 	if m.relay != nil {
 		m.relay.Probe(now)
 	}
-	m.rebindAll(now)
 }
 
 func (m *Machine) pumpRelay(now time.Time) (busy bool) {
@@ -206,12 +212,12 @@ func (m *Machine) trickle(now time.Time) {
 }
 
 // relayDown waits before it asks again; at once only where a live allocation
-// was lost to a new address of ours.
+// was lost to a new address of ours, or to a restart of the relay.
 func (m *Machine) relayDown(now time.Time, err error) {
 	m.relayed = netip.AddrPort{}
 	m.Emit(RelayFailed{Err: err})
 	m.updateOffer(now)
-	if errors.Is(err, relay.ErrAddressChanged) && m.relayFailures == 0 {
+	if m.relayFailures == 0 && (errors.Is(err, relay.ErrAddressChanged) || errors.Is(err, relay.ErrForgotten)) {
 		m.relayFailures = 1
 		m.relay.Rebind(now)
 		return

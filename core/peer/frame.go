@@ -45,9 +45,9 @@ const (
 	frameOverhead = frameHeader + frameTag
 
 	// MaxPayload is the longest datagram that a session carries, in bytes: what
-	// an IPv6 path of minimum MTU takes (1280) after IP, UDP, the frame and the
-	// relay's framing.
-	MaxPayload = 1280 - 40 - 8 - 36 - frameOverhead
+	// an IPv6 path of minimum MTU (1280) takes after IP, UDP, TURN's Send
+	// indication (header 20, address 24, data 4 and padding 3) and the frame.
+	MaxPayload = 1280 - 40 - 8 - 51 - frameOverhead
 )
 
 // Errors of frames. None of them is answered.

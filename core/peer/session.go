@@ -180,6 +180,7 @@ func (m *Machine) pumpSession(now time.Time, s *session) (busy bool) {
 			if c := s.challenger; c != nil && e.Path.Kind != NoPath {
 				c.until = now // it has not answered
 			}
+			m.doubtRelay(now)
 			m.retrySoon(now, s)
 		}
 	}
@@ -226,6 +227,7 @@ func (m *Machine) settled(now time.Time, s *session, path Path) {
 	}
 	m.Emit(Settled{Peer: s.peer, Session: s.id, Path: path})
 	if path.Kind == NoPath {
+		m.doubtRelay(now)
 		m.retryLater(now, s)
 		return
 	}
