@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -31,71 +32,73 @@ scenario does with its NATs. A behaviour is a preset, or axes, or both:
   natlab certify mapping=ADM,filtering=EIF,ports=random -v`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var errs []error
+			if parallel < 1 {
+				errs = append(errs, fmt.Errorf("--parallel must be at least 1, not %d", parallel))
+			}
 			behaviors := make([]nat.Behavior, len(args))
 			for i, text := range args {
 				b, err := nat.ParseBehavior(text)
 				if err != nil {
-					return fmt.Errorf("behaviour %d, %q: %w", i+1, text, err)
+					errs = append(errs, fmt.Errorf("behaviour %q: %w", text, err))
 				}
 				behaviors[i] = b
 			}
-			if parallel < 1 {
-				return fmt.Errorf("--parallel must be at least 1")
+			if err := errors.Join(errs...); err != nil {
+				return err
 			}
 			if err := kernel.Enter(); err != nil {
 				return err
 			}
-			return certifyAll(cmd, behaviors, parallel, verbose)
+			return certifyAll(cmd.Context(), cmd.OutOrStdout(), args, behaviors, parallel, verbose)
 		},
 	}
 	cmd.Flags().IntVar(&parallel, "parallel", 4, "how many NATs are measured at once")
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print the evidence for each axis")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print the evidence for each axis, of those as well that are as declared")
 	return cmd
 }
 
-// certifyAll measures each behaviour in a lab of its own and prints a line each.
-func certifyAll(cmd *cobra.Command, behaviors []nat.Behavior, parallel int, verbose bool) error {
-	results := make([]certify.Result, len(behaviors))
-	errs := make([]error, len(behaviors))
+// certification is the outcome for one behaviour.
+type certification struct {
+	text   string // as the user wrote it
+	result certify.Result
+	err    error
+	done   chan struct{}
+}
+
+// certifyAll measures each behaviour in a lab of its own and prints a line each,
+// in their order, as soon as those before are there.
+func certifyAll(ctx context.Context, w io.Writer, texts []string, behaviors []nat.Behavior, parallel int, verbose bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	all := make([]*certification, len(behaviors))
 	slots := runner.NewSlots(parallel)
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
 	for i, b := range behaviors {
+		c := &certification{text: texts[i], done: make(chan struct{})}
+		all[i] = c
 		wg.Go(func() {
+			defer close(c.done)
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			results[i], errs[i] = certifyOne(cmd.Context(), b)
+			if c.err = ctx.Err(); c.err == nil {
+				c.result, c.err = certifyOne(ctx, b)
+			}
 		})
 	}
-	wg.Wait()
-	w := cmd.OutOrStdout()
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "DECLARED\tMEASURED\tVERDICT\tTIME")
+	color := colorful(w)
 	same := true
-	for i, r := range results {
-		if errs[i] != nil {
-			_ = tw.Flush()
-			return fmt.Errorf("%s: %w", behaviors[i], errs[i])
+	for i, c := range all {
+		<-c.done
+		if c.err == nil {
+			c.err = c.result.Err
 		}
-		verdict := "as declared"
-		if !r.OK() {
-			verdict, same = "DIFFERENT", false
+		if c.err != nil {
+			return fmt.Errorf("%s: %w", behaviors[i], c.err)
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%.2f s\n", r.Declared, r.Measured, verdict, r.Duration.Seconds())
-	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	for i, r := range results {
-		if !verbose && r.OK() {
-			continue
-		}
-		fmt.Fprintf(w, "\n%s\n", behaviors[i])
-		for _, f := range r.Findings {
-			fmt.Fprintf(w, "  %s: declared %s, measured %s\n", f.Axis, f.Declared, f.Measured)
-			for _, line := range f.Evidence {
-				fmt.Fprintf(w, "    %s\n", line)
-			}
-		}
+		same = same && c.result.OK()
+		c.print(w, color, verbose)
 	}
 	if !same {
 		return errUnexpected
@@ -103,23 +106,57 @@ func certifyAll(cmd *cobra.Command, behaviors []nat.Behavior, parallel int, verb
 	return nil
 }
 
+// print writes the line: verdict, what was declared, what was measured; and the
+// evidence where it differs or is asked for.
+func (c *certification) print(w io.Writer, color, verbose bool) {
+	r := c.result
+	verdict, code := "✓ as declared", "32"
+	if !r.OK() {
+		verdict, code = "✗ DIFFERENT  ", "31"
+	}
+	if color {
+		verdict = "\x1b[" + code + "m" + verdict + "\x1b[0m"
+	}
+	fmt.Fprintf(w, "%s  declared %s  measured %s  %.1f s\n", verdict, r.Declared, r.Measured, r.Duration.Seconds())
+	if r.OK() && !verbose {
+		return
+	}
+	for _, f := range r.Findings {
+		if f.Declared == f.Measured && !verbose {
+			continue
+		}
+		fmt.Fprintf(w, "    %s: declared %s, measured %s\n", f.Axis, f.Declared, f.Measured)
+		for _, line := range f.Evidence {
+			fmt.Fprintf(w, "      %s\n", line)
+		}
+	}
+}
+
 // certifyOne builds the smallest lab that has the NAT and measures it.
-func certifyOne(ctx context.Context, b nat.Behavior) (certify.Result, error) {
+func certifyOne(ctx context.Context, b nat.Behavior) (result certify.Result, err error) {
 	lab := &sim.Lab{
-		Routers: []sim.Router{{Name: "nat", NAT: &b, Addresses: 1}},
+		Routers: []sim.Router{{Name: "nat", NAT: &b, Addresses: addresses(b)}},
 		Hosts:   []sim.Host{{Name: "inside", Uplinks: []sim.Uplink{{Name: sim.DefaultUplink, Behind: "nat"}}}},
 	}
 	if err := lab.Validate(); err != nil {
-		return certify.Result{}, err
+		return result, err
 	}
 	net, err := kernel.Fabric{}.Build(ctx, lab, sim.Options{})
 	if err != nil {
-		return certify.Result{}, err
+		return result, err
 	}
-	defer net.Close()
+	defer func() { err = errors.Join(err, net.Close()) }()
 	router, err := net.Router("nat")
 	if err != nil {
-		return certify.Result{}, err
+		return result, err
 	}
 	return router.Certify(ctx)
+}
+
+// addresses is how many external addresses a NAT needs to show its pooling.
+func addresses(b nat.Behavior) int {
+	if b.Pooling != nat.PoolPaired {
+		return 2
+	}
+	return 1
 }

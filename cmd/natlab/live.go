@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,33 +16,74 @@ import (
 	"p2pmodel/scenarios/runner"
 )
 
-// terminal reports whether w is a terminal that wants colour.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+// screen gives w as a terminal that can be drawn on, or nil.
+func screen(w io.Writer) *os.File {
+	if f, ok := w.(*os.File); ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
 }
 
-// live shows what is going on while scenarios run: on a terminal one line that
-// is rewritten, with a line above it for each scenario that has ended;
-// elsewhere the latter only.
+// colorful reports whether w is a terminal that wants colour (no-color.org).
+func colorful(w io.Writer) bool { return screen(w) != nil && os.Getenv("NO_COLOR") == "" }
+
+// refresh is how often the status line is rewritten, so that its clock runs.
+const refresh = 200 * time.Millisecond
+
+// live shows what is going on while scenarios run: on a terminal a line that is
+// rewritten, with a line above it for each scenario that has ended; elsewhere the
+// latter only. A mute one leaves those lines out unless there is a terminal.
 type live struct {
 	mu      sync.Mutex
 	w       io.Writer
-	tty     bool
+	tty     *os.File // nil: no terminal
+	color   bool
 	mute    bool
+	total   int // runs
 	started time.Time
 	running map[string]string // run → stage
 	ended   int
+
+	quit    chan struct{}
+	stopped sync.WaitGroup
 }
 
-func newLive(w io.Writer, mute bool) *live {
-	return &live{w: w, tty: terminal(w), mute: mute && !terminal(w), started: time.Now(), running: map[string]string{}}
+// newLive begins to show the progress of so many runs. It must be closed.
+func newLive(w io.Writer, mute bool, total int) *live {
+	l := &live{
+		w: w, tty: screen(w), color: colorful(w), total: total, started: time.Now(),
+		running: map[string]string{}, quit: make(chan struct{}),
+	}
+	l.mute = mute && l.tty == nil
+	if l.tty != nil {
+		l.stopped.Go(l.tick)
+	}
+	return l
 }
 
-func (l *live) progress(p runner.Progress) {
+func (l *live) tick() {
+	t := time.NewTicker(refresh)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			l.mu.Lock()
+			l.status()
+			l.mu.Unlock()
+		case <-l.quit:
+			return
+		}
+	}
+}
+
+// progress takes what the runner tells of a round.
+func (l *live) progress(round int, p runner.Progress) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	key := p.Scenario
+	if round > 0 {
+		key += fmt.Sprintf(" (%d)", round+1)
+	}
 	if p.Control != "" {
 		key += "/" + p.Control
 	}
@@ -50,46 +93,65 @@ func (l *live) progress(p runner.Progress) {
 	} else {
 		l.running[key] = p.Stage
 	}
-	l.status()
 }
 
 // done prints the line of a scenario that has ended with all its controls.
 func (l *live) done(res *scenarios.Result) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.mute {
 		return
 	}
+	width := 0
+	if l.tty != nil {
+		width = l.width()
+	}
+	l.say(report.Line(res, l.color, width) + "\n")
+}
+
+// say prints text above the status line.
+func (l *live) say(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.erase()
-	fmt.Fprintln(l.w, report.Line(res, l.tty))
+	fmt.Fprint(l.w, text)
 	l.status()
 }
 
+func (l *live) width() int {
+	width, _, err := term.GetSize(int(l.tty.Fd()))
+	if err != nil || width < 20 {
+		return 80
+	}
+	return width
+}
+
+// status rewrites the status line.
 func (l *live) status() {
-	if !l.tty {
+	if l.tty == nil {
 		return
 	}
-	text := fmt.Sprintf("%5.1f s  %d runs ended, %d under way", time.Since(l.started).Seconds(), l.ended, len(l.running))
+	text := fmt.Sprintf("%6.1f s  %d of %d runs", time.Since(l.started).Seconds(), l.ended, l.total)
+	var parts []string
 	for key, stage := range l.running {
-		if len(text) > 60 {
-			text += " …"
-			break
-		}
-		text += "  " + key + ": " + stage
+		parts = append(parts, key+": "+stage)
 	}
-	if width, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil {
-		text = string([]rune(text)[:min(len([]rune(text)), max(width-1, 0))])
+	slices.Sort(parts)
+	text += "  " + strings.Join(parts, " · ")
+	if r, width := []rune(text), l.width()-1; len(r) > width {
+		text = string(r[:width-1]) + "…"
 	}
 	fmt.Fprintf(l.w, "\r\x1b[K%s", text)
 }
 
 func (l *live) erase() {
-	if l.tty {
+	if l.tty != nil {
 		fmt.Fprint(l.w, "\r\x1b[K")
 	}
 }
 
+// close takes the status line away.
 func (l *live) close() {
+	close(l.quit)
+	l.stopped.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.erase()

@@ -10,54 +10,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"p2pmodel/sim/document"
 	"p2pmodel/sim/kernel"
 )
-
-// Exit statuses.
-const (
-	exitOK         = 0
-	exitUnexpected = 1
-	exitUnable     = 2
-)
-
-// errUnexpected ends a command whose outcome has been printed already.
-var errUnexpected = errors.New("not everything was as expected")
 
 func main() {
 	kernel.Init() // a child that this program started of itself never returns
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal ends the command in good order, the second at once.
+	context.AfterFunc(ctx, stop)
 	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
 	os.Exit(status)
-}
-
-// run is main with everything passed in; it returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRootCommand()
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.Is(err, errUnexpected):
-		return exitUnexpected
-	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(stderr, "natlab: interrupted; everything has been taken down")
-		return exitUnable
-	default:
-		fmt.Fprintf(stderr, "natlab: %v\n", err)
-		return exitUnable
-	}
 }
 
 func newRootCommand() *cobra.Command {
@@ -68,20 +40,54 @@ func newRootCommand() *cobra.Command {
 like any NAT of RFC 4787, proves from outside that each NAT is what it claims,
 runs scenarios on them, and judges the outcome by what crossed the wires.
 
-It needs root, or a system that permits user namespaces: natlab doctor tells.`,
+It needs root, or a system that permits user namespaces: natlab doctor tells.
+
+Exit status: 0 everything as expected; 1 some verdict is not; 2 usage, bad input,
+or a machine that cannot.`,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("natlab {{.Version}}\n")
+	root.SetFlagErrorFunc(explainFlag)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newListCommand(), newShowCommand(), newRunCommand(), newCertifyCommand(),
 		newDoctorCommand(), newSchemaCommand(), newRootlessCommand(),
 	)
 	return root
+}
+
+// knownCommand is met when the first argument names no command.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	return fmt.Errorf("no command %q%s", args[0], document.Suggest(args[0], names))
+}
+
+// explainFlag adds the nearest flag to the message about one that is unknown.
+func explainFlag(cmd *cobra.Command, err error) error {
+	help := fmt.Sprintf("\n%s --help lists the flags", cmd.CommandPath())
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
+		return fmt.Errorf("%w%s", err, help)
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	slices.Sort(names)
+	if near, ok := document.Nearest("--"+unknown.GetSpecifiedName(), names); ok {
+		return fmt.Errorf("%w; did you mean %s?%s", err, near, help)
+	}
+	return fmt.Errorf("%w%s", err, help)
 }
 
 // version is the module's version, or the commit it was built from.

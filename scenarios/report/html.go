@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
+	"slices"
 	"strings"
-	"time"
 
 	"p2pmodel/scenarios"
 	"p2pmodel/sim"
@@ -19,21 +20,13 @@ var pageText string
 var pageStyle string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"millis": Millis,
-	"path":   pathWords,
-	"want":   expectedWords,
-	"mark":   func(v scenarios.Verdict) string { return marks[v] },
-	"lower":  strings.ToLower,
-	// Long lists of axes may break after a comma.
-	"axes": func(text string) template.HTML {
-		return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(text), ",", ",<wbr>"))
-	},
-	"seconds": func(ms float64) string {
-		return fmt.Sprintf("%.1f s", ms/1000)
-	},
-	"since": func(run *scenarios.Run, at time.Time) string {
-		return fmt.Sprintf("%.3f", at.Sub(run.Started).Seconds())
-	},
+	"millis":   Millis,
+	"seconds":  seconds,
+	"path":     pathWords,
+	"want":     expectedWords,
+	"mark":     func(v scenarios.Verdict) string { return marks[v] },
+	"sentence": sentence,
+	"axes":     axes,
 }).Parse(pageText))
 
 // pageData is what the template sees.
@@ -42,109 +35,248 @@ type pageData struct {
 	Tally  string
 	Good   bool
 	Style  template.CSS
-	Took   string
-	Items  []item
+	Cards  []cardView
+	Items  []itemView
 }
 
-// item is one scenario on the page.
-type item struct {
+// cardView is one scenario in the summary.
+type cardView struct {
+	Anchor, ID, Title, Path, Controls, Runs string
+	Verdict                                 scenarios.Verdict
+	Reason                                  string // where it failed
+	FirstByte, Direct                       float64
+}
+
+// itemView is one run of a scenario, shown in full.
+type itemView struct {
 	*scenarios.Result
-	Anchor   string
-	Topology template.HTML
-	Ladder   *ladderView
-	Capture  string
-	Good     int // controls as expected
-	Grid     *pairGrid
-	Controls []controlView
+	Anchor, Heading string
+	Replay          string
+	Topology        template.HTML
+	Phases          []phaseView
+	Grid            *pairGrid
+	Controls        []controlView
+	Capture         string
+	Ladder          template.HTML
+	NoLadder        string // why there is none
+	Texts           []textView
+	Repeats         *repeatView
+}
+
+// phaseView is one phase with what was done in it.
+type phaseView struct {
+	scenarios.PhaseResult
+	Done string
 }
 
 // controlView is one control on the page.
 type controlView struct {
 	scenarios.ControlResult
 	Capture string
-	Ladder  *ladderView // drawn only where the control failed
+	Ladder  template.HTML // drawn only where the control failed
+}
+
+// textView is text that is folded away.
+type textView struct {
+	Title string
+	Parts []textPart
+}
+
+type textPart struct {
+	Name string
+	Text template.HTML
+}
+
+// repeatView lists the repetitions of a scenario.
+type repeatView struct {
+	Runs []*scenarios.Result
+	Left int // not listed
 }
 
 // HTML writes the page: one file that refers to nothing outside but the
 // captures beside it, readable on a phone, light and dark.
 func HTML(w io.Writer, rep *scenarios.Report) error {
-	data := pageData{Report: rep, Tally: Tally(rep), Good: true, Style: template.CSS(pageStyle)}
-	var took float64
-	for i, res := range rep.Scenarios {
-		data.Good = data.Good && res.Verdict == scenarios.Expected
-		took = max(took, res.DurationMS)
-		it := item{Result: res, Anchor: fmt.Sprintf("s%d", i+1)}
-		if res.Run != nil {
-			it.Topology = topology(res.Run.Lab)
-			it.Ladder = newLadder(res.Run)
-			if len(res.Run.Packets) > 0 {
-				it.Capture = captureDir + "/" + CaptureName(rep, i, "")
+	data := pageData{Report: rep, Tally: Tally(rep), Style: template.CSS(pageStyle)}
+	captures := captureNames(rep)
+	drawings := &topologies{}
+	for _, g := range groupsOf(rep) {
+		for i, res := range g.shown() {
+			item := newItem(rep, g, res, captures, drawings)
+			if i == 0 {
+				item.Repeats = newRepeats(g)
 			}
-		} else if res.Scenario != nil {
-			it.Topology = topology(res.Scenario.Lab)
+			data.Items = append(data.Items, item)
 		}
-		for _, c := range res.Controls {
-			view := controlView{ControlResult: c}
-			if c.Verdict == scenarios.Expected {
-				it.Good++
-			} else if c.Run != nil {
-				view.Ladder = newLadder(c.Run)
-			}
-			if c.Run != nil && len(c.Run.Packets) > 0 {
-				view.Capture = captureDir + "/" + CaptureName(rep, i, c.Name)
-			}
-			it.Controls = append(it.Controls, view)
-		}
-		it.Grid = newPairGrid(res.Pairs)
-		data.Items = append(data.Items, it)
+		data.Cards = append(data.Cards, newCard(g))
+		data.Good = g.verdict() == scenarios.Expected && (data.Good || len(data.Cards) == 1)
 	}
-	data.Took = fmt.Sprintf("%.1f s", took/1000)
 	return page.Execute(w, data)
 }
 
-// topology is a lab's drawing for the page.
-func topology(lab *sim.Lab) template.HTML {
-	var b strings.Builder
-	if err := lab.SVG(&b); err != nil {
-		return template.HTML(template.HTMLEscapeString("the topology could not be drawn: " + err.Error()))
-	}
-	return template.HTML(b.String())
-}
-
-// pairGrid is a triangle of many pairs: one row and column a peer.
-type pairGrid struct {
-	Peers []string
-	Rows  []pairRow
-}
-
-type pairRow struct {
-	Peer  string
-	Cells []*scenarios.PairResult // nil where there is no such pair
-}
-
-// gridFrom is the number of pairs from which a grid reads better than a list.
-const gridFrom = 6
-
-func newPairGrid(pairs []scenarios.PairResult) *pairGrid {
-	if len(pairs) < gridFrom {
-		return nil
-	}
-	g := &pairGrid{}
-	index := map[string]int{}
-	for _, p := range pairs {
-		for _, name := range []string{p.A, p.B} {
-			if _, known := index[name]; !known {
-				index[name] = len(g.Peers)
-				g.Peers = append(g.Peers, name)
-			}
+// shown are the results that the page shows in full: the first, and the first
+// few that failed.
+func (g group) shown() []*scenarios.Result {
+	out := g.results[:1:1]
+	for _, res := range g.failures() {
+		if res != out[0] && len(out) <= explained {
+			out = append(out, res)
 		}
 	}
-	for _, name := range g.Peers {
-		g.Rows = append(g.Rows, pairRow{Peer: name, Cells: make([]*scenarios.PairResult, len(g.Peers))})
+	return out
+}
+
+// anchor is where a result stands on the page.
+func (g group) anchor(res *scenarios.Result) string {
+	if len(g.results) == 1 {
+		return slug(g.id)
 	}
-	for i, p := range pairs {
-		g.Rows[index[p.A]].Cells[index[p.B]] = &pairs[i]
-		g.Rows[index[p.B]].Cells[index[p.A]] = &pairs[i]
+	return fmt.Sprintf("%s-seed-%d", slug(g.id), res.Seed)
+}
+
+func newCard(g group) cardView {
+	worst := g.worst()
+	c := cardView{
+		Anchor: g.anchor(worst), ID: g.id, Title: g.title, Verdict: g.verdict(), Path: g.path(), Controls: g.controls(),
+		FirstByte: g.firstByte(), Direct: g.direct(),
 	}
-	return g
+	if len(g.results) > 1 {
+		c.Runs = g.verdictWords()
+	}
+	if c.Verdict != scenarios.Expected {
+		c.Reason = sentence(worst.Reason)
+	}
+	return c
+}
+
+func newItem(rep *scenarios.Report, g group, res *scenarios.Result, captures map[*scenarios.Run]string, drawings *topologies) itemView {
+	it := itemView{
+		Result: res, Anchor: g.anchor(res), Heading: res.Title, Replay: Replay(rep, res),
+		Phases: newPhases(res), Grid: newPairGrid(res.Pairs), Texts: newTexts(res),
+		Ladder: newLadder(res.Run), Capture: captureLink(captures, res.Run),
+	}
+	if len(g.results) > 1 {
+		it.Heading += fmt.Sprintf(", seed %d", res.Seed)
+	}
+	switch {
+	case res.Run != nil:
+		it.Topology = drawings.draw(res.Run.Lab)
+	case res.Scenario != nil:
+		it.Topology = drawings.draw(res.Scenario.Lab)
+	}
+	switch {
+	case it.Ladder != "":
+	case res.Run == nil:
+		it.NoLadder = "Nothing was recorded of this run: its lab did not stand, or it is one of many repetitions."
+	case len(res.Run.Packets) == 0:
+		it.NoLadder = "No packets were captured."
+	default:
+		it.NoLadder = "The peers did not get to run."
+	}
+	for _, c := range res.Controls {
+		view := controlView{ControlResult: c, Capture: captureLink(captures, c.Run)}
+		if c.Verdict != scenarios.Expected {
+			view.Ladder = newLadder(c.Run)
+		}
+		it.Controls = append(it.Controls, view)
+	}
+	return it
+}
+
+func captureLink(names map[*scenarios.Run]string, run *scenarios.Run) string {
+	if name, ok := names[run]; ok {
+		return captureDir + "/" + name
+	}
+	return ""
+}
+
+// newPhases joins what came of the phases and what was done in them.
+func newPhases(res *scenarios.Result) []phaseView {
+	var out []phaseView
+	for i, p := range res.Phases {
+		v := phaseView{PhaseResult: p}
+		if sc := res.Scenario; sc != nil && i < len(sc.Phases) && sc.Phases[i].Name == p.Name {
+			v.Done = actionsWords(sc.Phases[i].Actions)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// maxRepeats bounds the list of repetitions; results.json has all.
+const maxRepeats = 200
+
+func newRepeats(g group) *repeatView {
+	if len(g.results) < 2 {
+		return nil
+	}
+	v := &repeatView{Runs: g.results}
+	if len(v.Runs) > maxRepeats {
+		v.Runs = slices.Clone(g.failures())
+		v.Runs = v.Runs[:min(len(v.Runs), maxRepeats)]
+	}
+	v.Left = len(g.results) - len(v.Runs)
+	return v
+}
+
+// newTexts gathers what is folded away.
+func newTexts(res *scenarios.Result) []textView {
+	run := res.Run
+	if run == nil {
+		return nil
+	}
+	var out []textView
+	add := func(title string, parts ...textPart) {
+		if len(parts) > 0 {
+			out = append(out, textView{title, parts})
+		}
+	}
+	if len(run.Evidence) > 0 {
+		add("Evidence", textPart{Text: raw(strings.Join(run.Evidence, "\n"))})
+	}
+	byRouter := func(texts map[string]string) (parts []textPart) {
+		for _, router := range slices.Sorted(maps.Keys(texts)) {
+			parts = append(parts, textPart{router, raw(texts[router])})
+		}
+		return parts
+	}
+	add("Mappings at the end", byRouter(run.Mappings)...)
+	add("Rules of the routers, with counters", byRouter(run.Rules)...)
+	var log strings.Builder
+	for _, line := range run.Log {
+		fmt.Fprintf(&log, "%8.3f  %-10s  %s\n", line.At.Sub(run.Started).Seconds(), line.From, line.Text)
+	}
+	if len(run.Log) > 0 {
+		add("Log, "+plural(len(run.Log), "line", "lines"), textPart{Text: raw(log.String())})
+	}
+	return out
+}
+
+var rawEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+
+// raw escapes text for the inside of an element. Unlike the template's escaping
+// it leaves quotes alone, of which rules have very many.
+func raw(text string) template.HTML { return template.HTML(rawEscapes.Replace(text)) }
+
+// axes lets a long list of axes break after a comma.
+func axes(text string) template.HTML {
+	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(text), ",", ",<wbr>"))
+}
+
+// topologies draws labs for one page.
+type topologies struct{ styled bool }
+
+// draw gives a lab's drawing. The drawings' style is the page's: it is kept in
+// the first only.
+func (t *topologies) draw(lab *sim.Lab) template.HTML {
+	var b strings.Builder
+	if err := lab.SVG(&b); err != nil {
+		return template.HTML(template.HTMLEscapeString("The topology could not be drawn: " + err.Error()))
+	}
+	text := b.String()
+	if before, rest, found := strings.Cut(text, "<style>"); found && t.styled {
+		_, after, _ := strings.Cut(rest, "</style>")
+		text = before + after
+	}
+	t.styled = true
+	return template.HTML(text)
 }

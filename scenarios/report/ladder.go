@@ -15,9 +15,12 @@ import (
 const (
 	// ladderRepeats is how many datagrams of one kind on one way are drawn in a
 	// phase before further ones are counted only.
-	ladderRepeats = 3
-	// ladderRows bounds the drawing; what is left out is said.
-	ladderRows = 120
+	ladderRepeats = 2
+	// ladderRows bounds the datagrams of a drawing, and ladderLeast those of each
+	// of its phases; as many again that died are drawn beside those that arrived.
+	// What is left out is said.
+	ladderRows  = 120
+	ladderLeast = 30
 )
 
 // ladder is the diagram of a run's packets: one lifeline a node, one row a
@@ -35,14 +38,14 @@ type ladderRow struct {
 	class   string        // how it is drawn: stun, direct, relay, other
 	summary string
 	legs    []leg
-	died    string // the node in which it was lost; "" if it arrived
+	died    string // the node in which it was lost, or after which; "" if it arrived
 	onLink  bool   // it was lost on the link after that node
 	fate    string
 }
 
 // leg is a datagram between two nodes of the drawing, with its addresses there.
 type leg struct {
-	from, to string
+	from, to string // to is "" for a datagram that was lost on the way
 	witness.Addresses
 }
 
@@ -58,44 +61,99 @@ func buildLadder(run *scenarios.Run) *ladder {
 	for _, h := range run.Lab.Hosts {
 		scene.Hosts = append(scene.Hosts, h.Name)
 	}
-	left := map[string]int{}
-	seen := map[string]int{}
-	drawn, phase := 0, -1
-	flush := func() {
-		if len(left) > 0 {
-			l.rows = append(l.rows, ladderRow{heading: "⋯ not drawn: " + counts(left)})
-			clear(left)
+	traces := witness.Traces(run.Packets, scene)
+	for i := range traces {
+		traces[i].Summary = methodNames.Replace(traces[i].Summary)
+	}
+	p := newPicker(max(ladderLeast, ladderRows/max(len(run.Phases), 1)))
+	phases := ladderPhases(run, traces)
+	for _, t := range traces {
+		for len(phases) > 0 && !t.First().At.Before(phases[0].Begin) {
+			p.heading(phases[0].Name)
+			phases = phases[1:]
+		}
+		if row, ok := rowOf(run, t, on); ok {
+			p.pick(row)
 		}
 	}
-	for _, t := range witness.Traces(run.Packets, scene) {
-		for phase+1 < len(run.Phases) && !t.First().At.Before(run.Phases[phase+1].Begin) {
-			flush()
-			phase++
-			clear(seen)
-			if len(run.Phases) > 1 {
-				l.rows = append(l.rows, ladderRow{heading: "Phase: " + run.Phases[phase].Name, phase: true})
-			}
-		}
-		row, ok := rowOf(run, t, on)
-		if !ok {
-			continue
-		}
-		kind := row.summary + "|" + row.legs0() + "|" + row.died
-		seen[kind]++
-		if seen[kind] > ladderRepeats || drawn >= ladderRows {
-			left[row.summary]++
-			continue
-		}
-		flush()
-		drawn++
-		l.rows = append(l.rows, row)
-	}
-	flush()
+	p.flush()
+	l.rows = p.rows
 	l.prune()
 	return l
 }
 
-func (r ladderRow) legs0() string {
+// ladderPhases are the headings of a run's ladder and when they begin: that of
+// the first phase at the first request to connect, not when the runner had done
+// asking for it.
+func ladderPhases(run *scenarios.Run, traces []witness.Trace) []scenarios.PhaseSpan {
+	phases := []scenarios.PhaseSpan{{Name: "Before the start: registration at the servers", Begin: run.Started}}
+	for i, p := range run.Phases {
+		name := fmt.Sprintf("Phase %d: %s", i+1, p.Name)
+		if len(run.Phases) == 1 {
+			name = "The peers connect"
+		}
+		phases = append(phases, scenarios.PhaseSpan{Name: name, Begin: p.Begin, End: p.End})
+	}
+	for _, t := range traces {
+		asks := strings.HasPrefix(t.Summary, "Connect request") || strings.HasPrefix(t.Summary, "Join request")
+		if asks && len(phases) > 1 && t.First().At.Before(phases[1].Begin) {
+			phases[1].Begin = t.First().At
+			break
+		}
+	}
+	return phases
+}
+
+// picker chooses the rows that are drawn of each phase, and counts the others.
+type picker struct {
+	most          int // rows a phase, of each fate
+	rows          []ladderRow
+	arrived, died int // drawn in this phase
+	seen          map[string]int
+	left          map[string]int
+}
+
+func newPicker(most int) *picker {
+	return &picker{most: most, seen: map[string]int{}, left: map[string]int{}}
+}
+
+// heading begins a phase. One that stayed without datagrams has no heading.
+func (p *picker) heading(text string) {
+	p.flush()
+	if n := len(p.rows); n > 0 && p.rows[n-1].phase {
+		p.rows = p.rows[:n-1]
+	}
+	p.arrived, p.died = 0, 0
+	clear(p.seen)
+	p.rows = append(p.rows, ladderRow{heading: text, phase: true})
+}
+
+func (p *picker) pick(row ladderRow) {
+	kind := row.summary + "|" + row.way() + "|" + row.died
+	p.seen[kind]++
+	drawn := &p.arrived
+	if row.died != "" {
+		drawn = &p.died
+	}
+	if p.seen[kind] > ladderRepeats || *drawn >= p.most {
+		p.left[row.summary]++
+		return
+	}
+	p.flush()
+	*drawn++
+	p.rows = append(p.rows, row)
+}
+
+// flush says what was left out since the last row.
+func (p *picker) flush() {
+	if len(p.left) > 0 {
+		p.rows = append(p.rows, ladderRow{heading: "⋯ not drawn: " + counts(p.left)})
+		clear(p.left)
+	}
+}
+
+// way is where a datagram came from and where it got to.
+func (r ladderRow) way() string {
 	if len(r.legs) == 0 {
 		return ""
 	}
@@ -104,13 +162,13 @@ func (r ladderRow) legs0() string {
 
 // rowOf turns a trace into a row; false if it does not concern the drawing.
 func rowOf(run *scenarios.Run, t witness.Trace, on map[string]bool) (ladderRow, bool) {
-	r := ladderRow{at: t.First().At.Sub(run.Started), summary: methodNames.Replace(t.Summary), class: classOf(t)}
+	r := ladderRow{at: t.First().At.Sub(run.Started), summary: t.Summary, class: classOf(t)}
 	if !on[t.First().Point.Node] || !on[t.Last().Point.Node] {
 		return r, false
 	}
 	for i := 1; i < len(t.Hops); i++ {
 		a, b := t.Hops[i-1], t.Hops[i]
-		if a.Point.Node != b.Point.Node {
+		if a.Point.Node != b.Point.Node && on[a.Point.Node] && on[b.Point.Node] {
 			r.legs = append(r.legs, leg{from: a.Point.Node, to: b.Point.Node, Addresses: b.Addresses})
 		}
 	}
@@ -218,7 +276,7 @@ func counts(left map[string]int) string {
 	var parts []string
 	for i, k := range kinds {
 		if i == most {
-			parts = append(parts, fmt.Sprintf("%d other kinds", len(kinds)-most))
+			parts = append(parts, plural(len(kinds)-most, "other kind", "other kinds"))
 			break
 		}
 		parts = append(parts, fmt.Sprintf("%d × %s", left[k], k))

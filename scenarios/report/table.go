@@ -25,159 +25,140 @@ var marks = map[scenarios.Verdict]string{
 	scenarios.Broken:     "!",
 }
 
-func paint(text, code string, color bool) string {
-	if !color || code == "" {
-		return text
+// Line is the outcome of one scenario in a line of at most width characters; 0:
+// as long as it takes.
+func Line(res *scenarios.Result, color bool, width int) string {
+	rest := fmt.Sprintf("%-7s %-10s ", res.ID, res.Verdict)
+	if res.Verdict == scenarios.Expected {
+		rest += fmt.Sprintf("%s, %s, %s", pathWords(res), controlWords(res), seconds(res.DurationMS))
+	} else {
+		rest += res.Reason
 	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
+	if width > 0 {
+		rest = cut(rest, width-2)
+	}
+	return paint(marks[res.Verdict], colors[res.Verdict], color) + " " + rest
 }
 
-// Line is the outcome of one scenario in a line.
-func Line(res *scenarios.Result, color bool) string {
-	line := fmt.Sprintf("%s %-7s %-10s %s", paint(marks[res.Verdict], colors[res.Verdict], color), res.ID,
-		res.Verdict, summary(res))
-	return strings.TrimRight(line, " ")
+// column is one column of the closing table.
+type column struct {
+	title string
+	cell  func(group) string
+	// least is how narrow the column may become; 0: it keeps its width. A column
+	// that would become narrower is left out if it may be.
+	least    int
+	optional bool
 }
 
-// summary says in a few words what came of a scenario.
-func summary(res *scenarios.Result) string {
-	if res.Verdict != scenarios.Expected {
-		return res.Reason
-	}
-	return fmt.Sprintf("%s, as it must be; %s", pathWords(res), controlWords(res))
+var columns = []column{
+	{title: " ", cell: func(g group) string { return marks[g.verdict()] }},
+	{title: "ID", cell: func(g group) string { return g.id }, least: 8},
+	{title: "VERDICT", cell: group.verdictWords},
+	{title: "PATH", cell: group.path, least: 14},
+	{title: "1ST BYTE", cell: func(g group) string { return Millis(g.firstByte()) }},
+	{title: "DIRECT", cell: func(g group) string { return Millis(g.direct()) }},
+	{title: "CONTROLS", cell: group.controls},
+	{title: "TOOK", cell: func(g group) string { return seconds(g.took()) }, optional: true},
+	{title: "TITLE", cell: func(g group) string { return g.title }, least: 12, optional: true},
 }
 
-func pathWords(res *scenarios.Result) string {
-	if len(res.Phases) > 1 {
-		paths := make([]string, len(res.Phases))
-		for i, p := range res.Phases {
-			paths[i] = string(p.Observed)
-		}
-		return strings.Join(paths, " → ")
+// columnGap is between two columns.
+const columnGap = 2
+
+// Table writes the closing table of a report: a line a scenario, repetitions
+// counted and their times as medians, and then what failed and why. It fits a
+// terminal of 80 characters; w's width is respected if it is one.
+func Table(w io.Writer, rep *scenarios.Report, color bool) { table(w, rep, widthOf(w), color) }
+
+func table(w io.Writer, rep *scenarios.Report, width int, color bool) {
+	groups := groupsOf(rep)
+	if len(groups) > 0 {
+		tableRows(w, groups, width, color)
 	}
-	return string(res.Observed.Path)
+	for _, g := range groups {
+		explain(w, rep, g, width, color)
+	}
+	fmt.Fprintf(w, "\n%s\n", paint(Tally(rep), lookHeading, color))
 }
 
-func controlWords(res *scenarios.Result) string {
-	good := 0
-	for _, c := range res.Controls {
-		if c.Verdict == scenarios.Expected {
-			good++
-		}
-	}
-	switch {
-	case len(res.Controls) == 0:
-		return "no controls were run"
-	case good == len(res.Controls):
-		return plural(good, "control", "controls") + " as expected"
-	default:
-		return fmt.Sprintf("%d of %s as expected", good, plural(len(res.Controls), "control", "controls"))
-	}
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}
-
-// Table writes the closing table of a report.
-func Table(w io.Writer, rep *scenarios.Report, color bool) {
-	rows := [][]string{{"", "ID", "VERDICT", "EXPECTED", "OBSERVED", "FIRST BYTE", "DIRECT", "CONTROLS", "TOOK", "TITLE"}}
-	for _, res := range rep.Scenarios {
-		good := 0
-		for _, c := range res.Controls {
-			if c.Verdict == scenarios.Expected {
-				good++
-			}
-		}
-		rows = append(rows, []string{
-			marks[res.Verdict], res.ID, string(res.Verdict), expectedWords(res), pathWords(res),
-			Millis(res.Observed.TimeToFirstByteMS), Millis(res.Observed.TimeToDirectMS),
-			fmt.Sprintf("%d/%d", good, len(res.Controls)), fmt.Sprintf("%.1f s", res.DurationMS/1000), res.Title,
-		})
-	}
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for i, row := range rows {
+func tableRows(w io.Writer, groups []group, width int, color bool) {
+	shown, widths := fit(groups, width)
+	row := func(cell func(column) string, look func(i int) string) {
 		var b strings.Builder
-		for j, cell := range row {
-			text := cell
-			if j < len(row)-1 {
-				text += strings.Repeat(" ", widths[j]-utf8.RuneCountInString(cell)+2)
+		for i, c := range shown {
+			text := cut(cell(c), widths[i])
+			if i < len(shown)-1 {
+				text = pad(text, widths[i]+columnGap)
 			}
-			switch {
-			case i == 0:
-				text = paint(text, "1", color)
-			case j == 0 || j == 2:
-				text = paint(text, colors[rep.Scenarios[i-1].Verdict], color)
-			}
-			b.WriteString(text)
+			b.WriteString(paint(text, look(i), color))
 		}
 		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
 	}
-	for _, res := range rep.Scenarios {
-		if res.Verdict == scenarios.Expected {
-			continue
+	row(func(c column) string { return c.title }, func(int) string { return lookHeading })
+	for _, g := range groups {
+		row(func(c column) string { return c.cell(g) }, func(i int) string {
+			if t := shown[i].title; t == " " || t == "VERDICT" {
+				return colors[g.verdict()]
+			}
+			return ""
+		})
+	}
+}
+
+// fit chooses columns and their widths, so that a row is not wider than width:
+// the last column that may shrink does, or goes.
+func fit(groups []group, width int) ([]column, []int) {
+	shown := append([]column(nil), columns...)
+	widths := make([]int, len(shown))
+	total := -columnGap
+	for i, c := range shown {
+		widths[i] = utf8.RuneCountInString(c.title)
+		for _, g := range groups {
+			widths[i] = max(widths[i], utf8.RuneCountInString(c.cell(g)))
 		}
-		fmt.Fprintf(w, "\n%s %s: %s\n", paint(marks[res.Verdict], colors[res.Verdict], color), res.ID, res.Reason)
-		for _, c := range res.Controls {
-			if c.Verdict != scenarios.Expected {
-				fmt.Fprintf(w, "    control %q: %s: %s\n", c.Name, c.Verdict, c.Reason)
+		total += widths[i] + columnGap
+	}
+	for i := len(shown) - 1; i >= 0 && total > width; i-- {
+		c := shown[i]
+		if c.least > 0 && widths[i] > c.least {
+			less := min(total-width, widths[i]-c.least)
+			if !c.optional || total-less <= width {
+				widths[i] -= less
+				total -= less
+				continue
 			}
 		}
-	}
-	fmt.Fprintf(w, "\n%s\n", Tally(rep))
-}
-
-// Tally is the whole report in a sentence.
-func Tally(rep *scenarios.Report) string {
-	counts := map[scenarios.Verdict]int{}
-	for _, res := range rep.Scenarios {
-		counts[res.Verdict]++
-	}
-	text := fmt.Sprintf("%d of %s as expected", counts[scenarios.Expected], plural(len(rep.Scenarios), "scenario", "scenarios"))
-	for _, v := range []scenarios.Verdict{scenarios.Unexpected, scenarios.Vacuous, scenarios.Broken} {
-		if counts[v] > 0 {
-			text += fmt.Sprintf(", %d %s", counts[v], v)
+		if c.optional {
+			total -= widths[i] + columnGap
+			shown = append(shown[:i], shown[i+1:]...)
+			widths = append(widths[:i], widths[i+1:]...)
 		}
 	}
-	return text
+	return shown, widths
 }
 
-func expectedWords(res *scenarios.Result) string {
-	if len(res.Phases) > 1 {
-		paths := make([]string, len(res.Phases))
-		for i, p := range res.Phases {
-			paths[i] = string(p.Expected)
+// explained is how many failed repetitions of a scenario are explained.
+const explained = 5
+
+// explain says why a scenario's runs are not as expected, and how to repeat them.
+func explain(w io.Writer, rep *scenarios.Report, g group, width int, color bool) {
+	failures := g.failures()
+	for i, res := range failures {
+		if i == explained {
+			fmt.Fprintf(w, "\n  … and %d more of %s\n", len(failures)-explained, g.id)
+			return
 		}
-		return strings.Join(paths, " → ")
+		name := g.id
+		if len(g.results) > 1 {
+			name += fmt.Sprintf(", seed %d", res.Seed)
+		}
+		fmt.Fprintf(w, "\n%s %s is %s:\n", paint(marks[res.Verdict], colors[res.Verdict], color), paint(name, lookHeading, color), res.Verdict)
+		paragraph(w, "    ", "    ", sentence(res.Reason), width)
+		for _, c := range res.Controls {
+			if c.Verdict != scenarios.Expected {
+				paragraph(w, "    ", "      ", fmt.Sprintf("control %q is %s: %s", c.Name, c.Verdict, sentence(c.Reason)), width)
+			}
+		}
+		fmt.Fprintf(w, "    again: %s\n", Replay(rep, res))
 	}
-	return string(res.Expected.Path)
-}
-
-// Millis writes a time of a report; a dash where it never came.
-func Millis(ms float64) string {
-	switch {
-	case ms < 0:
-		return "–"
-	case ms < 10:
-		return fmt.Sprintf("%.1f ms", ms)
-	default:
-		return fmt.Sprintf("%.0f ms", ms)
-	}
-}
-
-// MustHappen says in a few words what a scenario expects.
-func MustHappen(sc *scenarios.Scenario) string {
-	paths := make([]string, len(sc.Phases))
-	for i, p := range sc.Phases {
-		paths[i] = string(p.Expect.Path)
-	}
-	return strings.Join(paths, " → ")
 }

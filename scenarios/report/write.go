@@ -1,6 +1,6 @@
 // Package report writes what people and machines read of a run: a closing
 // table, results.json, JUnit, a summary in Markdown, captures, and one HTML page
-// with everything in it.
+// with everything in it. It also describes scenarios for a terminal.
 package report
 
 import (
@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"p2pmodel/scenarios"
-	"p2pmodel/sim/witness/pcapng"
 )
 
 // The files of a report.
@@ -27,8 +27,28 @@ const (
 // Index is the path of the page in a report's directory.
 func Index(dir string) string { return filepath.Join(dir, indexFile) }
 
+// Writable reports, before anything is run for it, whether a report could be
+// written into a directory; it makes nothing.
+func Writable(dir string) error {
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		switch {
+		case err == nil && !info.IsDir():
+			return fmt.Errorf("%s is not a directory", at)
+		case err == nil:
+			if err := unix.Access(at, unix.W_OK|unix.X_OK); err != nil {
+				return fmt.Errorf("cannot write in %s: %w", at, err)
+			}
+			return nil
+		case !errors.Is(err, os.ErrNotExist) || at == filepath.Dir(at):
+			return err
+		}
+	}
+}
+
 // Write writes a whole report into a directory, which is made if need be. What
-// an earlier report left there is replaced. Pages refer to nothing outside.
+// an earlier report left there is replaced. The page refers to nothing but the
+// captures beside it.
 func Write(dir string, rep *scenarios.Report) error {
 	if err := WriteWithoutJUnit(dir, rep); err != nil {
 		return err
@@ -40,17 +60,14 @@ func Write(dir string, rep *scenarios.Report) error {
 // JUnit file.
 func WriteWithoutJUnit(dir string, rep *scenarios.Report) error {
 	captures := filepath.Join(dir, captureDir)
-	if err := os.RemoveAll(captures); err != nil {
-		return err
-	}
 	if err := os.MkdirAll(captures, 0o755); err != nil {
 		return err
 	}
 	return errors.Join(
+		writeCaptures(captures, rep),
 		writeJSON(filepath.Join(dir, resultsFile), rep),
 		writeFile(filepath.Join(dir, summaryFile), func(f *os.File) error { return Markdown(f, rep) }),
 		writeFile(filepath.Join(dir, indexFile), func(f *os.File) error { return HTML(f, rep) }),
-		writeCaptures(captures, rep),
 	)
 }
 
@@ -58,6 +75,7 @@ func writeJSON(path string, rep *scenarios.Report) error {
 	return writeFile(path, func(f *os.File) error {
 		enc := json.NewEncoder(f)
 		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
 		return enc.Encode(rep)
 	})
 }
@@ -82,53 +100,4 @@ func writeFile(path string, write func(*os.File) error) (err error) {
 		return err
 	}
 	return os.Rename(f.Name(), path)
-}
-
-// writeCaptures writes one pcapng file a lab: that of the scenario itself, and
-// those of its controls.
-func writeCaptures(dir string, rep *scenarios.Report) error {
-	for i, res := range rep.Scenarios {
-		runs := []*scenarios.Run{res.Run}
-		for _, c := range res.Controls {
-			runs = append(runs, c.Run)
-		}
-		for _, run := range runs {
-			if run == nil || len(run.Packets) == 0 {
-				continue
-			}
-			path := filepath.Join(dir, CaptureName(rep, i, run.Name))
-			if err := writeFile(path, func(f *os.File) error { return pcapng.Write(f, run.Packets, nil) }); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// CaptureName is the file of a run's capture: the scenario's id, the number of
-// the repetition where the report has several, and the control.
-func CaptureName(rep *scenarios.Report, index int, control string) string {
-	res := rep.Scenarios[index]
-	name := strings.ToLower(res.ID)
-	before := 0
-	for _, other := range rep.Scenarios[:index] {
-		if other.ID == res.ID {
-			before++
-		}
-	}
-	if before > 0 {
-		name += fmt.Sprintf("-%d", before+1)
-	}
-	if control != "" {
-		name += "-" + slug(control)
-	}
-	return name + ".pcapng"
-}
-
-// slug makes a file name of a control's name.
-func slug(text string) string {
-	words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
-	})
-	return strings.Join(words, "-")
 }

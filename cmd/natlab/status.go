@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"p2pmodel/sim/document"
+)
+
+// Exit statuses.
+const (
+	exitOK         = 0
+	exitUnexpected = 1
+	exitUnable     = 2
+)
+
+// errUnexpected ends a command whose outcome has been printed already.
+var errUnexpected = errors.New("not everything was as expected")
+
+// run is main with everything passed in; it returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errUnexpected):
+		return exitUnexpected
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "natlab: interrupted; everything has been taken down")
+		return exitUnable
+	default:
+		complain(stderr, err)
+		return exitUnable
+	}
+}
+
+// complain prints all that an error joins, a line each. What is wrong in a file
+// begins with FILE:LINE:COL, which editors and terminals take for a link.
+func complain(w io.Writer, err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		if _, inFile := err.(document.Errors); inFile {
+			fmt.Fprintln(w, err)
+			return
+		}
+		for _, e := range joined.Unwrap() {
+			complain(w, e)
+		}
+		return
+	}
+	fmt.Fprintf(w, "natlab: %v\n", err)
+}
