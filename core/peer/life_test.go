@@ -333,7 +333,23 @@ func TestRendezvousOutage(t *testing.T) {
 	w.want(a, c, Direct)
 }
 
-// TestRelayDies while it carries, and comes back with nothing remembered.
+// TestRelayRestart: the relay forgets all allocations while it carries. It drops
+// what comes for them without a word, so the peers have to ask.
+func TestRelayRestart(t *testing.T) {
+	w := newWorld(t, 1)
+	a, b := w.pair(symmetric, symmetric, Config{})
+	w.net.Until(10*time.Second, settled(a, b))
+	session, ready := a.session(b), count[RelayReady](a)
+	w.relayServer.Stop()
+	w.startRelay(4)
+	w.net.Run(12 * time.Second)
+	w.want(a, b, Relay)
+	if a.session(b) != session || count[RelayReady](a) != ready+1 {
+		t.Errorf("session %v → %v, %d new allocations, want the same session and one", session, a.session(b), count[RelayReady](a)-ready)
+	}
+}
+
+// TestRelayOutage: the relay cannot be reached for a while, and remembers.
 func TestRelayOutage(t *testing.T) {
 	w := newWorld(t, 1)
 	a, b := w.pair(symmetric, symmetric, laboratory)

@@ -46,7 +46,9 @@ type world struct {
 	seed       uint64
 	rendezvous *simnet.Host
 	relay      *simnet.Host
-	peers      []*node
+	// relayServer runs on the host relay.
+	relayServer *simnet.Runner
+	peers       []*node
 	// timeout of all NATs; zero: forever.
 	timeout time.Duration
 	// delay of each access link, one way.
@@ -86,15 +88,8 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, net: simnet.New(seed), seed: seed, delay: 20 * ms}
 	w.rendezvous = w.net.Internet().Host("rendezvous", rendezvousAddr.Addr())
 	w.startRendezvous()
-	server, err := relay.NewServer(relay.ServerConfig{
-		Listen: relayAddr, RelayAddress: relayAddr.Addr(), PortLow: 50000, PortHigh: 50999,
-		Authenticators: []relay.Authenticator{relay.Users{"user": "secret"}}, Rand: random(seed, 1),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	w.relay = w.net.Internet().Host("relay", relayAddr.Addr())
-	w.relay.Run(server, nil)
+	w.relayServer = w.startRelay(1)
 	w.net.Observe(func(p simnet.Packet) {
 		if p.Lost != "" || !isFrame(p.Payload) {
 			return
@@ -106,6 +101,20 @@ func newWorld(t *testing.T, seed uint64) *world {
 		}
 	})
 	return w
+}
+
+// startRelay starts a server that remembers nothing of an earlier one with
+// another stream.
+func (w *world) startRelay(stream uint64) *simnet.Runner {
+	w.t.Helper()
+	server, err := relay.NewServer(relay.ServerConfig{
+		Listen: relayAddr, RelayAddress: relayAddr.Addr(), PortLow: 50000, PortHigh: 50999,
+		Authenticators: []relay.Authenticator{relay.Users{"user": "secret"}}, Rand: random(w.seed, stream),
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.relay.Run(server, nil)
 }
 
 func (w *world) startRendezvous() *simnet.Runner {

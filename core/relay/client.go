@@ -156,12 +156,27 @@ func (c *Client) Close(now time.Time) {
 	}
 }
 
-// Probe checks at once, by a Binding request, that the server answers and sees
-// the same address of ours; otherwise Lost follows. For when the owner has a
-// reason to doubt, such as silence on a relayed path.
+// Probe checks at once that the server answers, sees the same address of ours
+// and still has the allocation; otherwise Lost follows. For when the owner has a
+// reason to doubt, such as silence on a relayed path: a server that was
+// restarted drops what we send without a word.
 func (c *Client) Probe(now time.Time) {
+	c.keepAlive(now)
+	c.refresh(now)
+}
+
+// keepAlive sends a Binding request, which any server answers.
+func (c *Client) keepAlive(now time.Time) {
 	if c.state == clientAllocated && c.inFlight[requestProbe] == 0 {
 		c.request(now, &clientRequest{kind: requestProbe})
+	}
+}
+
+// refresh asks for the allocation to be kept.
+func (c *Client) refresh(now time.Time) {
+	if c.state == clientAllocated && c.inFlight[requestRefresh] == 0 {
+		c.refreshAt = time.Time{}
+		c.request(now, &clientRequest{kind: requestRefresh})
 	}
 }
 
@@ -197,13 +212,12 @@ func (c *Client) HandleTimeout(now time.Time) {
 	if c.state != clientAllocated {
 		return
 	}
-	if due(now, c.refreshAt) && c.inFlight[requestRefresh] == 0 {
-		c.refreshAt = time.Time{}
-		c.request(now, &clientRequest{kind: requestRefresh})
+	if due(now, c.refreshAt) {
+		c.refresh(now)
 	}
 	if due(now, c.keepaliveAt) {
 		c.keepaliveAt = now.Add(c.cfg.Keepalive)
-		c.Probe(now)
+		c.keepAlive(now)
 	}
 	c.refreshPermissions(now)
 }

@@ -55,6 +55,9 @@ var (
 	// ErrAddressChanged means that the server now sees another address of
 	// ours, so that it no longer knows the allocation as ours.
 	ErrAddressChanged = errors.New("our address as the relay sees it has changed")
+	// ErrForgotten means that the server answers, and has no allocation of ours
+	// (any more): it was restarted, or our address has changed.
+	ErrForgotten = errors.New("the relay has forgotten our allocation")
 	// ErrNotAllocated means that there is no allocation to send through.
 	ErrNotAllocated = errors.New("no allocation at the relay")
 	// ErrTooLarge means that a payload does not fit into one relayed datagram.

@@ -178,8 +178,8 @@ func (c *Client) refused(now time.Time, r *clientRequest, m *pion.Message, err e
 		case r.kind == requestEvict: // gone already
 			c.allocate(now)
 			return
-		case r.kind == requestPermission, r.kind == requestChannel:
-			c.lost(fmt.Errorf("allocation at %s: %w", c.cfg.Server, err))
+		case r.kind == requestRefresh, r.kind == requestPermission, r.kind == requestChannel:
+			c.lost(fmt.Errorf("%w: %s: %w", ErrForgotten, c.cfg.Server, err))
 			return
 		}
 	}

@@ -252,6 +252,34 @@ func TestClientKeepalive(t *testing.T) {
 	}
 }
 
+// TestClientProbe: a server that answers and sees us as before may have
+// forgotten the allocation all the same.
+func TestClientProbe(t *testing.T) {
+	w := newWorld(t, nil)
+	h := w.client(clientA, nil)
+	h.mustAllocate()
+	h.takeSent()
+	h.do((*Client).Probe)
+	if got, want := h.takeSent(), []string{"Binding request", "Refresh request"}; !slices.Equal(got, want) {
+		t.Errorf("a probe sends %q, want %q", got, want)
+	}
+	if events := h.takeEvents(); len(events) != 0 {
+		t.Errorf("all is well, and there are events %v", events)
+	}
+
+	// Somebody else at our address deletes the allocation.
+	w.client(clientA, func(c *ClientConfig) { c.Rand = seeded(77) }).start().do((*Client).Close)
+	h.plug(clientA)
+	h.do((*Client).Probe)
+	if err := lostEvent(h.takeEvents()); !errors.Is(err, ErrForgotten) {
+		t.Fatalf("lost: %v, want ErrForgotten", err)
+	}
+	h.do((*Client).Rebind)
+	if events := h.takeEvents(); len(events) != 1 {
+		t.Errorf("events %v, want Allocated", events)
+	}
+}
+
 func TestClientRebindCarriesItsPeersOver(t *testing.T) {
 	w := newWorld(t, nil)
 	h := w.client(clientA, nil)
