@@ -45,8 +45,14 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 	j.traces = witness.Traces(o.run.Packets, j.scene)
 	for i, p := range phases {
 		var before *phase
+		if p.tried = p.begin; p.disrupted {
+			p.tried = p.changed
+		}
 		if i > 0 {
 			before = phases[i-1]
+			if !p.disrupted {
+				p.tried = before.tried
+			}
 		}
 		j.phase(p, before)
 	}
@@ -167,8 +173,9 @@ func common(paths []scenarios.Path) scenarios.Path {
 }
 
 // relayed looks for what a relayed path needs beside payload on the relay: no
-// payload ever went direct, and checks were sent and died. Without the latter
-// nothing was tried, and the result says nothing of the NATs.
+// payload ever went direct, and checks were sent and died since the network last
+// changed. Without the latter nothing was tried, and the result says nothing of
+// the NATs.
 func (j *judgement) relayed(p *phase, pair [2]string) {
 	from := p.begin
 	if p.disrupted {
@@ -186,7 +193,7 @@ func (j *judgement) relayed(p *phase, pair [2]string) {
 		}
 		sent, died := 0, ""
 		for _, c := range checks {
-			if !c.STUN || c.At.Before(from) || c.At.After(p.end) || c.Entered {
+			if !c.STUN || c.At.Before(p.tried) || c.At.After(p.end) || c.Entered {
 				continue
 			}
 			sent++

@@ -30,13 +30,16 @@ type phase struct {
 	// the network was done; from here on payload counts for the observed path;
 	// the phase ended.
 	begin, changed, since, end time.Time
-	disrupted                  bool // some action changed the network
-	quieted                    bool
-	sender                     string // the only peer that spoke; "" when all did
-	settled                    bool   // all peers said so before the deadline
-	facts                      []string
-	duplicates                 int
-	cuts                       []sim.LinkID
+	// tried is when the network last changed, be it in an earlier phase: peers
+	// look for a direct path then, and need not later.
+	tried      time.Time
+	disrupted  bool // some action changed the network
+	quieted    bool
+	sender     string // the only peer that spoke; "" when all did
+	settled    bool   // all peers said so before the deadline
+	facts      []string
+	duplicates int
+	cuts       []sim.LinkID
 }
 
 // perform runs one phase to its end. An error means that the laboratory failed.
