@@ -35,6 +35,9 @@ const (
 	// maxChallenges is how often one request may be challenged: for a first
 	// nonce, a stale nonce, a server that has another key now.
 	maxChallenges = 4
+	// noticeLife is how old a request of the server may be, in microseconds of
+	// its clock: well past the last copy that the server sends.
+	noticeLife = 30e6
 	// rememberedRequests is how many requests of the server are recognised when
 	// they are retransmitted.
 	rememberedRequests = 256
@@ -91,6 +94,9 @@ type Client struct {
 	key      stun.Integrity // nil until the server's key is known
 	nonce    []byte
 	sequence uint64
+	// serverSequence is the server's at the last registration, oldest what it
+	// was at the first one since Start; zero before. See fresh.
+	serverSequence, oldest uint64
 
 	offer []byte
 	// offerVersion counts the changes of offer; offerPending: the server does
@@ -142,7 +148,7 @@ func NewClient(cfg ClientConfig) *Client {
 
 // Start registers.
 func (c *Client) Start(now time.Time) {
-	c.running, c.announce, c.offerPending = true, true, true
+	c.running, c.announce, c.offerPending, c.serverSequence = true, true, true, 0
 	c.register(now)
 }
 

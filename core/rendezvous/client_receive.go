@@ -144,12 +144,20 @@ func (c *Client) handleRequest(m *pion.Message) {
 		return
 	}
 	if !slices.Contains(c.seen, m.TransactionID) {
-		if !c.told(m) {
+		if !c.fresh(m) || !c.told(m) {
 			return
 		}
 		c.remember(m.TransactionID)
 	}
 	c.transmit(seal(m.Type.Method, pion.ClassSuccessResponse, m.TransactionID, c.key).Raw)
+}
+
+// fresh reports whether a request of the server is of this life of ours and not
+// long past. The key that authenticates it is that of all our lives, so without
+// this an old introduction could be played back, and a session's frames with it.
+func (c *Client) fresh(m *pion.Message) bool {
+	sequence, err := getSequence(m)
+	return err == nil && c.serverSequence != 0 && sequence > c.oldest && sequence+noticeLife > c.serverSequence
 }
 
 // told takes the contents of a request; false if they make no sense.

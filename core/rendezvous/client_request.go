@@ -128,6 +128,15 @@ func (c *Client) succeeded(now time.Time, t *stun.Transaction, p *pending, m *pi
 		c.failed(now, p, err)
 		return
 	}
+	sequence, err := getSequence(m)
+	if err != nil {
+		c.failed(now, p, err)
+		return
+	}
+	if c.serverSequence == 0 || sequence < c.serverSequence {
+		c.oldest = sequence // a new life of ours, or of a server whose clock went back
+	}
+	c.serverSequence = sequence
 	if !t.Retransmitted() {
 		c.measure(now.Sub(t.Started))
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	pion "github.com/pion/stun/v3"
+
 	"p2pmodel/core/identity"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/sansio/simnet"
@@ -349,6 +351,61 @@ func TestForgedResponses(t *testing.T) {
 	}
 }
 
+// Whoever recorded what the server said cannot say it again, neither to a peer
+// that has forgotten it nor later: the session's frames could follow.
+func TestReplayedNotices(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.peer(1, nil, ClientConfig{}), w.peer(2, nil, ClientConfig{})
+	for _, p := range []*testPeer{a, b} {
+		p.join(t, "hall")
+	}
+	w.net.Run(time.Second)
+	w.packets, b.events = nil, nil
+	a.connect(b, 1)
+	a.do(func(now time.Time) { a.machine.client.Leave(now, "hall") })
+	w.net.Run(time.Second)
+	var recorded [][]byte
+	for _, p := range w.packets {
+		if m, err := stun.Parse(p.Payload); err == nil && p.To == b.host && m.Type.Class == pion.ClassRequest {
+			recorded = append(recorded, p.Payload)
+		}
+	}
+	if len(recorded) != 2 || len(b.events) != 2 {
+		t.Fatalf("%d requests of the server and the events %v, want an introduction and a leave", len(recorded), b.events)
+	}
+	forget := func() { b.machine.client.seen = nil } // as 256 newer ones make it
+	replay := func(when string) {
+		t.Helper()
+		b.events, w.packets = nil, nil
+		for _, payload := range recorded {
+			b.do(func(now time.Time) { b.machine.client.HandleDatagram(now, serverAddress, payload) })
+		}
+		if got := b.take(a); got != "" || len(w.packets) != 0 {
+			t.Errorf("%s: %s, %d datagrams", when, got, len(w.packets))
+		}
+	}
+	w.net.Run(time.Minute)
+	forget()
+	replay("a minute later")
+	b.do(b.machine.client.Stop)
+	forget()
+	replay("after the end")
+	b.do(b.machine.client.Start)
+	replay("before the next registration")
+	w.net.Run(time.Second)
+	replay("in the next life")
+	a.connect(b, 2)
+	w.net.Run(time.Second)
+	w.expect("a true introduction", b.take(a), `introduced peer 1 session 2 "offer of peer 1" at 198.51.100.1:5000 initiator false`)
+	// A server whose clock went back is believed: it has shown its key.
+	b.machine.client.serverSequence += 3600e6
+	b.machine.client.oldest += 3600e6
+	w.net.Run(20 * time.Second)
+	a.connect(b, 3)
+	w.net.Run(time.Second)
+	w.expect("with another clock", b.take(a), `introduced peer 1 session 3 "offer of peer 1" at 198.51.100.1:5000 initiator false`)
+}
+
 // FuzzClient: no datagram from the server's address makes trouble, authentic or
 // not.
 func FuzzClient(f *testing.F) {
@@ -367,6 +424,11 @@ func FuzzClient(f *testing.F) {
 		_, first, _ := c.PollTransmit()
 		if authentic {
 			payload = resign(payload, first[8:20], key)
+		}
+		if authentic && len(payload) > 1 && payload[0]&1 == 0 && payload[1]&0x10 == 0 {
+			// A request of the server's means something to the registered only.
+			c.HandleDatagram(now, serverAddress, seal(stun.MethodRegister, pion.ClassSuccessResponse, transactionID(first[8:20]), key,
+				stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: serverAddress}, sequenceAttribute(8)).Raw)
 		}
 		c.HandleDatagram(now, serverAddress, payload)
 		for range 3 {

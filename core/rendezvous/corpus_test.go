@@ -17,11 +17,11 @@ func clientCorpus(key stun.Integrity) [][]byte {
 	offer := stun.Attribute{Type: stun.AttrOffer, Value: []byte("offer")}
 	room := stun.Attribute{Type: stun.AttrRoom, Value: []byte("hall")}
 	return [][]byte{
-		seal(stun.MethodIntroduce, pion.ClassRequest, transactionID{1}, key, peer, session, at, offer).Raw,
+		seal(stun.MethodIntroduce, pion.ClassRequest, transactionID{1}, key, peer, session, at, offer, sequenceAttribute(9)).Raw,
 		seal(stun.MethodMember, pion.ClassRequest, transactionID{2}, key, peer, room,
 			stun.Attribute{Type: stun.AttrPresence, Value: []byte{1}}, sequenceAttribute(9)).Raw,
 		seal(stun.MethodRegister, pion.ClassSuccessResponse, transactionID{3}, key,
-			stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: serverAddress}, stun.Uint32(pion.AttrLifetime, 120)).Raw,
+			stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: serverAddress}, stun.Uint32(pion.AttrLifetime, 120), sequenceAttribute(8)).Raw,
 		seal(stun.MethodRegister, pion.ClassErrorResponse, transactionID{4}, nil, pion.ErrorCodeAttribute{Code: 401},
 			stun.Attribute{Type: pion.AttrNonce, Value: []byte("nonce")}, idAttribute(stun.AttrServerKey, keyServer.ID())).Raw,
 		seal(stun.MethodConnect, pion.ClassSuccessResponse, transactionID{5}, key, at, offer, session).Raw,

@@ -67,8 +67,8 @@ type Server struct {
 	rooms            map[string]*room
 	notices          stun.Transactions[notice]
 	keys             map[identity.ID]stun.Integrity
-	// sequence numbers what we tell of rooms; it follows the clock, so that it
-	// grows across a restart.
+	// sequence numbers what we tell peers unasked; it follows the clock, so that
+	// it grows across a restart.
 	sequence uint64
 	sweep    time.Time // of what has expired; zero if there is nothing
 }

@@ -59,7 +59,7 @@ func (s *Server) connect(from origin, m *pion.Message, r *registration) {
 		s.notify(from.now, target, stun.MethodIntroduce, notice{to: targetID, initiator: r.id, session: session},
 			idAttribute(stun.AttrPeerID, r.id), stun.Attribute{Type: stun.AttrSession, Value: session[:]},
 			stun.XORAddress{Type: pion.AttrXORPeerAddress, Address: from.remote},
-			stun.Attribute{Type: stun.AttrOffer, Value: offer})
+			stun.Attribute{Type: stun.AttrOffer, Value: offer}, sequenceAttribute(s.number(from.now)))
 		s.Emit(PeersIntroduced{Initiator: r.id, Target: targetID, Session: session})
 	}
 	s.reply(from, seal(stun.MethodConnect, pion.ClassSuccessResponse, m.TransactionID, r.key,
@@ -75,6 +75,12 @@ func (r *registration) remember(id transactionID) {
 	}
 	r.recent[r.recentNext] = id
 	r.recentNext = (r.recentNext + 1) % maxRecent
+}
+
+// number is the next one of what we tell peers unasked.
+func (s *Server) number(now time.Time) uint64 {
+	s.sequence = max(s.sequence+1, uint64(now.UnixMicro()))
+	return s.sequence
 }
 
 // notify sends a request to a peer, until it answers or the schedule ends.

@@ -153,7 +153,7 @@ func (s *Server) register(from origin, m *pion.Message, peer identity.ID, key st
 	}
 	s.reply(from, seal(stun.MethodRegister, pion.ClassSuccessResponse, m.TransactionID, key,
 		stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: from.remote},
-		stun.Uint32(pion.AttrLifetime, uint32(lifetime/time.Second))))
+		stun.Uint32(pion.AttrLifetime, uint32(lifetime/time.Second)), sequenceAttribute(s.number(from.now))))
 }
 
 // overFull says why one registration more does not fit: an error code, or 0.

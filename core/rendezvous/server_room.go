@@ -105,7 +105,7 @@ func (s *Server) depart(now time.Time, r *registration, k *room) {
 // about the same peer before is obsolete.
 func (s *Server) tell(now time.Time, k *room, who *registration, joined bool) {
 	s.cancelNotices(func(n notice) bool { return n.room == k.name && n.member == who.id })
-	s.sequence = max(s.sequence+1, uint64(now.UnixMicro()))
+	sequence := s.number(now)
 	presence := byte(0)
 	if joined {
 		presence = 1
@@ -113,6 +113,6 @@ func (s *Server) tell(now time.Time, k *room, who *registration, joined bool) {
 	for _, m := range k.members {
 		s.notify(now, m, stun.MethodMember, notice{to: m.id, room: k.name, member: who.id},
 			idAttribute(stun.AttrPeerID, who.id), stun.Attribute{Type: stun.AttrRoom, Value: []byte(k.name)},
-			stun.Attribute{Type: stun.AttrPresence, Value: []byte{presence}}, sequenceAttribute(s.sequence))
+			stun.Attribute{Type: stun.AttrPresence, Value: []byte{presence}}, sequenceAttribute(sequence))
 	}
 }
