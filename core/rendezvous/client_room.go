@@ -34,6 +34,8 @@ func (c *Client) Join(now time.Time, name string) error {
 		return ErrBusy
 	}
 	if c.room(name) == nil {
+		// A LEAVE that is still being sent again would undo the JOIN.
+		c.inFlight.CancelIf(func(p *pending) bool { return p.method == stun.MethodLeave && p.room.name == name })
 		r := &clientRoom{name: name, latest: make(map[identity.ID]uint64)}
 		c.rooms = append(c.rooms, r)
 		if c.registered {

@@ -39,6 +39,9 @@ const (
 	// maxRecent is how many of a peer's last introductions are recognised when
 	// their request is retransmitted.
 	maxRecent = 64
+	// connectLife is how much older than the newest request a CONNECT may be, in
+	// microseconds of its sender's clock.
+	connectLife = 30e6
 )
 
 func (l Limits) withDefaults() Limits {

@@ -7,8 +7,11 @@ import (
 	"testing"
 	"time"
 
+	pion "github.com/pion/stun/v3"
+
 	"p2pmodel/core/identity"
 	"p2pmodel/core/sansio/simnet"
+	"p2pmodel/core/stun"
 )
 
 func (p *testPeer) join(t *testing.T, room string) {
@@ -129,5 +132,57 @@ func TestRoomNames(t *testing.T) {
 	}
 	if err := c.Join(simnet.Epoch, "one more"); err == nil {
 		t.Errorf("%d rooms at once", maxRooms+1)
+	}
+}
+
+// A JOIN or LEAVE that was recorded, or is late, does not undo a newer one; its
+// sender is told and can say it again.
+func TestReplayedRoomRequests(t *testing.T) {
+	b := newBench(t, ServerConfig{})
+	room := stun.Attribute{Type: stun.AttrRoom, Value: []byte("hall")}
+	send := func(method pion.Method, sequence uint64, attributes ...pion.Setter) (*pion.Message, int) {
+		m := b.request(testKey(1), clientAddress, sequence, method, attributes...)
+		return m, codeOf(b.one(clientAddress, m))
+	}
+	members := func() int {
+		if k := b.rooms["hall"]; k != nil {
+			return len(k.members)
+		}
+		return 0
+	}
+	send(stun.MethodRegister, 10, offerOf("x"))
+	first, _ := send(stun.MethodJoin, 11, room)
+	leave, _ := send(stun.MethodLeave, 12, room)
+	if code := codeOf(b.one(clientAddress, first)); code != stun.CodeConflict || members() != 0 {
+		t.Errorf("the first JOIN again: %d with %d members, want %d with none", code, members(), stun.CodeConflict)
+	}
+	second, _ := send(stun.MethodJoin, 13, room)
+	if code := codeOf(b.one(clientAddress, leave)); code != stun.CodeConflict || members() != 1 {
+		t.Errorf("the LEAVE again: %d with %d members, want %d with one", code, members(), stun.CodeConflict)
+	}
+	if code := codeOf(b.one(clientAddress, second)); code != 0 {
+		t.Errorf("a JOIN that is only sent again: %d", code)
+	}
+	// Nothing of an earlier registration counts in a later one.
+	send(stun.MethodRegister, 14, stun.Uint32(pion.AttrLifetime, 0))
+	send(stun.MethodRegister, 15, offerOf("x"))
+	if code := codeOf(b.one(clientAddress, second)); code != stun.CodeConflict || members() != 0 {
+		t.Errorf("a JOIN of an earlier registration: %d with %d members", code, members())
+	}
+}
+
+// Who leaves and comes back at once is in, whatever is lost on the way.
+func TestLeaveAndReturn(t *testing.T) {
+	w := newWorld(t)
+	a := w.peer(1, nil, ClientConfig{})
+	a.join(t, "hall")
+	w.net.Run(time.Second)
+	a.host.SetLink(simnet.Link{Down: true})
+	a.do(func(now time.Time) { a.machine.client.Leave(now, "hall") })
+	a.host.SetLink(simnet.Link{Delay: 10 * time.Millisecond})
+	a.join(t, "hall")
+	w.net.Run(5 * time.Second)
+	if k := w.server.rooms["hall"]; k == nil || len(k.members) != 1 {
+		t.Error("the LEAVE that was sent again undid the JOIN")
 	}
 }

@@ -21,7 +21,10 @@ type registration struct {
 	offer    []byte
 	expires  time.Time
 	sequence uint64 // of the newest request
-	rooms    []*room
+	// began is the sequence of the REGISTER that made it, roomed that of the
+	// newest JOIN or LEAVE: what is older is played back or late.
+	began, roomed uint64
+	rooms         []*room
 	// introductions are in flight to it.
 	introductions int
 	// recent are the last CONNECTs, a ring: a retransmitted one is answered
@@ -72,6 +75,10 @@ func (s *Server) handlePeer(from origin, m *pion.Message) {
 		s.refuse(from, m, key, stun.CodeMismatch, "Not Registered")
 		return
 	}
+	if r.overtaken(m.Type.Method, sequence) {
+		s.refuse(from, m, key, stun.CodeConflict, "Overtaken", sequenceAttribute(r.sequence))
+		return
+	}
 	if sequence > r.sequence {
 		// The newest authentic source is where the peer is.
 		r.sequence = sequence
@@ -81,10 +88,22 @@ func (s *Server) handlePeer(from origin, m *pion.Message) {
 	case stun.MethodConnect:
 		s.connect(from, m, r)
 	case stun.MethodJoin:
+		r.roomed = sequence
 		s.join(from, m, r)
 	case stun.MethodLeave:
+		r.roomed = sequence
 		s.leave(from, m, r)
 	}
+}
+
+// overtaken reports whether a request is older than what it would change: than
+// the registration, than the last word about rooms, or than any CONNECT that is
+// still being sent again. Its sender asks anew; whoever recorded it cannot.
+func (r *registration) overtaken(method pion.Method, sequence uint64) bool {
+	if method == stun.MethodConnect {
+		return sequence < r.began || sequence+connectLife < r.sequence
+	}
+	return sequence < max(r.began, r.roomed)
 }
 
 // challenge asks for a nonce, and for a key that is shared with us. Whoever has
@@ -137,7 +156,7 @@ func (s *Server) register(from origin, m *pion.Message, peer identity.ID, key st
 			s.refuse(from, m, key, code, "Too Many Registrations")
 			return
 		}
-		r = &registration{id: peer, key: key}
+		r = &registration{id: peer, key: key, began: sequence}
 		s.peers[peer] = r
 		s.bySource[sourceOf(from.remote.Addr())]++
 		r.socket, r.address = from.socket, from.remote

@@ -189,6 +189,35 @@ func TestRetransmittedConnect(t *testing.T) {
 	}
 }
 
+// A CONNECT that was recorded introduces nobody once it is long past, or its
+// sender registered anew.
+func TestReplayedConnect(t *testing.T) {
+	b := newBench(t, ServerConfig{})
+	other := netip.MustParseAddrPort("198.51.100.2:2")
+	b.one(other, b.request(testKey(2), other, 1, stun.MethodRegister, offerOf("two")))
+	const began = 1e9
+	connect := func(sequence uint64) answer {
+		got := b.give(0, clientAddress, b.request(testKey(1), clientAddress, sequence, stun.MethodConnect, idAttribute(stun.AttrTarget, testKey(2).ID()),
+			stun.Attribute{Type: stun.AttrSession, Value: make([]byte, SessionSize)}, offerOf("then")).Raw)
+		return got[len(got)-1] // after the INTRODUCE, if there was one
+	}
+	b.one(clientAddress, b.request(testKey(1), clientAddress, began, stun.MethodRegister, offerOf("one")))
+	b.one(clientAddress, b.request(testKey(1), clientAddress, began+2*connectLife, stun.MethodRegister))
+	for _, c := range []struct {
+		what     string
+		sequence uint64
+		want     int
+	}{
+		{"from before the registration", began - 1, stun.CodeConflict},
+		{"long past", began + connectLife - 1, stun.CodeConflict},
+		{"overtaken by a refresh", began + 2*connectLife - 1, 0},
+	} {
+		if got := codeOf(connect(c.sequence)); got != c.want {
+			t.Errorf("a CONNECT %s gets %d, want %d", c.what, got, c.want)
+		}
+	}
+}
+
 func TestIntroductionsToASilentPeerAreBounded(t *testing.T) {
 	b := newBench(t, ServerConfig{})
 	other := netip.MustParseAddrPort("198.51.100.2:2")
