@@ -17,8 +17,9 @@ type Limits struct {
 	// Rate is how many requests a second an address may send, Burst how many
 	// at once. What exceeds it is dropped without an answer.
 	Rate, Burst float64
-	// ErrorRate and ErrorBurst are the same for error responses, so that
-	// nobody can be made the target of many by a forged source.
+	// ErrorRate and ErrorBurst are the same for error responses, and for
+	// answers to Binding requests that are longer than these, so that nobody
+	// can be made the target of many by a forged source.
 	ErrorRate, ErrorBurst float64
 }
 

@@ -177,7 +177,7 @@ func (s *Server) HandleDatagram(now time.Time, d sansio.Datagram) {
 	if !stun.Is(d.Payload) {
 		if isClassic(d.Payload) && s.requests.spend(now, d.Remote.Addr()) {
 			s.scheduleSweep(now)
-			s.handleClassic(d)
+			s.handleClassic(now, d)
 		}
 		return
 	}
@@ -214,6 +214,13 @@ type origin struct {
 
 // reply sends a response the way the request came.
 func (s *Server) reply(to origin, m *pion.Message) { s.Send(to.socket, to.remote, m.Raw) }
+
+// affords reports whether an answer may go to a source that may be forged: one
+// that is no longer than its request always, a longer one as far as the source's
+// budget goes.
+func (s *Server) affords(to origin, size int) bool {
+	return size <= to.size || s.errors.spend(to.now, to.remote.Addr())
+}
 
 // refuse answers a request of a peer that is authentic under key with an error,
 // as far as the source's budget goes.

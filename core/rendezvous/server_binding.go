@@ -3,6 +3,7 @@ package rendezvous
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	pion "github.com/pion/stun/v3"
 
@@ -73,7 +74,7 @@ func (s *Server) handleBinding(from origin, m *pion.Message) {
 	if err == nil && m.Contains(pion.AttrFingerprint) {
 		err = pion.Fingerprint.AddTo(r)
 	}
-	if err == nil {
+	if err == nil && s.affords(from, len(r.Raw)) {
 		s.Send(out, to, r.Raw)
 	}
 }
@@ -108,7 +109,7 @@ func isClassic(b []byte) bool {
 
 // handleClassic answers a client of RFC 3489: with plain addresses under the
 // old names, and its whole transaction id.
-func (s *Server) handleClassic(d sansio.Datagram) {
+func (s *Server) handleClassic(now time.Time, d sansio.Datagram) {
 	cookie := [4]byte(d.Payload[4:8])
 	modern := append([]byte(nil), d.Payload...)
 	binary.BigEndian.PutUint32(modern[4:8], stun.Cookie)
@@ -134,5 +135,7 @@ func (s *Server) handleClassic(d sansio.Datagram) {
 		return
 	}
 	copy(r.Raw[4:8], cookie[:])
-	s.Send(out, d.Remote, r.Raw)
+	if s.affords(origin{now: now, remote: d.Remote, size: len(d.Payload)}, len(r.Raw)) {
+		s.Send(out, d.Remote, r.Raw)
+	}
 }

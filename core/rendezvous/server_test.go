@@ -225,23 +225,29 @@ func TestRateLimits(t *testing.T) {
 		return answers
 	}
 	bad := binding(stun.Attribute{Type: 0x7777})
+	full := binding(stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, 100)}) // as long as its answer
+	full.Add(0x8000, make([]byte, 100))
+	classic := binding()
+	copy(classic.Raw[4:8], "abcd")
 	for _, c := range []struct {
 		what string
 		got  int
 		want int
 	}{
-		{"the burst", count(100, binding(), "198.51.100.1:1"), 20},
-		{"from another port of the same address", count(10, binding(), "198.51.100.1:2"), 0},
-		{"from another address", count(10, binding(), "198.51.100.2:1"), 10},
+		{"the burst", count(100, full, "198.51.100.1:1"), 20},
+		{"from another port of the same address", count(10, full, "198.51.100.1:2"), 0},
+		{"from another address", count(10, full, "198.51.100.2:1"), 10},
 		{"errors", count(10, bad, "198.51.100.3:1"), 5},
-		{"from one IPv6 /64", count(15, binding(), "[2001:db8::1]:1") + count(15, binding(), "[2001:db8::2]:1"), 20},
+		{"answers longer than the request", count(10, binding(), "198.51.100.4:1"), 5},
+		{"and answers of RFC 3489", count(10, classic, "198.51.100.5:1"), 5},
+		{"from one IPv6 /64", count(15, full, "[2001:db8::1]:1") + count(15, full, "[2001:db8::2]:1"), 20},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %d answers, want %d", c.what, c.got, c.want)
 		}
 	}
 	b.now = b.now.Add(time.Second)
-	if got := count(100, binding(), "198.51.100.1:1"); got != 10 {
+	if got := count(100, full, "198.51.100.1:1"); got != 10 {
 		t.Errorf("a second later: %d answers, want 10", got)
 	}
 	b.now = b.now.Add(time.Minute)
