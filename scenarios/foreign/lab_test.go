@@ -88,8 +88,10 @@ func (l *lab) external(router string) netip.Addr {
 type program struct {
 	sim.RunningProgram
 	tb   testing.TB
+	host string
 	name string // for people: host and command line
 	out  *transcript
+	read int // how far await has read in out
 }
 
 // start starts a program on a host. When the test fails, what the program said
@@ -112,7 +114,7 @@ func (l *lab) start(host string, p sim.Program) *program {
 			l.tb.Logf("%s\n%s", name, out)
 		}
 	})
-	return &program{running, l.tb, name, out}
+	return &program{RunningProgram: running, tb: l.tb, host: host, name: name, out: out}
 }
 
 // finish waits for a program that ends by itself and gives its exit code.
@@ -148,23 +150,36 @@ func (p *program) terminate() {
 	}
 }
 
-// await waits until the program has said something, n times over, and gives the
-// groups of the n-th match.
+// await waits until the program says something, n times, after what it said
+// before that was waited for. It gives the groups of the last match.
 func (p *program) await(pattern string, n int) []string {
 	p.tb.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.After(patience)
 	for {
-		text, more := p.out.read()
-		if found := re.FindAllStringSubmatch(text, n); len(found) == n {
-			return found[n-1]
+		text, more := p.out.sofar()
+		for at := re.FindStringSubmatchIndex(text[p.read:]); at != nil; at = re.FindStringSubmatchIndex(text[p.read:]) {
+			var groups []string
+			for i := 0; i < len(at); i += 2 {
+				groups = append(groups, text[p.read+at[i]:p.read+at[i+1]])
+			}
+			p.read += at[1]
+			if n--; n == 0 {
+				return groups
+			}
 		}
 		select {
 		case <-more:
 		case <-deadline:
-			p.tb.Fatalf("%s: did not say %s %d times within %v", p.name, pattern, n, patience)
+			p.tb.Fatalf("%s: did not say %s, %d times more, within %v", p.name, pattern, n, patience)
 		}
 	}
+}
+
+// skip has await look at what is said from now on only.
+func (p *program) skip() {
+	text, _ := p.out.sofar()
+	p.read = len(text)
 }
 
 // bound waits until there is a UDP socket on a port of the program's host: not
@@ -203,15 +218,15 @@ func (t *transcript) Write(p []byte) (int, error) {
 	return t.text.Write(p)
 }
 
-// read gives what was said so far, and a channel that is closed with the next
+// sofar gives what was said so far, and a channel that is closed with the next
 // word.
-func (t *transcript) read() (string, <-chan struct{}) {
+func (t *transcript) sofar() (string, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.text.String(), t.more
 }
 
-func (t *transcript) String() string { text, _ := t.read(); return text }
+func (t *transcript) String() string { text, _ := t.sofar(); return text }
 
 // rendezvous starts ours on a host with two addresses and gives what clients
 // have to know: its first address.

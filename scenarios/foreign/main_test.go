@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"p2pmodel/sim/kernel"
 )
 
@@ -34,6 +36,12 @@ func TestMain(m *testing.M) {
 		court.close(enterErr)
 	}
 	code := m.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Println(err)
+			code = 1
+		}
+	}
 	court.report()
 	if err := ours.remove(); err != nil {
 		fmt.Println(err)
