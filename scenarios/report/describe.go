@@ -147,7 +147,7 @@ func (d description) controls(sc *scenarios.Scenario) {
 
 // replayName is how natlab run finds the scenario: by its id, or by its file.
 func replayName(sc *scenarios.Scenario) string {
-	if known, err := scenarios.Find(sc.ID); err == nil && known == sc {
+	if known, err := scenarios.Find(sc.ID); err == nil && known.File == sc.File {
 		return sc.ID
 	}
 	return shellWord(sc.File)

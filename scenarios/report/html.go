@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -79,6 +80,7 @@ type controlView struct {
 // textView is text that is folded away.
 type textView struct {
 	Title string
+	Open  bool
 	Parts []textPart
 }
 
@@ -227,11 +229,12 @@ func newTexts(res *scenarios.Result) []textView {
 	var out []textView
 	add := func(title string, parts ...textPart) {
 		if len(parts) > 0 {
-			out = append(out, textView{title, parts})
+			out = append(out, textView{Title: title, Parts: parts})
 		}
 	}
 	if len(run.Evidence) > 0 {
 		add("Evidence", textPart{Text: raw(strings.Join(run.Evidence, "\n"))})
+		out[0].Open = res.Verdict != scenarios.Expected
 	}
 	byRouter := func(texts map[string]string) (parts []textPart) {
 		for _, router := range slices.Sorted(maps.Keys(texts)) {
@@ -240,7 +243,13 @@ func newTexts(res *scenarios.Result) []textView {
 		return parts
 	}
 	add("Mappings at the end", byRouter(run.Mappings)...)
-	add("Rules of the routers, with counters", byRouter(run.Rules)...)
+	rules := byRouter(run.Rules)
+	for i := range rules {
+		rules[i].Text = template.HTML(indents.ReplaceAllStringFunc(string(rules[i].Text), func(spaces string) string {
+			return strings.Repeat("\t", len(spaces)/2)
+		}))
+	}
+	add("Rules of the routers, with counters", rules...)
 	var log strings.Builder
 	for _, line := range run.Log {
 		fmt.Fprintf(&log, "%8.3f  %-10s  %s\n", line.At.Sub(run.Started).Seconds(), line.From, line.Text)
@@ -250,6 +259,10 @@ func newTexts(res *scenarios.Result) []textView {
 	}
 	return out
 }
+
+// indents are what rules are indented with; tabs take half the room, and the
+// page shows them as wide.
+var indents = regexp.MustCompile(`(?m)^(  )+`)
 
 var rawEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 

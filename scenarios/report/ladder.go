@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ const (
 	// phase before further ones are counted only.
 	ladderRepeats = 2
 	// ladderRows bounds the datagrams of a drawing, and ladderLeast those of each
-	// of its phases; as many again that died are drawn beside those that arrived.
+	// of its phases: of payload, of all else, and of what died, so many each.
 	// What is left out is said.
 	ladderRows  = 120
 	ladderLeast = 30
@@ -57,14 +58,16 @@ func buildLadder(run *scenarios.Run) *ladder {
 	for _, n := range l.nodes {
 		on[n] = true
 	}
-	scene := witness.Scene{}
+	scene, servers := witness.Scene{}, map[netip.Addr]bool{}
 	for _, h := range run.Lab.Hosts {
 		scene.Hosts = append(scene.Hosts, h.Name)
+		if isServer(run, h) {
+			for _, a := range run.Plan.Addresses(h.Name, h.ActiveUplink()) {
+				servers[a] = true
+			}
+		}
 	}
 	traces := witness.Traces(run.Packets, scene)
-	for i := range traces {
-		traces[i].Summary = methodNames.Replace(traces[i].Summary)
-	}
 	p := newPicker(max(ladderLeast, ladderRows/max(len(run.Phases), 1)))
 	phases := ladderPhases(run, traces)
 	for _, t := range traces {
@@ -72,7 +75,7 @@ func buildLadder(run *scenarios.Run) *ladder {
 			p.heading(phases[0].Name)
 			phases = phases[1:]
 		}
-		if row, ok := rowOf(run, t, on); ok {
+		if row, ok := rowOf(run, t, on, servers); ok {
 			p.pick(row)
 		}
 	}
@@ -95,7 +98,8 @@ func ladderPhases(run *scenarios.Run, traces []witness.Trace) []scenarios.PhaseS
 		phases = append(phases, scenarios.PhaseSpan{Name: name, Begin: p.Begin, End: p.End})
 	}
 	for _, t := range traces {
-		asks := strings.HasPrefix(t.Summary, "Connect request") || strings.HasPrefix(t.Summary, "Join request")
+		summary := methodNames.Replace(t.Summary)
+		asks := strings.HasPrefix(summary, "Connect request") || strings.HasPrefix(summary, "Join request")
 		if asks && len(phases) > 1 && t.First().At.Before(phases[1].Begin) {
 			phases[1].Begin = t.First().At
 			break
@@ -106,11 +110,11 @@ func ladderPhases(run *scenarios.Run, traces []witness.Trace) []scenarios.PhaseS
 
 // picker chooses the rows that are drawn of each phase, and counts the others.
 type picker struct {
-	most          int // rows a phase, of each fate
-	rows          []ladderRow
-	arrived, died int // drawn in this phase
-	seen          map[string]int
-	left          map[string]int
+	most  int // rows a phase, of each sort
+	rows  []ladderRow
+	drawn [3]int // in this phase, by sort
+	seen  map[string]int
+	left  map[string]int
 }
 
 func newPicker(most int) *picker {
@@ -123,7 +127,7 @@ func (p *picker) heading(text string) {
 	if n := len(p.rows); n > 0 && p.rows[n-1].phase {
 		p.rows = p.rows[:n-1]
 	}
-	p.arrived, p.died = 0, 0
+	p.drawn = [3]int{}
 	clear(p.seen)
 	p.rows = append(p.rows, ladderRow{heading: text, phase: true})
 }
@@ -131,17 +135,26 @@ func (p *picker) heading(text string) {
 func (p *picker) pick(row ladderRow) {
 	kind := row.summary + "|" + row.way() + "|" + row.died
 	p.seen[kind]++
-	drawn := &p.arrived
-	if row.died != "" {
-		drawn = &p.died
-	}
-	if p.seen[kind] > ladderRepeats || *drawn >= p.most {
+	sort := row.sort()
+	if p.seen[kind] > ladderRepeats || p.drawn[sort] >= p.most {
 		p.left[row.summary]++
 		return
 	}
 	p.flush()
-	*drawn++
+	p.drawn[sort]++
 	p.rows = append(p.rows, row)
+}
+
+// sort is what kind of datagrams a row competes with for room: what died,
+// payload, all else.
+func (r ladderRow) sort() int {
+	switch {
+	case r.died != "":
+		return 0
+	case r.class == "direct" || r.class == "relay" && !strings.Contains(r.summary, "STUN"):
+		return 1
+	}
+	return 2
 }
 
 // flush says what was left out since the last row.
@@ -161,8 +174,8 @@ func (r ladderRow) way() string {
 }
 
 // rowOf turns a trace into a row; false if it does not concern the drawing.
-func rowOf(run *scenarios.Run, t witness.Trace, on map[string]bool) (ladderRow, bool) {
-	r := ladderRow{at: t.First().At.Sub(run.Started), summary: t.Summary, class: classOf(t)}
+func rowOf(run *scenarios.Run, t witness.Trace, on map[string]bool, servers map[netip.Addr]bool) (ladderRow, bool) {
+	r := ladderRow{at: t.First().At.Sub(run.Started), summary: methodNames.Replace(t.Summary), class: classOf(t, servers)}
 	if !on[t.First().Point.Node] || !on[t.Last().Point.Node] {
 		return r, false
 	}
@@ -195,14 +208,18 @@ var methodNames = func() *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }()
 
-// classOf says how a datagram is drawn, by what it is and where it went.
-func classOf(t witness.Trace) string {
+// classOf says how a datagram is drawn, by what it is and where it went: payload
+// to and from the relay's own addresses is relayed as well.
+func classOf(t witness.Trace, servers map[netip.Addr]bool) string {
 	switch {
 	case strings.HasPrefix(t.Summary, "ChannelData"), strings.Contains(t.Summary, "Data indication"), strings.Contains(t.Summary, "Send indication"):
 		return "relay"
 	case strings.HasPrefix(t.Summary, "STUN"), strings.HasPrefix(t.Summary, "TURN"):
 		return "stun"
 	case strings.Contains(t.Summary, "payload"):
+		if servers[t.First().Src.Addr()] || servers[t.First().Dst.Addr()] {
+			return "relay"
+		}
 		return "direct"
 	}
 	return "other"

@@ -80,8 +80,8 @@ func (l *ladder) leg(b *strings.Builder, g, before leg, first bool) {
 	to := from + lostReach
 	if g.to != "" {
 		to = float64(l.index(g.to))
-	} else if int(from) > len(l.nodes)/2 || int(from) == len(l.nodes)-1 {
-		to = from - lostReach // the network is in the middle of the drawing
+	} else if l.leftward(g, before, first) {
+		to = from - lostReach
 	}
 	class := "r"
 	if to < from {
@@ -94,15 +94,33 @@ func (l *ladder) leg(b *strings.Builder, g, before leg, first bool) {
 		address(g.Src, before.Src, first), address(g.Dst, before.Dst, first))
 }
 
+// leftward reports whether a datagram that a link took was going to the left: on
+// as it came, or towards the middle of the drawing, where the network is.
+func (l *ladder) leftward(g, before leg, first bool) bool {
+	if !first {
+		return l.index(before.from) > l.index(before.to)
+	}
+	return 2*l.index(g.from) > len(l.nodes)-1
+}
+
 // address is one half of a leg's label.
 func address(now, before netip.AddrPort, first bool) string {
 	switch {
 	case first:
-		return "<u>" + now.String() + "</u>"
+		return "<u>" + endpoint(now) + "</u>"
 	case now == before:
 		return "<u></u>"
 	}
-	return "<u class=n>" + now.String() + "</u>"
+	return "<u class=n>" + endpoint(now) + "</u>"
+}
+
+// endpoint writes an address and port, or the address alone where the protocol
+// has no ports.
+func endpoint(a netip.AddrPort) string {
+	if a.Port() == 0 {
+		return a.Addr().String()
+	}
+	return a.String()
 }
 
 func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

@@ -31,7 +31,7 @@ func Markdown(w io.Writer, rep *scenarios.Report) error {
 			}
 			fmt.Fprintf(&b, "\n**%s is %s.** %s\n", res.ID, res.Verdict, escape(sentence(res.Reason)))
 			for _, c := range res.Controls {
-				if c.Verdict != scenarios.Expected {
+				if c.Verdict != scenarios.Expected && !strings.Contains(res.Reason, c.Reason) {
 					fmt.Fprintf(&b, "- control *%s* is %s: %s\n", escape(c.Name), c.Verdict, escape(sentence(c.Reason)))
 				}
 			}

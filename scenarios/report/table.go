@@ -155,7 +155,7 @@ func explain(w io.Writer, rep *scenarios.Report, g group, width int, color bool)
 		fmt.Fprintf(w, "\n%s %s is %s:\n", paint(marks[res.Verdict], colors[res.Verdict], color), paint(name, lookHeading, color), res.Verdict)
 		paragraph(w, "    ", "    ", sentence(res.Reason), width)
 		for _, c := range res.Controls {
-			if c.Verdict != scenarios.Expected {
+			if c.Verdict != scenarios.Expected && !strings.Contains(res.Reason, c.Reason) {
 				paragraph(w, "    ", "      ", fmt.Sprintf("control %q is %s: %s", c.Name, c.Verdict, sentence(c.Reason)), width)
 			}
 		}

@@ -110,7 +110,9 @@ func sentence(text string) string {
 		return ""
 	}
 	// Names of hosts and files keep their case.
-	if word, _, _ := strings.Cut(text, " "); first >= 'a' && first <= 'z' && !strings.ContainsAny(word, "0123456789-_./:") {
+	word, rest, _ := strings.Cut(text, " ")
+	name := size == len(word) || strings.HasPrefix(rest, "↔") || strings.ContainsAny(word, "0123456789-_./:")
+	if first >= 'a' && first <= 'z' && !name {
 		text = strings.ToUpper(text[:size]) + text[size:]
 	}
 	if !strings.ContainsAny(text[len(text)-1:], ".!?") {

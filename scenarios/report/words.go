@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -157,9 +158,9 @@ func actionWords(a scenarios.Action) string {
 	case scenarios.ActStop:
 		return "the " + a.Target + " stops"
 	case scenarios.ActQuiet:
-		return fmt.Sprintf("no payload for %s", durationWords(a.For))
+		return "no payload for " + durationWords(a.For)
 	case scenarios.ActWait:
-		return fmt.Sprintf("payload flows for %s", durationWords(a.For))
+		return "payload flows for " + durationWords(a.For)
 	case scenarios.ActSend:
 		return fmt.Sprintf("%s alone sends %s", a.Target, plural(a.Count, "datagram", "datagrams"))
 	}
@@ -193,10 +194,11 @@ func natWords(c scenarios.NATChoice) string {
 	return c.Behavior.String()
 }
 
-// durationWords writes seconds as seconds: "150s", not "2m30s".
+// durationWords writes minutes as seconds: timeouts are told in seconds, and
+// 150s compares with 30s better than 2m30s.
 func durationWords(d time.Duration) string {
-	if d >= time.Minute && d%time.Second == 0 && d < 10*time.Minute {
-		return fmt.Sprintf("%d s", d/time.Second)
+	if d >= time.Minute && d < 10*time.Minute {
+		return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s"
 	}
 	return d.String()
 }
