@@ -122,6 +122,7 @@ type transmit struct {
 type pending struct {
 	method     pion.Method
 	challenges int
+	signed     bool // as built last
 	withOffer  bool // REGISTER: with the offer, not only a refresh
 	version    int  // REGISTER: of the offer in it
 	leaving    bool // REGISTER: take the registration back

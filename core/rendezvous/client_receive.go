@@ -40,6 +40,9 @@ func (c *Client) handleResponse(now time.Time, m *pion.Message) {
 	}
 	switch m.Type.Class {
 	case pion.ClassErrorResponse:
+		if p.signed && !asksForNonce(stun.ErrorOf(m)) && c.key.Check(m) != nil {
+			return // the server signs its answers to what is signed
+		}
 		c.inFlight.Take(m.TransactionID)
 		c.handleError(now, p, m)
 	case pion.ClassSuccessResponse:
@@ -61,6 +64,12 @@ func (c *Client) handleResponse(now time.Time, m *pion.Message) {
 	}
 }
 
+// asksForNonce says that an error response cannot be authentic, since it asks
+// for what is needed to be.
+func asksForNonce(err error) bool {
+	return stun.IsCode(err, stun.CodeUnauthorized) || stun.IsCode(err, stun.CodeStaleNonce)
+}
+
 // handleError takes an error response. Those that ask for a nonce cannot be
 // authentic, since the server does not know us yet; they can only make us ask
 // again, a bounded number of times.
@@ -69,7 +78,7 @@ func (c *Client) handleError(now time.Time, p *pending, m *pion.Message) {
 	p.challenges++
 	again := p.challenges <= maxChallenges
 	switch {
-	case again && (stun.IsCode(err, stun.CodeUnauthorized) || stun.IsCode(err, stun.CodeStaleNonce)):
+	case again && asksForNonce(err):
 		if err := c.challenged(m); err != nil {
 			c.failed(now, p, err)
 			return
@@ -77,7 +86,7 @@ func (c *Client) handleError(now time.Time, p *pending, m *pion.Message) {
 		c.send(now, p)
 	case again && stun.IsCode(err, stun.CodeConflict):
 		// Our clock went back since the last registration: go on from there.
-		if s, bad := getSequence(m); bad == nil && c.key != nil && c.key.Check(m) == nil {
+		if s, bad := getSequence(m); bad == nil && p.signed {
 			c.sequence = max(c.sequence, s)
 		}
 		c.send(now, p)

@@ -56,7 +56,7 @@ func (c *Client) build(now time.Time, p *pending) *pion.Message {
 	id := drawID(c.cfg.Rand)
 	own := c.cfg.Key.ID()
 	attributes := []pion.Setter{idAttribute(stun.AttrPeerID, own)}
-	if c.key == nil || c.nonce == nil {
+	if p.signed = c.key != nil && c.nonce != nil; !p.signed {
 		// Only to be challenged: padded, so that the answer is not longer.
 		attributes = append(attributes, stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, challengePadding)})
 		return seal(p.method, pion.ClassRequest, id, nil, attributes...)

@@ -351,6 +351,28 @@ func TestForgedResponses(t *testing.T) {
 	}
 }
 
+// Of the answers to a request that is signed, only those that ask for a nonce
+// may come unsigned.
+func TestForgedErrors(t *testing.T) {
+	w := newWorld(t)
+	a := w.peer(1, nil, ClientConfig{})
+	b := w.peer(2, nil, ClientConfig{})
+	w.net.Run(time.Second)
+	a.take()
+	for _, code := range []pion.ErrorCode{400, 404, 409, 420, 437, 486, 500, 508} {
+		w.packets = nil
+		a.connect(b, byte(code))
+		w.net.Run(25 * time.Millisecond) // the request has arrived, its answer has not
+		request := w.packets[len(w.packets)-1].Payload
+		forged := seal(stun.MethodConnect, pion.ClassErrorResponse, transactionID(request[8:20]), nil, pion.ErrorCodeAttribute{Code: code})
+		a.do(func(now time.Time) { a.machine.client.HandleDatagram(now, serverAddress, forged.Raw) })
+		w.net.Run(time.Second)
+		if got := a.take(b); !strings.HasPrefix(got, "introduced peer 2") {
+			t.Errorf("after a forged %d: %q, want an introduction", code, got)
+		}
+	}
+}
+
 // Whoever recorded what the server said cannot say it again, neither to a peer
 // that has forgotten it nor later: the session's frames could follow.
 func TestReplayedNotices(t *testing.T) {
