@@ -30,10 +30,10 @@ func (c *Client) Join(now time.Time, name string) error {
 	if err := checkRoom(name); err != nil {
 		return err
 	}
-	if len(c.rooms) == maxRooms {
-		return ErrBusy
-	}
 	if c.room(name) == nil {
+		if len(c.rooms) == maxRooms {
+			return ErrBusy
+		}
 		// A LEAVE that is still being sent again would undo the JOIN.
 		c.inFlight.CancelIf(func(p *pending) bool { return p.method == stun.MethodLeave && p.room.name == name })
 		r := &clientRoom{name: name, latest: make(map[identity.ID]uint64)}

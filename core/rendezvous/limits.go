@@ -37,6 +37,9 @@ const (
 	maxSources = 65536
 	// maxIntroductions is how many introductions a peer may leave unanswered.
 	maxIntroductions = 64
+	// joinRate and joinBurst are how many a second, and at once, may enter rooms
+	// from one address: each has up to 63 others told, several times.
+	joinRate, joinBurst = 20, 256
 	// maxRecent is how many of a peer's last introductions are recognised when
 	// their request is retransmitted.
 	maxRecent = 64

@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +134,9 @@ func TestRoomNames(t *testing.T) {
 	if err := c.Join(simnet.Epoch, "one more"); err == nil {
 		t.Errorf("%d rooms at once", maxRooms+1)
 	}
+	if err := c.Join(simnet.Epoch, "0"); err != nil {
+		t.Errorf("a room that we are in: %v", err)
+	}
 }
 
 // A JOIN or LEAVE that was recorded, or is late, does not undo a newer one; its
@@ -184,5 +188,28 @@ func TestLeaveAndReturn(t *testing.T) {
 	w.net.Run(5 * time.Second)
 	if k := w.server.rooms["hall"]; k == nil || len(k.members) != 1 {
 		t.Error("the LEAVE that was sent again undid the JOIN")
+	}
+}
+
+// Who enters and leaves all the time does not have the others told all the time.
+func TestJoiningIsBounded(t *testing.T) {
+	b := newBench(t, ServerConfig{})
+	room := stun.Attribute{Type: stun.AttrRoom, Value: []byte("hall")}
+	other := netip.MustParseAddrPort("198.51.100.2:2")
+	b.one(other, b.request(testKey(2), other, 1, stun.MethodRegister, offerOf("two")))
+	b.one(other, b.request(testKey(2), other, 2, stun.MethodJoin, room))
+	b.one(clientAddress, b.request(testKey(1), clientAddress, 1, stun.MethodRegister, offerOf("one")))
+	told := 0
+	for sequence := uint64(2); sequence < 700; sequence += 2 {
+		for i, method := range []pion.Method{stun.MethodJoin, stun.MethodLeave} {
+			for _, a := range b.give(0, clientAddress, b.request(testKey(1), clientAddress, sequence+uint64(i), method, room).Raw) {
+				if a.to == other {
+					told++
+				}
+			}
+		}
+	}
+	if want := 2 * joinBurst; told != want {
+		t.Errorf("told %d times of joins and leaves, want %d", told, want)
 	}
 }

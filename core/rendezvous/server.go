@@ -62,6 +62,7 @@ type Server struct {
 	failed  bool
 
 	requests, errors *budgets
+	joins            *budgets
 	peers            map[identity.ID]*registration
 	bySource         map[netip.Addr]int
 	rooms            map[string]*room
@@ -98,6 +99,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		nonces:   nonces,
 		requests: newBudgets(cfg.Limits.Rate, cfg.Limits.Burst),
 		errors:   newBudgets(cfg.Limits.ErrorRate, cfg.Limits.ErrorBurst),
+		joins:    newBudgets(joinRate, joinBurst),
 		peers:    make(map[identity.ID]*registration),
 		bySource: make(map[netip.Addr]int),
 		rooms:    make(map[string]*room),
@@ -262,9 +264,10 @@ func (s *Server) HandleTimeout(now time.Time) {
 	}
 	s.requests.sweep(now)
 	s.errors.sweep(now)
+	s.joins.sweep(now)
 	s.expire(now)
 	s.sweep = time.Time{}
-	if len(s.peers)+len(s.requests.bySource)+len(s.errors.bySource) > 0 {
+	if len(s.peers)+len(s.requests.bySource)+len(s.errors.bySource)+len(s.joins.bySource) > 0 {
 		s.scheduleSweep(now)
 	}
 }
