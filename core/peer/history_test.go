@@ -17,7 +17,7 @@ import (
 // beginning, and no datagram has been delivered twice. The seed of a failure
 // replays it.
 func TestHistories(t *testing.T) {
-	runs := uint64(150)
+	runs := uint64(60)
 	if testing.Short() {
 		runs = 20
 	}
@@ -92,7 +92,7 @@ func history(t *testing.T, seed uint64) {
 	for _, n := range []*node{a, b} {
 		n.host.SetLink(simnet.Link{Delay: w.delay})
 	}
-	w.net.Run(100 * time.Second)
+	w.net.Run(45 * time.Second)
 	want := Direct
 	hard := func(i int) bool { return kinds[i].name == "symmetric" }
 	strict := func(i int) bool { return hard(i) || kinds[i].name == "port-restricted" }

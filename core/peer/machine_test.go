@@ -45,6 +45,9 @@ func TestClassicPairs(t *testing.T) {
 					kind, _ := first(n, func(e PathChanged) bool { return e.New.Kind == want })
 					_, over, _ := last[Settled](n)
 					t.Logf("%s: first path %v, %v path %v, settled %v after the introduction", n.name, some-introduced, want, kind-introduced, over-introduced)
+					if some-introduced > 120*ms || kind-introduced > 200*ms {
+						t.Errorf("%s: first path after %v, %v path after %v; want at most 1.5 and 2.5 round trips of 80 ms", n.name, some-introduced, want, kind-introduced)
+					}
 					if bound := punch.SettleAfter(160*ms) + 160*ms; over-introduced > bound {
 						t.Errorf("%s settled %v after the introduction, want at most %v", n.name, over-introduced, bound)
 					}

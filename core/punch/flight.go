@@ -82,8 +82,7 @@ func (a *Agent) send(now time.Time, p *pair) {
 		p.started, p.sends = now, 0
 	}
 	p.sends++
-	// Past ten checks the interval grows: what is not lost by then is filtered.
-	p.next = now.Add(a.rto(p) << min(p.sends/10, 3))
+	p.next = now.Add(a.interCheck(p))
 	if p.unanswered.IsZero() {
 		p.unanswered = now
 	}

@@ -117,6 +117,17 @@ func (a *Agent) rto(p *pair) time.Duration {
 	return max(min(max(rtt+rtt/4, minRTO), maxRTO), time.Duration(active)*a.cfg.Pace)
 }
 
+// interCheck is the time from one check of a pair to the next. The first one
+// often dies at a NAT that the peer's own first check is about to open, so that
+// the second follows soon. Past ten the interval grows: what is not lost by then
+// is filtered.
+func (a *Agent) interCheck(p *pair) time.Duration {
+	if p.state == inProgress && p.sends == 1 {
+		return a.rto(p) / 2
+	}
+	return a.rto(p) << min(p.sends/10, 3)
+}
+
 func (a *Agent) suspectAfter(p *pair) time.Duration {
 	return min(max(suspectRTOs*a.rto(p), minSuspect), a.deadAfter(p))
 }
