@@ -19,8 +19,9 @@ import (
 // in a batch and sent together: a system call for dozens of them, and one
 // acknowledgement, which is what makes a lab stand in milliseconds.
 type rtnetlink struct {
-	mu sync.Mutex
-	fd int // -1 once closed
+	mu   sync.Mutex
+	fd   int    // -1 once closed
+	sent uint32 // the number of the last message
 }
 
 // openRtnetlink opens a socket in the namespace of the calling thread.
@@ -61,9 +62,12 @@ type message struct {
 	missing bool
 }
 
-// chunk bounds the bytes of one send: the default send buffer is 208 kB, and
-// each message counts with its overhead.
-const chunk = 32 << 10
+// What one send may hold: the default buffers are 208 kB, in which each message
+// counts with its overhead; if all fail, as many answers must fit.
+const (
+	chunkBytes    = 32 << 10
+	chunkMessages = 128
+)
 
 // do sends the batch and waits for its end. The kernel works through it in
 // order and goes on after a failed request; the first failure is returned.
@@ -75,7 +79,7 @@ func (r *rtnetlink) do(b *batch) error {
 	}
 	for rest := b.messages; len(rest) > 0; {
 		n, size := 0, 0
-		for n < len(rest) && (n == 0 || size+len(rest[n].data) <= chunk) {
+		for n < min(len(rest), chunkMessages) && (n == 0 || size+len(rest[n].data) <= chunkBytes) {
 			size += len(rest[n].data)
 			n++
 		}
@@ -87,14 +91,16 @@ func (r *rtnetlink) do(b *batch) error {
 	return nil
 }
 
-// send sends messages in one system call, numbered from 1. Only the last one
-// asks for an acknowledgement; failures are always reported, before it.
+// send sends messages in one system call. Only the last one asks for an
+// acknowledgement; failures are always reported, before it.
 func (r *rtnetlink) send(messages []message, size int) error {
+	before := r.sent
 	out := make([]byte, 0, size)
 	for i, m := range messages {
 		at := len(out)
 		out = append(out, m.data...)
-		binary.NativeEndian.PutUint32(out[at+8:], uint32(i+1))
+		r.sent++
+		binary.NativeEndian.PutUint32(out[at+8:], r.sent)
 		if i == len(messages)-1 {
 			flags := binary.NativeEndian.Uint16(out[at+6:])
 			binary.NativeEndian.PutUint16(out[at+6:], flags|unix.NLM_F_ACK)
@@ -113,28 +119,42 @@ func (r *rtnetlink) send(messages []message, size int) error {
 		if err != nil {
 			return fmt.Errorf("%s: receive from netlink: %w", messages[0].what, err)
 		}
-		for data := in[:n]; len(data) >= unix.SizeofNlMsghdr+4; {
-			length := int(binary.NativeEndian.Uint32(data))
-			if length < unix.SizeofNlMsghdr+4 || length > len(data) {
-				return fmt.Errorf("%s: netlink answered with %d bytes that make no message", messages[0].what, len(data))
-			}
-			if kind := binary.NativeEndian.Uint16(data[4:]); kind == unix.NLMSG_ERROR {
-				seq := int(binary.NativeEndian.Uint32(data[8:]))
-				errno := -int32(binary.NativeEndian.Uint32(data[16:]))
-				if errno != 0 && seq >= 1 && seq <= len(messages) {
-					err := unix.Errno(errno)
-					gone := err == unix.ENOENT || err == unix.ESRCH || err == unix.ENODEV || err == unix.EADDRNOTAVAIL
-					if first == nil && !(messages[seq-1].missing && gone) {
-						first = fmt.Errorf("%s: %w%s%s", messages[seq-1].what, err, kernelWords(data[:length]), hintFor(err))
-					}
-				}
-				if seq == len(messages) {
-					return first
-				}
-			}
-			data = data[min(len(data), (length+3)&^3):]
+		failure, last, err := acknowledged(in[:n], messages, before)
+		if err != nil {
+			return fmt.Errorf("%s: %w", messages[0].what, err)
+		}
+		if first == nil {
+			first = failure
+		}
+		if last {
+			return first
 		}
 	}
+}
+
+// acknowledged reads one datagram of acknowledgements of messages that are
+// numbered on from before: the first failure, and whether the last message is
+// among what it is about. Answers to earlier messages are ignored.
+func acknowledged(data []byte, messages []message, before uint32) (failure error, last bool, err error) {
+	const head = unix.SizeofNlMsghdr + 4 // header and error number
+	for len(data) >= head {
+		length := int(binary.NativeEndian.Uint32(data))
+		if length < head || length > len(data) {
+			return nil, false, fmt.Errorf("netlink answered with %d bytes that make no message", len(data))
+		}
+		seq := int(binary.NativeEndian.Uint32(data[8:]) - before)
+		if binary.NativeEndian.Uint16(data[4:]) == unix.NLMSG_ERROR && seq >= 1 && seq <= len(messages) {
+			m := messages[seq-1]
+			errno := unix.Errno(-int32(binary.NativeEndian.Uint32(data[unix.SizeofNlMsghdr:])))
+			gone := errno == unix.ENOENT || errno == unix.ESRCH || errno == unix.ENODEV || errno == unix.EADDRNOTAVAIL
+			if errno != 0 && failure == nil && !(m.missing && gone) {
+				failure = fmt.Errorf("%s: %w%s%s", m.what, errno, kernelWords(data[:length]), hintFor(errno))
+			}
+			last = last || seq == len(messages)
+		}
+		data = data[min(len(data), (length+3)&^3):]
+	}
+	return failure, last, nil
 }
 
 // kernelWords reads the extended acknowledgement of an error message.
@@ -143,14 +163,15 @@ func kernelWords(data []byte) string {
 	if binary.NativeEndian.Uint16(data[6:])&unix.NLM_F_ACK_TLVS == 0 || len(data) < head {
 		return ""
 	}
-	attrs, err := nl.ParseRouteAttr(data[head:])
-	if err != nil {
-		return ""
-	}
-	for _, a := range attrs {
-		if a.Attr.Type == unix.NLMSGERR_ATTR_MSG {
-			return " (" + nl.BytesToString(a.Value) + ")"
+	for attrs := data[head:]; len(attrs) >= unix.SizeofNlAttr; {
+		length := int(binary.NativeEndian.Uint16(attrs))
+		if length < unix.SizeofNlAttr || length > len(attrs) {
+			break
 		}
+		if binary.NativeEndian.Uint16(attrs[2:]) == unix.NLMSGERR_ATTR_MSG {
+			return " (" + unix.ByteSliceToString(attrs[unix.SizeofNlAttr:length]) + ")"
+		}
+		attrs = attrs[min(len(attrs), (length+3)&^3):]
 	}
 	return ""
 }
@@ -171,17 +192,22 @@ func (b *batch) veth(near, far *iface, farNamespace int) {
 	head := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	head.Index = int32(near.index)
 	head.Flags, head.Change = unix.IFF_UP, unix.IFF_UP
+	one := nl.Uint32Attr(1) // queues: one a processor is the default, and slow to make
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, []byte("veth"))
 	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
 	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC).Index = int32(far.index)
 	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(far.name))
 	peer.AddRtAttr(unix.IFLA_ADDRESS, far.mac)
+	peer.AddRtAttr(unix.IFLA_NUM_TX_QUEUES, one)
+	peer.AddRtAttr(unix.IFLA_NUM_RX_QUEUES, one)
 	peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(farNamespace)))
 	b.add(fmt.Sprintf("make the interfaces %s and %s", near.name, far.name),
 		unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, head,
 		nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(near.name)),
-		nl.NewRtAttr(unix.IFLA_ADDRESS, near.mac), info)
+		nl.NewRtAttr(unix.IFLA_ADDRESS, near.mac),
+		nl.NewRtAttr(unix.IFLA_NUM_TX_QUEUES, one),
+		nl.NewRtAttr(unix.IFLA_NUM_RX_QUEUES, one), info)
 }
 
 // state sets an interface up or down.
