@@ -111,7 +111,7 @@ func (l *lab) start(host string, p sim.Program) *program {
 	name := fmt.Sprintf("%s$ %s", host, strings.Join(append([]string{p.Path}, p.Args...), " "))
 	l.tb.Cleanup(func() {
 		if l.tb.Failed() {
-			l.tb.Logf("%s\n%s", name, out)
+			l.tb.Logf("%s\n%s", name, out.digest())
 		}
 	})
 	return &program{RunningProgram: running, tb: l.tb, host: host, name: name, out: out}
@@ -224,6 +224,24 @@ func (t *transcript) sofar() (string, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.text.String(), t.more
+}
+
+// digest is what was said, without the lines of each single datagram.
+func (t *transcript) digest() string {
+	var b strings.Builder
+	left := 0
+	for line := range strings.Lines(t.String()) {
+		if strings.Contains(line, `"event":"sent"`) || strings.Contains(line, `"event":"received"`) {
+			left++
+			continue
+		}
+		if left > 0 {
+			fmt.Fprintf(&b, "… %d datagrams sent and received\n", left)
+			left = 0
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }
 
 func (t *transcript) String() string { text, _ := t.sofar(); return text }

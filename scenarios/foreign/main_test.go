@@ -21,7 +21,7 @@ import (
 
 // testsAtOnce is how many tests run side by side: judges wait for answers that
 // do not come most of their time, whatever the number of processors.
-const testsAtOnce = "24"
+const testsAtOnce = "16"
 
 func TestMain(m *testing.M) {
 	kernel.Init()
