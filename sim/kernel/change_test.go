@@ -214,7 +214,11 @@ func TestRestrictSilencesAHost(t *testing.T) {
 		if err := desk.Restrict(tt.to); err != nil {
 			t.Fatal(err)
 		}
-		if got := ask(t, conn, server, brief) != ""; got != tt.answered {
+		patience := brief
+		if tt.answered {
+			patience = patient
+		}
+		if got := ask(t, conn, server, patience) != ""; got != tt.answered {
 			t.Errorf("restricted to %v: answered %v", tt.to, got)
 		}
 		after, err := desk.Restricted()
@@ -240,22 +244,26 @@ func TestImpairments(t *testing.T) {
 	n := stand(t, roaming)
 	server := echo(t, host(t, n, "server"), addressOf(n, "server"))
 	conn, l := bind(t, host(t, n, "phone")), linkOf(t, n, "phone", "4g")
+	// The shortest of several is what the link does; the others may show what
+	// else the machine does.
 	roundTrip := func() time.Duration {
-		began := time.Now()
-		if ask(t, conn, server, patient) == "" {
-			t.Fatal("no answer")
+		shortest := time.Hour
+		for range 10 {
+			began := time.Now()
+			if ask(t, conn, server, patient) == "" {
+				t.Fatal("no answer")
+			}
+			shortest = min(shortest, time.Since(began))
 		}
-		return time.Since(began)
+		return shortest
 	}
-	roundTrip() // the first makes the mappings
-	// The upper bound leaves room for a busy machine.
-	if took := roundTrip(); took < 40*time.Millisecond || took > 140*time.Millisecond {
+	if took := roundTrip(); took < 40*time.Millisecond || took > 60*time.Millisecond {
 		t.Errorf("a round trip over 20 ms each way took %v", took)
 	}
 	if err := l.Impair(link.Impairment{Delay: 100 * time.Millisecond}, link.Impairment{}); err != nil {
 		t.Fatal(err)
 	}
-	if took := roundTrip(); took < 100*time.Millisecond || took > 200*time.Millisecond {
+	if took := roundTrip(); took < 100*time.Millisecond || took > 120*time.Millisecond {
 		t.Errorf("a round trip over 100 ms up and 0 down took %v", took)
 	}
 	if err := l.Impair(link.Impairment{Loss: 1}, link.Impairment{}); err != nil {
