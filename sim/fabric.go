@@ -125,6 +125,9 @@ type RunningRouter interface {
 	Swap(b nat.Behavior) error
 	// External gives the present external addresses.
 	External() []netip.Addr
+	// Fingerprint stands for the rules in force, those of others included, without
+	// what traffic changes: while it stays, the router behaves as it did.
+	Fingerprint() (string, error)
 	// Rules renders the rules, Mappings the live mappings, for people.
 	Rules() (string, error)
 	Mappings() (string, error)

@@ -193,6 +193,18 @@ func (r *Router) renumber() error {
 	return nil
 }
 
+// Fingerprint implements sim.RunningRouter.
+func (r *Router) Fingerprint() (text string, err error) {
+	err = r.node.nft(func(conn *nftables.Conn) (err error) {
+		text, err = ruleset.Fingerprint(conn)
+		return err
+	})
+	if err != nil {
+		return "", r.errorf("read its rules", err)
+	}
+	return text, nil
+}
+
 // Rules implements sim.RunningRouter: NAT and firewall, as nft would print them.
 func (r *Router) Rules() (text string, err error) {
 	err = r.node.nft(func(conn *nftables.Conn) (err error) {
