@@ -67,7 +67,8 @@ type Delivery struct {
 	// Path is Direct or Relay. Of a lost datagram it is the one it was sent to.
 	Path   Path
 	Digest Digest
-	Size   int // bytes of payload, without framing
+	// Payload is what was sent, without framing; shared with the Packet.
+	Payload []byte
 	// Sender and Receiver are the addresses as seen at the hosts; Receiver is
 	// zero if it did not arrive.
 	Sender, Receiver Addresses
@@ -82,7 +83,7 @@ type Delivery struct {
 func (d Delivery) Lost() bool { return d.Arrived.IsZero() }
 
 func (d Delivery) String() string {
-	s := fmt.Sprintf("%s → %s, %d B %v, sent %s as %v", d.From, d.To, d.Size, d.Path, d.Sent.Format("15:04:05.000"), d.Sender)
+	s := fmt.Sprintf("%s → %s, %d B %v, sent %s as %v", d.From, d.To, len(d.Payload), d.Path, d.Sent.Format("15:04:05.000"), d.Sender)
 	if d.Lost() {
 		return s + ", lost"
 	}
@@ -94,7 +95,7 @@ type sighting struct {
 	at        time.Time
 	addresses Addresses
 	wrapping  wrapping
-	size      int
+	payload   []byte
 }
 
 // goal is whom a datagram is meant for, as its sender says.
@@ -140,7 +141,7 @@ func observe(packets []Packet, scene Scene) sightings {
 			continue
 		}
 		k := key{digest(payload), scene.isServer(far)}
-		host[p.Direction][k] = append(host[p.Direction][k], sighting{p.At, Addresses{p.Src, p.Dst}, around, len(payload)})
+		host[p.Direction][k] = append(host[p.Direction][k], sighting{p.At, Addresses{p.Src, p.Dst}, around, payload})
 	}
 	return all
 }
@@ -270,7 +271,7 @@ func elsewhere(seen sightings, scene Scene, k key, from, to string) bool {
 func pair(k key, sent, arrived []sighting) []Delivery {
 	result := make([]Delivery, len(sent))
 	for i, s := range sent {
-		result[i] = Delivery{Sent: s.at, Size: s.size, Digest: k.digest, Path: Direct, Sender: s.addresses}
+		result[i] = Delivery{Sent: s.at, Payload: s.payload, Digest: k.digest, Path: Direct, Sender: s.addresses}
 		if k.served {
 			result[i].Path = Relay
 		}

@@ -1,6 +1,7 @@
 package witness_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -127,8 +128,8 @@ func TestDeliveryTellsBothSidesAddresses(t *testing.T) {
 	if d.Sender != (witness.Addresses{Src: ap(aIn), Dst: ap(relayServer)}) || d.Receiver != (witness.Addresses{Src: ap(relayedA), Dst: ap(bIn)}) {
 		t.Errorf("sender %v, receiver %v", d.Sender, d.Receiver)
 	}
-	if d.Size != len(payload(1)) {
-		t.Errorf("size %d counts framing", d.Size)
+	if !bytes.Equal(d.Payload, payload(1)) {
+		t.Errorf("payload %q, want %q without framing", d.Payload, payload(1))
 	}
 }
 

@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
@@ -45,6 +46,16 @@ func (t Trace) First() Hop { return t.Hops[0] }
 
 // Last is where the packet was seen last.
 func (t Trace) Last() Hop { return t.Hops[len(t.Hops)-1] }
+
+// Carries reports whether the packet carries a datagram of payload, with or
+// without TURN framing around it.
+func (t Trace) Carries(payload []byte) bool {
+	if bytes.Equal(t.Payload, payload) {
+		return true
+	}
+	inner, _, ok := unwrap(t.Payload)
+	return ok && bytes.Equal(inner, payload)
+}
 
 // Fate says what became of the packet: "entered b", "died inside nat-b, after it
 // came in at uplink", "died on the link after nat-a:uplink".

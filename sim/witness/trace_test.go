@@ -186,3 +186,18 @@ func BenchmarkDeliveries(b *testing.B) {
 		}
 	}
 }
+
+func TestTraceCarries(t *testing.T) {
+	s := (&story{tb: t}).
+		way(0, payload(1), directAB).
+		way(10*ms, channelData(0x4000, payload(2)), aToRelay).
+		way(20*ms, sendIndication(bOut, payload(3)), aToRelay).
+		way(30*ms, channelData(0x4000, bindingRequest("x")), aToRelay)
+	for i, trace := range witness.Traces(s.sorted(), scene) {
+		for n := range 5 {
+			if got, want := trace.Carries(payload(n)), n == i+1 && n <= 3; got != want {
+				t.Errorf("%s carries payload number %d: %v, want %v", trace.Summary, n, got, want)
+			}
+		}
+	}
+}
