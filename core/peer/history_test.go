@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -11,17 +12,16 @@ import (
 	"p2pmodel/core/sansio/simnet"
 )
 
+// histories is how many seeds TestHistories tries; 1500 take a minute or two.
+var histories = flag.Uint64("histories", 12, "random histories to live through")
+
 // TestHistories lets two peers live through a minute of random trouble (NATs
 // reboot, hosts move, links, rendezvous and relay are cut), and then a quiet
 // time. After it the path is what the NATs allow, the session is the one of the
 // beginning, and no datagram has been delivered twice. The seed of a failure
 // replays it.
 func TestHistories(t *testing.T) {
-	runs := uint64(60)
-	if testing.Short() {
-		runs = 20
-	}
-	for seed := range runs {
+	for seed := range *histories {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { history(t, seed) })
 		if t.Failed() {
 			return // one is enough to read

@@ -125,7 +125,7 @@ type Agent struct {
 	started  time.Time // of the checks, or of their last restart
 	heard    time.Time // first sign of the peer since started
 	settled  bool
-	outcome  PathKind // of the last Settled
+	outcome  PathKind  // of the last Settled
 	rebound  time.Time // what was proved before is in doubt
 	nextSlot time.Time
 	stepped  time.Time

@@ -20,19 +20,20 @@ func (a *Agent) step(now time.Time) {
 	a.settle(now)
 }
 
-// checkedUntil is when a pair in progress has failed.
-func (a *Agent) checkedUntil(p *pair) time.Time {
-	own := p.started.Add(SettleAfter(a.RTT()))
-	if all := a.settleDeadline(); all.After(own) {
-		return all
+// checkedUntil is when a pair in progress has failed: when checks are over, or
+// later if it began late. The bound and the deadline are those of all pairs.
+func (p *pair) checkedUntil(bound time.Duration, deadline time.Time) time.Time {
+	if own := p.started.Add(bound); own.After(deadline) {
+		return own
 	}
-	return own
+	return deadline
 }
 
 func (a *Agent) expire(now time.Time) {
+	bound, deadline := SettleAfter(a.RTT()), a.settleDeadline()
 	for _, p := range a.pairs {
 		switch {
-		case p.state == inProgress && !now.Before(a.checkedUntil(p)):
+		case p.state == inProgress && !now.Before(p.checkedUntil(bound, deadline)):
 			p.state, p.next, p.unanswered = failed, time.Time{}, time.Time{}
 		case p.state == succeeded && a.dead(now, p):
 			p.state, p.next, p.unanswered = failed, time.Time{}, time.Time{}
@@ -300,6 +301,7 @@ func (a *Agent) PollTimeout() time.Time {
 			wake = t
 		}
 	}
+	bound, deadline := SettleAfter(a.RTT()), a.settleDeadline()
 	for _, p := range a.pairs {
 		switch p.state {
 		case waiting, inProgress:
@@ -309,7 +311,7 @@ func (a *Agent) PollTimeout() time.Time {
 				consider(p.next)
 			}
 			if p.state == inProgress {
-				consider(a.checkedUntil(p))
+				consider(p.checkedUntil(bound, deadline))
 			}
 		case succeeded:
 			consider(p.next)
@@ -322,7 +324,7 @@ func (a *Agent) PollTimeout() time.Time {
 		}
 	}
 	if !a.settled {
-		consider(a.settleDeadline())
+		consider(deadline)
 	}
 	return wake
 }
