@@ -149,6 +149,10 @@ func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
 		m.stats.BadOffers++
 		return
 	}
+	if o := m.sessionByID(e.Session); o != nil && o.peer != e.Peer {
+		m.stats.BadOffers++ // who ended it would end the other peer's session
+		return
+	}
 	s := m.sessionWith(e.Peer)
 	switch {
 	case s != nil && s.id == e.Session:
@@ -162,6 +166,7 @@ func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
 			dialed = s.dialed
 			m.end(now, s, ErrReplaced)
 		}
+		m.welcome(now)
 		if s, err = m.begin(now, e.Peer, e.Session, false); err != nil {
 			m.stats.BadOffers++
 			return
@@ -219,7 +224,7 @@ func (m *Machine) update(now time.Time, s *session, o offer, e rendezvous.Introd
 	first := m.acquainted(s)
 	s.remoteInstance = o.Instance
 	if o.RTT > 0 && m.rendezvous.RTT() > 0 {
-		s.agent.Estimate(o.RTT + m.rendezvous.RTT())
+		s.agent.Estimate(min(o.RTT+m.rendezvous.RTT(), maxEstimate))
 	}
 	if o.Generation < s.remoteGeneration {
 		return // overtaken by a later offer
@@ -257,7 +262,7 @@ func (m *Machine) permit(now time.Time, s *session, candidates []punch.Candidate
 	old := s.permitted
 	s.permitted = nil
 	for _, c := range candidates {
-		if punch.Relayable(c.Addr.Addr()) {
+		if punch.Relayable(c.Addr.Addr()) && len(s.permitted) < maxPermitted {
 			s.permitted = append(s.permitted, c.Addr)
 			m.relay.Permit(now, c.Addr)
 		}

@@ -128,7 +128,9 @@ type Machine struct {
 	buried   tombstones
 	rooms    []*membership
 	expected []expectation
-	stats    Stats
+	// strangers is what is left to send to peers that nobody asked for.
+	strangers allowance
+	stats     Stats
 }
 
 var _ sansio.Machine = (*Machine)(nil)

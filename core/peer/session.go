@@ -52,8 +52,11 @@ const (
 	byes = 3
 )
 
-// begin makes a session. The error is identity.ErrUnusable.
+// begin makes a session. The error is identity.ErrUnusable or ErrTooMany.
 func (m *Machine) begin(now time.Time, peer identity.ID, id SessionID, initiator bool) (*session, error) {
+	if len(m.sessions) >= maxSessions {
+		return nil, ErrTooMany
+	}
 	local, remote, err := sessionKeys(m.cfg.Key, peer, id)
 	if err != nil {
 		return nil, err
@@ -164,8 +167,12 @@ func (m *Machine) sessionByID(id SessionID) *session {
 // pumpSession passes on what an agent wants.
 func (m *Machine) pumpSession(now time.Time, s *session) (busy bool) {
 	for t, ok := s.agent.PollTransmit(); ok; t, ok = s.agent.PollTransmit() {
-		m.transmit(now, t.Base, t.Remote, t.Payload)
 		busy = true
+		if s.stranger() && !m.strangers.take(now) {
+			m.stats.Withheld++
+			continue
+		}
+		m.transmit(now, t.Base, t.Remote, t.Payload)
 	}
 	for e, ok := s.agent.PollEvent(); ok; e, ok = s.agent.PollEvent() {
 		busy = true
@@ -227,8 +234,10 @@ func (m *Machine) settled(now time.Time, s *session, path Path) {
 	}
 	m.Emit(Settled{Peer: s.peer, Session: s.id, Path: path})
 	if path.Kind == NoPath {
-		m.doubtRelay(now)
-		m.retryLater(now, s)
+		if s.initiator || !s.stranger() { // else it is the stranger's to try again
+			m.doubtRelay(now)
+			m.retryLater(now, s)
+		}
 		return
 	}
 	s.attempts, s.retryAt = 0, time.Time{}
