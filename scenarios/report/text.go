@@ -111,7 +111,7 @@ func sentence(text string) string {
 	}
 	// Names of hosts and files keep their case.
 	word, rest, _ := strings.Cut(text, " ")
-	name := size == len(word) || strings.HasPrefix(rest, "↔") || strings.ContainsAny(word, "0123456789-_./:")
+	name := size == len(word) && word != "a" || strings.HasPrefix(rest, "↔") || strings.ContainsAny(word, "0123456789-_./:")
 	if first >= 'a' && first <= 'z' && !name {
 		text = strings.ToUpper(text[:size]) + text[size:]
 	}
