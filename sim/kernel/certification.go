@@ -132,7 +132,7 @@ func probeBatch(outside [2]netip.Addr, present bool) *batch {
 // takes. Its namespace is kept for the next one.
 func (r *Router) plugProber() (prober *node, unplug func() error, err error) {
 	if r.prober == nil {
-		if r.prober, err = newNode("prober of "+r.lab.Name, proberSettings); err != nil {
+		if r.prober, err = newNode("prober of "+r.lab.Name, always(proberSettings)); err != nil {
 			return nil, nil, err
 		}
 	}

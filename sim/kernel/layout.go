@@ -12,23 +12,33 @@ import (
 // makeNodes makes the namespaces of the Internet, of all routers and hosts, and
 // of the wires if there are any.
 func (n *Network) makeNodes(ctx context.Context) error {
+	// The first namespace tells what is left to be written in the others.
+	var routers, hosts []setting
+	internet, err := newNode(sim.Internet, func() []setting {
+		routers, hosts = differing(routerSettings), differing(hostSettings)
+		return routers
+	})
+	if err != nil {
+		return err
+	}
+	n.nodes[sim.Internet] = internet
 	type wanted struct {
 		name     string
 		settings []setting
 	}
-	all := []wanted{{sim.Internet, routerSettings}}
+	var all []wanted
 	for _, r := range n.lab.Routers {
-		all = append(all, wanted{r.Name, routerSettings})
+		all = append(all, wanted{r.Name, routers})
 	}
 	for _, h := range n.lab.Hosts {
-		all = append(all, wanted{h.Name, hostSettings})
+		all = append(all, wanted{h.Name, hosts})
 	}
 	if len(n.lab.Links) > 0 {
-		all = append(all, wanted{wireNode, hostSettings})
+		all = append(all, wanted{wireNode, hosts})
 	}
 	made := make([]*node, len(all))
-	err := each(ctx, len(all), func(i int) (err error) {
-		made[i], err = newNode(all[i].name, all[i].settings)
+	err = each(ctx, len(all), func(i int) (err error) {
+		made[i], err = newNode(all[i].name, always(all[i].settings))
 		return err
 	})
 	for i, node := range made {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -173,4 +174,20 @@ func apply(settings []setting) error {
 		}
 	}
 	return nil
+}
+
+// always gives the same settings.
+func always(settings []setting) func() []setting { return func() []setting { return settings } }
+
+// differing gives those of the settings that a fresh namespace does not have
+// already; the calling thread must be in one. Writing costs several times what
+// reading does, and all fresh namespaces are alike.
+func differing(settings []setting) []setting {
+	var differ []setting
+	for _, s := range settings {
+		if b, err := os.ReadFile(s.path); err != nil || strings.TrimSpace(string(b)) != s.value {
+			differ = append(differ, s)
+		}
+	}
+	return differ
 }

@@ -36,11 +36,12 @@ type iface struct {
 	point witness.Point
 }
 
-// newNode makes the namespace of a node, with loopback up.
-func newNode(name string, settings []setting) (*node, error) {
+// newNode makes the namespace of a node, with loopback up. What settings gives
+// is asked and written inside of it.
+func newNode(name string, settings func() []setting) (*node, error) {
 	n := &node{name: name, taken: map[string]bool{"lo": true}}
 	ns, err := newNamespace(func() error {
-		if err := apply(settings); err != nil {
+		if err := apply(settings()); err != nil {
 			return err
 		}
 		rt, err := openRtnetlink()

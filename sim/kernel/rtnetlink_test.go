@@ -83,7 +83,7 @@ func TestABatchNamesWhatFailed(t *testing.T) {
 	if unix.Geteuid() != 0 {
 		t.Skip("needs root to make network namespaces: run `sudo make test`")
 	}
-	n, err := newNode("n", hostSettings)
+	n, err := newNode("n", always(hostSettings))
 	if err != nil {
 		t.Fatal(err)
 	}
