@@ -35,6 +35,23 @@ func TestMain(m *testing.M) {
 	if enterErr != nil {
 		court.close(enterErr)
 	}
+	os.Exit(run(m))
+}
+
+// run runs the tests on a fresh build of our program and gives the exit code.
+func run(m *testing.M) int {
+	remove, err := build()
+	if remove != nil {
+		defer func() {
+			if err := remove(); err != nil {
+				fmt.Println(err)
+			}
+		}()
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
 	code := m.Run()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
@@ -43,11 +60,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	court.report()
-	if err := ours.remove(); err != nil {
-		fmt.Println(err)
-		code = 1
-	}
-	os.Exit(code)
+	return code
 }
 
 // given reports whether the command line names a flag.
@@ -133,45 +146,23 @@ func (c *courtroom) report() {
 	}
 }
 
-// ours is the binary under judgement, built once.
-var ours binary
+// p2pmodel is the path of the program under judgement.
+var p2pmodel string
 
-type binary struct {
-	once sync.Once
-	dir  string
-	err  error
-}
-
-// p2pmodel gives the path of our program.
-func p2pmodel(tb testing.TB) string {
-	tb.Helper()
-	ours.once.Do(ours.build)
-	if ours.err != nil {
-		tb.Fatal(ours.err)
+// build compiles it into a directory that remove removes.
+func build() (remove func() error, err error) {
+	dir, err := os.MkdirTemp("", "p2pmodel-judged-")
+	if err != nil {
+		return nil, err
 	}
-	return ours.path()
-}
-
-func (b *binary) path() string { return filepath.Join(b.dir, "p2pmodel") }
-
-// build leaves a directory that outlives the test that asked first; TestMain
-// removes it.
-func (b *binary) build() {
-	if b.dir, b.err = os.MkdirTemp("", "p2pmodel-judged-"); b.err != nil {
-		return
-	}
-	out, err := exec.Command("go", "build", "-o", b.path(), "p2pmodel/cmd/p2pmodel").CombinedOutput()
+	p2pmodel = filepath.Join(dir, "p2pmodel")
+	remove = func() error { return os.RemoveAll(dir) }
+	out, err := exec.Command("go", "build", "-o", p2pmodel, "p2pmodel/cmd/p2pmodel").CombinedOutput()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
-		b.err = fmt.Errorf("build p2pmodel: %w: these tests compile the program that they judge; `go test` finds go by itself", err)
+		err = fmt.Errorf("build p2pmodel: %w: these tests compile the program that they judge; `go test` finds go by itself", err)
 	case err != nil:
-		b.err = fmt.Errorf("build p2pmodel: %w\n%s", err, out)
+		err = fmt.Errorf("build p2pmodel: %w\n%s", err, out)
 	}
-}
-
-func (b *binary) remove() error {
-	if b.dir == "" {
-		return nil
-	}
-	return os.RemoveAll(b.dir)
+	return remove, err
 }

@@ -53,7 +53,7 @@ lab:
 		tb.Fatal(err)
 	}
 	peer := func(host string, options ...string) (*program, string) {
-		p := l.start(host, sim.Program{Path: p2pmodel(tb), Args: append([]string{
+		p := l.start(host, sim.Program{Path: p2pmodel, Args: append([]string{
 			"peer", "--rendezvous", meeting.String(), "--relay", way.String(), "--username", turnUser, "--password-file", password,
 			"--key-file", filepath.Join(dir, host+".key"), "--events", "json"}, options...)})
 		return p, p.await(`"event":"ready","id":"([^"]+)"`, 1)[1]
@@ -276,7 +276,7 @@ func TestBadFlags(t *testing.T) {
 		t.Run("p2pmodel "+c.args, func(t *testing.T) {
 			t.Parallel()
 			var errorText strings.Builder
-			cmd := exec.CommandContext(t.Context(), p2pmodel(t), strings.Fields(c.args)...)
+			cmd := exec.CommandContext(t.Context(), p2pmodel, strings.Fields(c.args)...)
 			cmd.Stderr = &errorText
 			err := cmd.Run()
 			if c.args == "" { // says what there is

@@ -29,7 +29,7 @@ func (l *lab) relay(host string, args ...string) (*program, netip.AddrPort) {
 		}
 	}
 	addr := netip.AddrPortFrom(l.address(host, 0), 3478)
-	p := l.start(host, sim.Program{Path: p2pmodel(l.tb), Args: append([]string{
+	p := l.start(host, sim.Program{Path: p2pmodel, Args: append([]string{
 		"relay", "--listen", addr.String(), "--relay-address", addr.Addr().String(), "--verbose",
 		"--credentials-file", users, "--secret-file", secret}, args...)})
 	p.await(`(?m)^relay listening on `+regexp.QuoteMeta(addr.String())+` `, 1)
