@@ -160,7 +160,7 @@ func (c *Client) authentic(r *clientRequest, m *pion.Message) bool {
 // refused handles an error response.
 func (c *Client) refused(now time.Time, r *clientRequest, m *pion.Message, err error) {
 	switch {
-	case stun.IsCode(err, stun.CodeUnauthorized) && r.signed:
+	case stun.IsCode(err, stun.CodeUnauthorized) && r.signed && !c.otherRealm(m):
 		err = fmt.Errorf("user %q: %w", c.cfg.Username, ErrCredentials)
 	case stun.IsCode(err, stun.CodeUnauthorized), stun.IsCode(err, stun.CodeStaleNonce):
 		if r.challenges++; r.challenges <= maxChallenges && c.challenged(m) {
@@ -184,6 +184,13 @@ func (c *Client) refused(now time.Time, r *clientRequest, m *pion.Message, err e
 		}
 	}
 	c.failed(now, r, err)
+}
+
+// otherRealm reports whether a 401 asks for credentials of another realm than
+// those that were refused: the relay was started anew with another one.
+func (c *Client) otherRealm(m *pion.Message) bool {
+	realm, err := m.Get(pion.AttrRealm)
+	return err == nil && !bytes.Equal(realm, c.realm)
 }
 
 // challenged takes realm and nonce from a 401 or 438.

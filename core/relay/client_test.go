@@ -70,6 +70,17 @@ func TestClientAllocateFails(t *testing.T) {
 			t.Errorf("%T %+v, want ErrCredentials", h.events[0], h.events[0])
 		}
 	})
+	t.Run("another realm than before", func(t *testing.T) {
+		w := newWorld(t, nil)
+		h := w.client(clientA, nil)
+		h.realm, h.nonce, h.integrity = []byte("before"), []byte("x"), stun.LongTerm("alice", "before", "secret-a")
+		if h.start(); len(h.events) != 1 {
+			t.Fatalf("events %v, want one", h.events)
+		}
+		if _, ok := h.events[0].(Allocated); !ok {
+			t.Errorf("%T %+v, want Allocated: the password is right in the realm that the server asks for", h.events[0], h.events[0])
+		}
+	})
 	t.Run("quota", func(t *testing.T) {
 		w := newWorld(t, func(c *ServerConfig) { c.MaxAllocationsPerUser = 1 })
 		w.client(clientA, nil).mustAllocate()
