@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"time"
@@ -14,6 +15,9 @@ import (
 // whether the message belonged to this session; one that did may still have
 // been refused.
 func (a *Agent) HandleDatagram(now time.Time, b Base, from netip.AddrPort, payload []byte) bool {
+	if !a.concerns(b, from, payload) {
+		return false
+	}
 	m, err := parse(payload)
 	if err != nil || m.Type.Method != pion.MethodBinding {
 		return false
@@ -24,8 +28,27 @@ func (a *Agent) HandleDatagram(now time.Time, b Base, from netip.AddrPort, paylo
 	case pion.ClassSuccessResponse, pion.ClassErrorResponse:
 		return a.handleResponse(now, b, from, m)
 	default:
-		// A keepalive: no one may act on what nothing protects.
+		return true // a keepalive: no one may act on what nothing protects
+	}
+}
+
+// concerns rules out most of what is for other sessions or for nobody, without
+// the cost of reading it: a socket may have hundreds of agents behind it.
+func (a *Agent) concerns(b Base, from netip.AddrPort, payload []byte) bool {
+	if !stun.Is(payload) {
+		return false
+	}
+	var t pion.MessageType
+	t.ReadValue(binary.BigEndian.Uint16(payload))
+	switch t.Class {
+	case pion.ClassRequest:
+		ufrag, ok := LocalUfrag(payload)
+		return ok && ufrag == a.local.ufrag
+	case pion.ClassIndication:
 		return a.findPair(b, from) != nil
+	default:
+		_, ok := a.flights.byID[transactionID(payload[8:headerSize])]
+		return ok
 	}
 }
 
