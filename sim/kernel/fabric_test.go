@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -288,11 +289,14 @@ func afterCleanup(b *testing.B) {
 func benchmarkBuild(b *testing.B, yaml string) {
 	needRoot(b)
 	lab := parse(b, yaml)
+	var took []time.Duration
 	for b.Loop() {
+		began := time.Now()
 		n, err := kernel.Fabric{}.Build(b.Context(), lab, sim.Options{})
 		if err != nil {
 			b.Fatal(err)
 		}
+		took = append(took, time.Since(began))
 		b.StopTimer()
 		if err := n.Close(); err != nil {
 			b.Fatal(err)
@@ -300,4 +304,6 @@ func benchmarkBuild(b *testing.B, yaml string) {
 		afterCleanup(b)
 		b.StartTimer()
 	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
 }
