@@ -35,8 +35,8 @@ func (k *keeper) keep(sc *scenarios.Scenario, lab sim.Network, verdict scenarios
 	if err := howToEnter(&b, lab); err != nil {
 		fmt.Fprintf(&b, "  %v\n", err)
 	}
+	k.count(1) // before it is said: who reads it may press Ctrl-C
 	k.say(b.String())
-	k.count(1)
 	<-k.slots
 	<-k.released
 	k.slots <- struct{}{}
