@@ -21,6 +21,14 @@ type notice struct {
 	member identity.ID
 }
 
+// introduction is a notice as its target keeps it: to look for it there costs
+// nothing that grows with the number of all peers.
+type introduction struct {
+	notice    transactionID
+	initiator identity.ID
+	session   SessionID
+}
+
 // connect introduces two peers: the initiator gets the target's address and
 // offer as the answer, the target gets the initiator's as a request of ours.
 func (s *Server) connect(from origin, m *pion.Message, r *registration) {
@@ -47,19 +55,20 @@ func (s *Server) connect(from origin, m *pion.Message, r *registration) {
 	if !slices.Contains(r.recent, m.TransactionID) {
 		// An introduction of the same session that is still under way is
 		// overtaken by this one.
-		s.cancelNotices(func(n notice) bool {
-			return n.to == targetID && n.initiator == r.id && n.session == session && n.room == ""
-		})
-		if target.introductions >= maxIntroductions {
+		if i, found := target.introduction(r.id, session); found {
+			s.notices.Cancel(target.introductions[i].notice)
+			target.introductions = slices.Delete(target.introductions, i, i+1)
+		}
+		if len(target.introductions) >= maxIntroductions {
 			s.refuse(from, m, r.key, stun.CodeTooMany, "Too Many Introductions")
 			return
 		}
 		r.remember(m.TransactionID)
-		target.introductions++
-		s.notify(from.now, target, stun.MethodIntroduce, notice{to: targetID, initiator: r.id, session: session},
+		id := s.notify(from.now, target, stun.MethodIntroduce, notice{to: targetID, initiator: r.id, session: session},
 			idAttribute(stun.AttrPeerID, r.id), stun.Attribute{Type: stun.AttrSession, Value: session[:]},
 			stun.XORAddress{Type: pion.AttrXORPeerAddress, Address: from.remote},
 			stun.Attribute{Type: stun.AttrOffer, Value: offer}, sequenceAttribute(s.number(from.now)))
+		target.introductions = append(target.introductions, introduction{id, r.id, session})
 		s.Emit(PeersIntroduced{Initiator: r.id, Target: targetID, Session: session})
 	}
 	s.reply(from, seal(stun.MethodConnect, pion.ClassSuccessResponse, m.TransactionID, r.key,
@@ -83,11 +92,18 @@ func (s *Server) number(now time.Time) uint64 {
 	return s.sequence
 }
 
+// introduction finds the one of a session that is in flight to r.
+func (r *registration) introduction(initiator identity.ID, session SessionID) (int, bool) {
+	i := slices.IndexFunc(r.introductions, func(i introduction) bool { return i.initiator == initiator && i.session == session })
+	return i, i >= 0
+}
+
 // notify sends a request to a peer, until it answers or the schedule ends.
-func (s *Server) notify(now time.Time, to *registration, method pion.Method, about notice, attributes ...pion.Setter) {
+func (s *Server) notify(now time.Time, to *registration, method pion.Method, about notice, attributes ...pion.Setter) transactionID {
 	m := seal(method, pion.ClassRequest, drawID(s.cfg.Rand), to.key, attributes...)
 	t := s.notices.Start(now, m, notifySchedule, about)
 	s.Send(to.socket, to.address, t.Request)
+	return t.ID
 }
 
 // handleAnswer takes a peer's answer to a request of ours.
@@ -103,19 +119,13 @@ func (s *Server) handleAnswer(m *pion.Message) {
 	s.noticeOver(n)
 }
 
-// cancelNotices forgets the requests that match.
-func (s *Server) cancelNotices(match func(n notice) bool) {
-	s.notices.CancelIf(func(n notice) bool {
-		if !match(n) {
-			return false
-		}
-		s.noticeOver(n)
-		return true
-	})
-}
-
+// noticeOver notes that a notice is no longer in flight.
 func (s *Server) noticeOver(n notice) {
-	if r := s.peers[n.to]; r != nil && n.room == "" {
-		r.introductions--
+	r := s.peers[n.to]
+	if r == nil || n.room != "" {
+		return
+	}
+	if i, found := r.introduction(n.initiator, n.session); found {
+		r.introductions = slices.Delete(r.introductions, i, i+1)
 	}
 }

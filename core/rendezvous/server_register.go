@@ -25,8 +25,8 @@ type registration struct {
 	// newest JOIN or LEAVE: what is older is played back or late.
 	began, roomed uint64
 	rooms         []*room
-	// introductions are in flight to it.
-	introductions int
+	// introductions are in flight to it, at most maxIntroductions.
+	introductions []introduction
 	// recent are the last CONNECTs, a ring: a retransmitted one is answered
 	// again, but introduces nobody again.
 	recent     []transactionID
@@ -237,10 +237,13 @@ func (s *Server) expire(now time.Time) {
 }
 
 func (s *Server) remove(now time.Time, r *registration, expired bool) {
+	told := len(r.introductions)+len(r.rooms) > 0
 	for len(r.rooms) > 0 {
 		s.depart(now, r, r.rooms[0])
 	}
-	s.notices.CancelIf(func(n notice) bool { return n.to == r.id })
+	if told {
+		s.notices.CancelIf(func(n notice) bool { return n.to == r.id })
+	}
 	delete(s.peers, r.id)
 	s.uncount(sourceOf(r.address.Addr()))
 	s.Emit(PeerGone{ID: r.id, Expired: expired})

@@ -184,7 +184,7 @@ func TestRetransmittedConnect(t *testing.T) {
 		}
 	}
 	b.give(0, other, seal(stun.MethodIntroduce, pion.ClassSuccessResponse, second[0].TransactionID, b.key(testKey(2))).Raw)
-	if b.notices.Len() != 0 || b.peers[testKey(2).ID()].introductions != 0 {
+	if b.notices.Len() != 0 || len(b.peers[testKey(2).ID()].introductions) != 0 {
 		t.Error("the target's answer does not end the introduction")
 	}
 }
@@ -239,7 +239,7 @@ func TestIntroductionsToASilentPeerAreBounded(t *testing.T) {
 		b.now = b.now.Add(250 * time.Millisecond)
 		b.HandleTimeout(b.now)
 	}
-	if b.notices.Len() != 0 || b.peers[testKey(2).ID()].introductions != 0 {
+	if b.notices.Len() != 0 || len(b.peers[testKey(2).ID()].introductions) != 0 {
 		t.Errorf("%d in flight ten seconds later", b.notices.Len())
 	}
 }

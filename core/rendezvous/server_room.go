@@ -107,7 +107,7 @@ func (s *Server) depart(now time.Time, r *registration, k *room) {
 // tell tells a room's members that a peer came or went; what was being told
 // about the same peer before is obsolete.
 func (s *Server) tell(now time.Time, k *room, who *registration, joined bool) {
-	s.cancelNotices(func(n notice) bool { return n.room == k.name && n.member == who.id })
+	s.notices.CancelIf(func(n notice) bool { return n.room == k.name && n.member == who.id })
 	sequence := s.number(now)
 	presence := byte(0)
 	if joined {
