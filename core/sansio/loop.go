@@ -39,6 +39,10 @@ type call struct {
 	done chan struct{}
 }
 
+// readAddressesPause is the wait after the network's addresses could not be
+// read.
+const readAddressesPause = 500 * time.Millisecond
+
 // ErrStarted is returned by a second Run of the same Loop.
 var ErrStarted = errors.New("loop was started before; make a new one for each run")
 
@@ -78,7 +82,8 @@ func (l *Loop) Do(f func(now time.Time)) bool {
 // Run runs the machine until ctx ends. When it returns, all sockets are closed,
 // all goroutines of the loop have ended, and the machine is its owner's again.
 // The error is nil when the reason was ctx; otherwise it says why the network's
-// addresses could not be had.
+// addresses could not be had at the beginning. Later, the machine goes on with
+// those that it knows until they can be had again.
 func (l *Loop) Run(ctx context.Context) error {
 	err := ErrStarted
 	l.started.Do(func() { err = l.run(ctx) })
@@ -106,6 +111,7 @@ func (l *Loop) run(ctx context.Context) error {
 		return err
 	}
 
+	var again <-chan time.Time // when to read the addresses anew after an error
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -128,9 +134,9 @@ func (l *Loop) run(ctx context.Context) error {
 				changes = nil
 				continue
 			}
-			if err := l.tellInterfaces(); err != nil {
-				return err
-			}
+			again = l.tellChange()
+		case <-again:
+			again = l.tellChange()
 		case <-timer.C:
 			l.machine.HandleTimeout(time.Now())
 		}
@@ -144,6 +150,16 @@ func (l *Loop) tellInterfaces() error {
 	}
 	l.machine.HandleInterfaces(time.Now(), addrs)
 	return nil
+}
+
+// tellChange is tellInterfaces in the life of a machine, which does not end
+// because a list cannot be read just now (no file descriptor is free, another
+// change came in between). It gives when to try again, nil after success.
+func (l *Loop) tellChange() <-chan time.Time {
+	if l.tellInterfaces() == nil {
+		return nil
+	}
+	return time.After(readAddressesPause)
 }
 
 // arm sets the timer to the machine's wish. A time that has passed fires at

@@ -375,6 +375,8 @@ type watched struct {
 	changes chan struct{}
 	mu      sync.Mutex
 	addrs   []netip.Addr
+	// failures is how often Addresses is still to fail.
+	failures int
 }
 
 func (w *watched) Watch(ctx context.Context) (<-chan struct{}, error) {
@@ -400,6 +402,10 @@ func (w *watched) Watch(ctx context.Context) (<-chan struct{}, error) {
 func (w *watched) Addresses() ([]netip.Addr, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.failures > 0 {
+		w.failures--
+		return nil, errors.New("no file descriptor is free")
+	}
 	return w.addrs, nil
 }
 
@@ -419,6 +425,21 @@ func TestInterfaceChangesAreTold(t *testing.T) {
 	w.changes <- struct{}{}
 	if e := l.next(t); e != "[198.51.100.7]" {
 		t.Errorf("after the change: %v", e)
+	}
+}
+
+// Addresses that cannot be read for a while end no machine, and no change is
+// missed.
+func TestUnreadableAddressesAreReadAgain(t *testing.T) {
+	w := &watched{Network: System(), changes: make(chan struct{}), addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	l := run(t, new(roamer), w)
+	l.next(t)
+	w.mu.Lock()
+	w.addrs, w.failures = []netip.Addr{netip.MustParseAddr("198.51.100.7")}, 2
+	w.mu.Unlock()
+	w.changes <- struct{}{}
+	if e := l.next(t); e != "[198.51.100.7]" {
+		t.Errorf("after two errors: %v, want the new address", e)
 	}
 }
 
