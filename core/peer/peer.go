@@ -31,8 +31,8 @@ type Peer struct {
 	err      error // why the peer ended; set before done is closed
 }
 
-// backlog is how many connections wait for Accept. When it is full, newer ones
-// are closed.
+// backlog is how many connections wait for Accept. When it is full, Accept does
+// not give newer ones.
 const backlog = 64
 
 // ErrClosed is returned by what is called on a Peer, a Conn or a Room after its
@@ -239,6 +239,9 @@ func (p *Peer) handle(e sansio.Event) {
 	case Registered:
 		delete(p.failures, identity.ID{})
 	case Failed:
+		if len(p.failures) > 2*maxSessions {
+			clear(p.failures) // of peers with whom no session ever ended
+		}
 		p.failures[e.Peer] = e.Err
 	}
 }

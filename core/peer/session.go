@@ -54,7 +54,7 @@ const (
 
 // begin makes a session. The error is identity.ErrUnusable or ErrTooMany.
 func (m *Machine) begin(now time.Time, peer identity.ID, id SessionID, initiator bool) (*session, error) {
-	if len(m.sessions) >= maxSessions {
+	if room := maxSessions - len(m.sessions); room <= 0 || !initiator && room <= ownSessions {
 		return nil, ErrTooMany
 	}
 	local, remote, err := sessionKeys(m.cfg.Key, peer, id)

@@ -12,7 +12,9 @@ import (
 
 const (
 	// maxSessions bounds the sessions of a machine: eight full rooms, twice.
+	// ownSessions of them are left to those that we begin.
 	maxSessions = 1024
+	ownSessions = 256
 	// maxStrangers bounds those that strangers began. One more takes the place
 	// of the oldest.
 	maxStrangers = 64

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -121,4 +122,30 @@ func TestAnotherPeersSessionID(t *testing.T) {
 	if len(b.machine.Peers()) != 1 || b.machine.Stats().BadOffers != 1 {
 		t.Errorf("sessions with %v, %d offers refused; want the first one only", b.machine.Peers(), b.machine.Stats().BadOffers)
 	}
+}
+
+// However many peers begin sessions, we can begin some, too.
+func TestSessionsAreBounded(t *testing.T) {
+	n, _ := registered(t, Config{})
+	n.runner.Do(func(now time.Time) {
+		begin := func(i int, initiator bool) error {
+			e := strange(i, 0)
+			_, err := n.machine.begin(now, e.Peer, e.Session, initiator)
+			return err
+		}
+		i := 0
+		for ; begin(i, false) == nil; i++ {
+		}
+		if i != maxSessions-ownSessions {
+			t.Errorf("others could begin %d sessions, want %d", i, maxSessions-ownSessions)
+		}
+		for ; begin(i, true) == nil; i++ {
+		}
+		if i != maxSessions {
+			t.Errorf("%d sessions in all, want %d", i, maxSessions)
+		}
+		if err := begin(i, true); !errors.Is(err, ErrTooMany) {
+			t.Errorf("one more: %v, want %v", err, ErrTooMany)
+		}
+	})
 }
