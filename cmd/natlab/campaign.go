@@ -6,6 +6,7 @@ import (
 
 	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/runner"
+	"p2pmodel/sim"
 	"p2pmodel/sim/kernel"
 )
 
@@ -76,7 +77,10 @@ func (c *campaign) one(ctx context.Context, round int, sc *scenarios.Scenario) *
 		Progress: func(p runner.Progress) { c.live.progress(round, p) },
 	}
 	if c.flags.keep {
-		r.Keep = c.keeper.keep
+		r.Keep = func(sc *scenarios.Scenario, lab sim.Network, v scenarios.Verdict) {
+			c.live.progress(round, runner.Progress{Scenario: sc.ID, Stage: "stands until Ctrl-C"})
+			c.keeper.keep(sc, lab, v)
+		}
 	}
 	res, err := r.Run(ctx, sc)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -89,13 +90,13 @@ func certifyAll(ctx context.Context, w io.Writer, texts []string, behaviors []na
 	}
 	color := colorful(w)
 	same := true
-	for i, c := range all {
+	for _, c := range all {
 		<-c.done
 		if c.err == nil {
 			c.err = c.result.Err
 		}
 		if c.err != nil {
-			return fmt.Errorf("%s: %w", behaviors[i], c.err)
+			return fmt.Errorf("behaviour %q: %w", c.text, c.err)
 		}
 		same = same && c.result.OK()
 		c.print(w, color, verbose)
@@ -106,8 +107,8 @@ func certifyAll(ctx context.Context, w io.Writer, texts []string, behaviors []na
 	return nil
 }
 
-// print writes the line: verdict, what was declared, what was measured; and the
-// evidence where it differs or is asked for.
+// print writes the line: verdict, what was declared, what was measured (below
+// each other on a narrow terminal); and the evidence where it differs or is asked for.
 func (c *certification) print(w io.Writer, color, verbose bool) {
 	r := c.result
 	verdict, code := "✓ as declared", "32"
@@ -117,7 +118,12 @@ func (c *certification) print(w io.Writer, color, verbose bool) {
 	if color {
 		verdict = "\x1b[" + code + "m" + verdict + "\x1b[0m"
 	}
-	fmt.Fprintf(w, "%s  declared %s  measured %s  %.1f s\n", verdict, r.Declared, r.Measured, r.Duration.Seconds())
+	head, gap := fmt.Sprintf("%s  %.1f s", verdict, r.Duration.Seconds()), "  "
+	line := "declared " + r.Declared + gap + "measured " + r.Measured
+	if f := screen(w); f != nil && utf8.RuneCountInString(head+gap+line) > width(f) {
+		gap = "\n    "
+	}
+	fmt.Fprintf(w, "%s%sdeclared %s%smeasured %s\n", head, gap, r.Declared, gap, r.Measured)
 	if r.OK() && !verbose {
 		return
 	}

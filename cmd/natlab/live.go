@@ -100,11 +100,11 @@ func (l *live) done(res *scenarios.Result) {
 	if l.mute {
 		return
 	}
-	width := 0
+	most := 0
 	if l.tty != nil {
-		width = l.width()
+		most = width(l.tty)
 	}
-	l.say(report.Line(res, l.color, width) + "\n")
+	l.say(report.Line(res, l.color, most) + "\n")
 }
 
 // say prints text above the status line.
@@ -116,8 +116,9 @@ func (l *live) say(text string) {
 	l.status()
 }
 
-func (l *live) width() int {
-	width, _, err := term.GetSize(int(l.tty.Fd()))
+// width is how many characters a line of the terminal has.
+func width(terminal *os.File) int {
+	width, _, err := term.GetSize(int(terminal.Fd()))
 	if err != nil || width < 20 {
 		return 80
 	}
@@ -136,8 +137,9 @@ func (l *live) status() {
 	}
 	slices.Sort(parts)
 	text += "  " + strings.Join(parts, " · ")
-	if r, width := []rune(text), l.width()-1; len(r) > width {
-		text = string(r[:width-1]) + "…"
+	// The terminal echoes ^C behind it.
+	if r, most := []rune(text), width(l.tty)-3; len(r) > most {
+		text = string(r[:most-1]) + "…"
 	}
 	fmt.Fprintf(l.w, "\r\x1b[K%s", text)
 }

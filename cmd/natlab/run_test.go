@@ -33,8 +33,8 @@ func TestCertify(t *testing.T) {
 	if len(lines) != 2 {
 		t.Fatalf("want a line each:\n%s", out)
 	}
-	contains(t, lines[0], "✓ as declared  declared mapping=EIM,filtering=EIF", "  measured mapping=EIM,filtering=EIF", " s")
-	contains(t, lines[1], "✓ as declared  declared mapping=ADM,filtering=APDF,ports=random", "  measured mapping=ADM,filtering=APDF,ports=random")
+	contains(t, lines[0], "✓ as declared  ", " s  declared mapping=EIM,filtering=EIF", "  measured mapping=EIM,filtering=EIF")
+	contains(t, lines[1], "✓ as declared  ", "  declared mapping=ADM,filtering=APDF,ports=random", "  measured mapping=ADM,filtering=APDF,ports=random")
 }
 
 // results is what --format json must print.
