@@ -15,11 +15,14 @@ ARGS     ?=
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null || command -v gcc 2>/dev/null || command -v clang 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
+# Under sudo, what was written into the working copy belongs to its owner.
+OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" bin reports 2>/dev/null || true; fi
+
 # Without root, commands that need it enter a user namespace.
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build scenarios test unit lint bench judges clean own
+.PHONY: help build scenarios test unit lint bench judges clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
@@ -33,7 +36,7 @@ help: ## what can be made
 build: ## natlab and p2pmodel, to bin/
 	@mkdir -p bin
 	$(GO) build -o bin/ ./cmd/...
-	@$(MAKE) --no-print-directory own
+	@$(OWN)
 
 bin/suite: build
 	@$(GO) build -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
@@ -41,10 +44,11 @@ bin/suite: build
 
 scenarios: bin/suite ## the main job: TC-01…TC-07 on real NATs, with a report
 	@mkdir -p $(REPORT)
-	@status=0; $(ROOTLESS) bin/ginkgo run --procs=$(PROCS) --no-color=$(if $(NO_COLOR),true,false) \
+	@status=0; [ -t 1 ] || export NO_COLOR=1; \
+	$(ROOTLESS) bin/ginkgo run --procs=$(PROCS) $${NO_COLOR:+--no-color} \
 		--silence-skips --output-dir=$(abspath $(REPORT)) --junit-report=junit.xml $(ARGS) bin/scenarios.test \
 		-- --report=$(abspath $(REPORT)) || status=$$?; \
-	$(MAKE) --no-print-directory own; exit $$status
+	$(OWN); exit $$status
 
 unit: build
 	@echo "make: unit tests $(if $(RACE),with the race detector ($(CC_FOUND)),without the race detector: no C compiler found)"
@@ -65,7 +69,3 @@ bench: build ## benchmarks of the laboratory and the core
 
 clean: ## what was made
 	rm -rf bin reports .cache
-
-# Under sudo, what was written into the working copy belongs to its owner.
-own:
-	@if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:$$SUDO_GID" bin reports 2>/dev/null || true; fi
