@@ -9,13 +9,43 @@ import (
 	"p2pmodel/scenarios"
 )
 
-// act does one action. Actions that change the network move the time from which
-// the phase's gap counts.
+// deed is an action that was done, from when to when.
+type deed struct {
+	scenarios.Action
+	begin, done time.Time
+}
+
+// act does one action.
 func (s *stage) act(ctx context.Context, p *phase, a scenarios.Action) error {
+	d := &deed{Action: a, begin: s.net.Now()}
+	p.deeds = append(p.deeds, d)
+	err := s.carryOut(ctx, p, d)
+	d.done = s.net.Now()
+	if changesNetwork(a.Kind) {
+		p.disrupted, p.done = true, d.done
+	}
+	return err
+}
+
+// changesNetwork reports whether an action may change what paths there are.
+func changesNetwork(kind scenarios.ActionKind) bool {
+	switch kind {
+	case scenarios.ActQuiet, scenarios.ActWait, scenarios.ActSend:
+		return false
+	}
+	return true
+}
+
+// carryOut does the action of a deed. Actions that change the network move the
+// time from which the phase's gap counts; but a cut that is mended in the same
+// phase counts from the mending.
+func (s *stage) carryOut(ctx context.Context, p *phase, d *deed) error {
+	a := d.Action
 	switch a.Kind {
 	case scenarios.ActQuiet:
-		s.log.add(s.net.Now(), "lab", fmt.Sprintf("no payload for %v", a.For))
+		s.log.add(d.begin, "lab", fmt.Sprintf("no payload for %v", a.For))
 		s.quiet(true)
+		d.begin = s.net.Now() // what was sent before is no breach
 		p.quieted = true
 		return sleep(ctx, a.For)
 	case scenarios.ActWait:
@@ -23,18 +53,14 @@ func (s *stage) act(ctx context.Context, p *phase, a scenarios.Action) error {
 	case scenarios.ActSend:
 		return s.send(ctx, p, a)
 	case scenarios.ActFlap:
+		p.changed = d.begin
 		return s.flap(ctx, p, a)
 	}
-	at := s.net.Now()
-	if !p.disrupted {
-		p.changed = at
+	if !p.disrupted || a.Kind != scenarios.ActCut && a.Kind != scenarios.ActStop {
+		p.changed = d.begin
 	}
-	if a.Kind != scenarios.ActCut && a.Kind != scenarios.ActStop {
-		p.changed = at
-	}
-	p.disrupted = true
 	text, err := s.change(ctx, p, a)
-	s.log.add(at, "lab", text)
+	s.log.add(d.begin, "lab", text)
 	return err
 }
 
@@ -54,7 +80,7 @@ func (s *stage) change(ctx context.Context, p *phase, a scenarios.Action) (strin
 			return "", err
 		}
 		old := r.External()
-		if err := r.Reboot(a.NewAddress); err != nil {
+		if err := s.rebootSealed(r, a.NewAddress); err != nil {
 			return "", err
 		}
 		if a.NewAddress {
@@ -66,19 +92,18 @@ func (s *stage) change(ctx context.Context, p *phase, a scenarios.Action) (strin
 		if err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("%s becomes %s", a.Target, a.NAT), r.Swap(a.NAT)
+		return fmt.Sprintf("%s becomes %s", a.Target, a.NAT), s.swapSealed(r, a.NAT)
 	case scenarios.ActCut, scenarios.ActRestore:
 		l, err := s.net.Link(a.Link)
 		if err != nil {
 			return "", err
 		}
 		if a.Kind == scenarios.ActCut {
-			p.cuts = append(p.cuts, a.Link)
-			return "link of " + a.Link.String() + " cut", l.Cut()
+			return "link of " + a.Link.String() + " cut", s.cut(p, a.Link, l)
 		}
-		return "link of " + a.Link.String() + " restored", l.Restore()
+		return "link of " + a.Link.String() + " restored", s.restore(a.Link, l)
 	case scenarios.ActRestrict, scenarios.ActUnrestrict:
-		return s.restrict(a)
+		return s.restrict(p, a)
 	case scenarios.ActStop:
 		running := s.servers[a.Target]
 		if running == nil {
@@ -96,9 +121,13 @@ func (s *stage) change(ctx context.Context, p *phase, a scenarios.Action) (strin
 	return "", fmt.Errorf("unknown action")
 }
 
-func (s *stage) restrict(a scenarios.Action) (string, error) {
+func (s *stage) restrict(p *phase, a scenarios.Action) (string, error) {
 	h, err := s.net.Host(a.Target)
 	if err != nil {
+		return "", err
+	}
+	what := "restriction of " + a.Target
+	if err := s.lift(what); err != nil {
 		return "", err
 	}
 	if a.Kind == scenarios.ActUnrestrict {
@@ -106,6 +135,9 @@ func (s *stage) restrict(a scenarios.Action) (string, error) {
 	}
 	to, err := s.addresses(a.To)
 	if err != nil {
+		return "", err
+	}
+	if err := s.impose(p, what, h.Restricted); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%s may send to %s only", a.Target, strings.Join(a.To, ", ")), h.Restrict(to)
@@ -133,11 +165,10 @@ func (s *stage) flap(ctx context.Context, p *phase, a scenarios.Action) error {
 	if err != nil {
 		return err
 	}
-	p.disrupted = true
-	p.changed = s.net.Now()
 	upBefore, downBefore := l.Lost()
 	for i := range a.Times {
 		s.log.add(s.net.Now(), "lab", fmt.Sprintf("link of %s down for %v (%d of %d)", a.Link.String(), a.For, i+1, a.Times))
+		p.flaps = append(p.flaps, s.net.Now())
 		if err := l.Cut(); err != nil {
 			return err
 		}

@@ -49,6 +49,14 @@ func (a *agent) setQuiet(now time.Time, quiet bool) {
 	a.next = now
 }
 
+// sent is how many datagrams have left for a peer.
+func (a *agent) sent(to identity.ID) uint64 {
+	if c := a.links[to]; c != nil {
+		return c.sent
+	}
+	return 0
+}
+
 // speak sends one datagram to every peer, quiet or not.
 func (a *agent) speak(now time.Time) {
 	for _, id := range a.order {

@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"p2pmodel/core/identity"
-	"p2pmodel/nat"
-	"p2pmodel/nat/certify"
 	"p2pmodel/scenarios"
 	"p2pmodel/sim"
 )
@@ -43,6 +39,7 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 	s := &stage{
 		v: v, seed: r.seed(v), log: &logbook{},
 		actors: map[string]*actor{}, byID: map[identity.ID]string{}, servers: map[string]sim.RunningMachine{},
+		seals: map[string]*seal{},
 	}
 	r.progress(v, "build", "")
 	started := time.Now()
@@ -100,12 +97,13 @@ func (r *Runner) play(ctx context.Context, s *stage, o *outcome) ([]*phase, erro
 	if err := s.startServers(ctx); err != nil {
 		return nil, err
 	}
-	setup := &phase{}
+	first := &phase{}
 	for _, a := range s.v.before {
-		if err := s.act(ctx, setup, a); err != nil {
+		if err := s.act(ctx, first, a); err != nil {
 			return nil, fmt.Errorf("before the start: %s: %w", a.Kind, err)
 		}
 	}
+	s.launched = s.net.Now()
 	if err := s.startPeers(ctx, sabotage.NoPunching); err != nil {
 		return nil, err
 	}
@@ -115,72 +113,45 @@ func (r *Runner) play(ctx context.Context, s *stage, o *outcome) ([]*phase, erro
 		}
 	}
 	s.connect(s.net.Now())
-	var phases []*phase
-	for i, spec := range s.v.phases {
-		r.progress(s.v, "phase "+spec.Name, "")
-		p, err := s.perform(ctx, spec)
-		if err != nil {
-			return phases, err
-		}
-		if i == 0 {
-			p.cuts = append(setup.cuts, p.cuts...)
-		}
-		phases = append(phases, p)
-	}
-	// What is under way may arrive, so that the last datagrams do not count as lost.
-	s.quiet(true)
-	if err := sleep(ctx, s.grace()); err != nil {
+	phases, err := r.perform(ctx, s, first)
+	if err != nil {
 		return phases, err
 	}
-	for _, p := range phases {
-		if err := s.proveCuts(p); err != nil {
-			return phases, err
-		}
+	if err := s.liftAll(); err != nil {
+		return phases, err
 	}
-	if err := s.proveRestrictions(phases[0]); err != nil {
+	if err := s.allSealed(); err != nil {
 		return phases, err
 	}
 	return phases, s.stop()
 }
 
-// proveCuts makes sure that each cut took packets: a fault that nobody met
-// proves nothing.
-func (s *stage) proveCuts(p *phase) error {
-	for _, id := range p.cuts {
-		l, err := s.net.Link(id)
-		if err != nil {
-			return err
+// perform runs all phases.
+func (r *Runner) perform(ctx context.Context, s *stage, first *phase) (phases []*phase, err error) {
+	duplicates := 0
+	for i, spec := range s.v.phases {
+		r.progress(s.v, "phase "+spec.Name, "")
+		p := &phase{}
+		if i == 0 {
+			p = first
 		}
-		up, down := l.Lost()
-		if up+down == 0 {
-			return fmt.Errorf("the link of %s was cut, but no packet met the cut: nothing was proved", id.String())
+		if err := s.perform(ctx, p, spec); err != nil {
+			return phases, err
 		}
-		p.facts = append(p.facts, fmt.Sprintf("the cut link of %s took %d packets up and %d down", id.String(), up, down))
+		phases = append(phases, p)
+		if i == len(s.v.phases)-1 {
+			// What is under way may arrive, so that the last datagrams do not count
+			// as lost.
+			s.quiet(true)
+			if err := sleep(ctx, s.grace()); err != nil {
+				return phases, err
+			}
+		}
+		before := duplicates
+		duplicates = s.duplicates()
+		p.duplicates = duplicates - before
 	}
-	return nil
-}
-
-// proveRestrictions makes sure that hosts which were restricted before the start
-// tried to send elsewhere.
-func (s *stage) proveRestrictions(first *phase) error {
-	for _, a := range s.v.before {
-		if a.Kind != scenarios.ActRestrict {
-			continue
-		}
-		h, err := s.net.Host(a.Target)
-		if err != nil {
-			return err
-		}
-		n, err := h.Restricted()
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return fmt.Errorf("host %s was restricted, but sent nothing that the restriction could take: nothing was proved", a.Target)
-		}
-		first.facts = append(first.facts, fmt.Sprintf("the restriction of %s took %d packets", a.Target, n))
-	}
-	return nil
+	return phases, nil
 }
 
 // stop ends the peers and then the servers.
@@ -193,71 +164,6 @@ func (s *stage) stop() error {
 		errs = append(errs, m.Stop())
 	}
 	return errors.Join(errs...)
-}
-
-// certify measures every NAT of the lab, all at once, and compares with what was
-// declared.
-func (s *stage) certify(ctx context.Context, o *outcome) error {
-	type job struct {
-		router string
-		result certify.Result
-		err    error
-	}
-	var jobs []*job
-	var wg sync.WaitGroup
-	for _, router := range s.v.lab.Routers {
-		if router.NAT == nil {
-			continue
-		}
-		j := &job{router: router.Name}
-		jobs = append(jobs, j)
-		wg.Go(func() {
-			running, err := s.net.Router(j.router)
-			if err != nil {
-				j.err = err
-				return
-			}
-			if j.result, j.err = running.Certify(ctx); j.err == nil {
-				j.err = j.result.Err
-			}
-		})
-	}
-	wg.Wait()
-	var wrong []string
-	for _, j := range jobs {
-		if j.err != nil {
-			return fmt.Errorf("router %s could not be certified: %w", j.router, j.err)
-		}
-		// What the scenario declares counts, not what the fabric believes to have
-		// built.
-		declared := declaration(s.v.lab, j.router, j.result.Measured)
-		o.nats = append(o.nats, scenarios.NATResult{
-			Router: j.router, Declared: declared, Measured: j.result.Measured, Findings: j.result.Findings,
-		})
-		s.log.add(s.net.Now(), "lab", fmt.Sprintf("%s certified in %v: %s", j.router, j.result.Duration.Round(time.Millisecond), j.result.Measured))
-		if declared != j.result.Measured {
-			wrong = append(wrong, fmt.Sprintf("router %s is not what it claims: declared %s, measured %s", j.router, declared, j.result.Measured))
-		}
-	}
-	if len(wrong) > 0 {
-		return errors.New(strings.Join(wrong, "; "))
-	}
-	return nil
-}
-
-// declaration is what the lab declares of a router's NAT, with the axes that
-// were measured, and with a timeout where it names one.
-func declaration(lab *sim.Lab, router, measured string) string {
-	r, _ := lab.Router(router)
-	var axes []nat.Axis
-	for _, part := range strings.Split(measured, ",") {
-		key, _, _ := strings.Cut(part, "=")
-		axes = append(axes, nat.Axis(key))
-	}
-	if r.NAT.Timeout > 0 && !slices.Contains(axes, nat.AxisTimeout) {
-		axes = append(axes, nat.AxisTimeout)
-	}
-	return r.NAT.Text(axes...)
 }
 
 // record keeps what reports need of the run.

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -24,6 +25,10 @@ type judgement struct {
 	seen           []string // evidence
 	answers        []string // of the oracle
 	world          *world
+	// changed is when the network last changed, as far as was judged; last is the
+	// run's last phase.
+	changed time.Time
+	last    *phase
 }
 
 // judge reads the verdict of a run off the captured packets.
@@ -43,21 +48,18 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 		j.deliveries[pair] = d
 	}
 	j.traces = witness.Traces(o.run.Packets, j.scene)
-	for i, p := range phases {
-		var before *phase
-		if p.tried = p.begin; p.disrupted {
-			p.tried = p.changed
-		}
-		if i > 0 {
-			before = phases[i-1]
-			if !p.disrupted {
-				p.tried = before.tried
-			}
-		}
+	j.last = phases[len(phases)-1]
+	alone := s.v.scenario.Relay != "" && !j.world.relayUsable()
+	var before *phase
+	for _, p := range phases {
 		j.phase(p, before)
+		before = p
 	}
-	j.sessions(phases)
+	j.sessions()
 	j.times()
+	if alone {
+		j.prompt()
+	}
 	j.settle()
 }
 
@@ -75,6 +77,9 @@ func (s *stage) serverAddresses(host string) []netip.Addr {
 // phase judges one phase: the path of every pair, and what else it expects.
 func (j *judgement) phase(p, before *phase) {
 	j.world.apply(p.spec.Actions)
+	if p.disrupted {
+		j.changed = p.done
+	}
 	res := scenarios.PhaseResult{Name: p.spec.Name, Expected: p.spec.Expect.Path, Facts: p.facts, Duplicates: p.duplicates}
 	var paths []scenarios.Path
 	agree := true
@@ -87,11 +92,11 @@ func (j *judgement) phase(p, before *phase) {
 		if observed != expected {
 			agree = false
 			j.against(p, "%s ↔ %s: expected %s, observed %s (%s)%s", pair[0], pair[1], expected, observed,
-				witness.Tally(j.window(p, pair), p.since, window), j.unsettled(p))
+				witness.Tally(j.window(p, pair), p.since, 0), j.unsettled(p))
 			continue
 		}
 		if expected == scenarios.Relay {
-			j.relayed(p, pair)
+			j.relayed(p, before, pair)
 		}
 	}
 	res.Observed = common(paths)
@@ -124,6 +129,11 @@ func (j *judgement) against(p *phase, format string, args ...any) {
 	j.wrong = append(j.wrong, j.in(p)+fmt.Sprintf(format, args...))
 }
 
+// proveNothing notes why a phase proves nothing.
+func (j *judgement) proveNothing(p *phase, format string, args ...any) {
+	j.vacuous = append(j.vacuous, j.in(p)+fmt.Sprintf(format, args...))
+}
+
 func (j *judgement) evidence(p *phase, format string, args ...any) {
 	j.seen = append(j.seen, j.in(p)+fmt.Sprintf(format, args...))
 }
@@ -134,109 +144,6 @@ func (j *judgement) in(p *phase) string {
 		return ""
 	}
 	return fmt.Sprintf("phase %q: ", p.spec.Name)
-}
-
-// window gives the payload of a pair that counts for a phase's path: sent after
-// the checks settled, and long enough before the end to have arrived.
-func (j *judgement) window(p *phase, pair [2]string) []witness.Delivery {
-	return sentIn(j.deliveries[pair], p.since, p.end.Add(-j.s.grace()))
-}
-
-func sentIn(all []witness.Delivery, from, to time.Time) []witness.Delivery {
-	var out []witness.Delivery
-	for _, d := range all {
-		if !d.Sent.Before(from) && d.Sent.Before(to) {
-			out = append(out, d)
-		}
-	}
-	return out
-}
-
-// path is the observed path of a pair in a phase. A sender that speaks alone
-// gets no answer, so that only its own direction counts.
-func (j *judgement) path(p *phase, pair [2]string) scenarios.Path {
-	list := j.window(p, pair)
-	observed := scenarios.Path(witness.ObservedPath(list, p.since, window).String())
-	j.evidence(p, "%s ↔ %s: %s: of the last %d datagrams after the checks settled, %s", pair[0], pair[1], observed,
-		min(window, len(list)), witness.Tally(list, p.since, window))
-	return observed
-}
-
-// common is the path that all pairs share.
-func common(paths []scenarios.Path) scenarios.Path {
-	for _, p := range paths {
-		if p != paths[0] {
-			return scenarios.Mixed
-		}
-	}
-	return paths[0]
-}
-
-// relayed looks for what a relayed path needs beside payload on the relay: no
-// payload ever went direct, and checks were sent and died since the network last
-// changed. Without the latter nothing was tried, and the result says nothing of
-// the NATs.
-func (j *judgement) relayed(p *phase, pair [2]string) {
-	from := p.begin
-	if p.disrupted {
-		from = p.changed
-	}
-	if d, ever := witness.EverDirect(j.deliveries[pair], from, p.end); ever {
-		j.against(p, "%s ↔ %s: payload went direct although it must not: %v", pair[0], pair[1], d)
-	}
-	for _, way := range [][2]string{pair, {pair[1], pair[0]}} {
-		a, b := j.s.host(way[0]), j.s.host(way[1])
-		checks, err := witness.Checks(j.o.run.Packets, j.scene, a, b)
-		if err != nil {
-			j.vacuous = append(j.vacuous, err.Error())
-			continue
-		}
-		sent, died := 0, ""
-		for _, c := range checks {
-			if !c.STUN || c.At.Before(p.tried) || c.At.After(p.end) || c.Entered {
-				continue
-			}
-			sent++
-			died = c.Trace.Fate()
-		}
-		if sent == 0 {
-			j.vacuous = append(j.vacuous, j.in(p)+fmt.Sprintf(
-				"the witness saw no check from %s to %s die: the direct path was not tried", way[0], way[1]))
-			continue
-		}
-		j.evidence(p, "%s sent %d checks to %s that died; the last %s", way[0], sent, way[1], died)
-	}
-}
-
-// reached makes sure that payload came to the router and not to the host behind.
-func (j *judgement) reached(p *phase, router string) {
-	n, last := 0, ""
-	for _, t := range j.traces {
-		if t.Arrived || t.First().At.Before(p.since) || t.First().At.After(p.end) {
-			continue
-		}
-		hop := t.Last()
-		if hop.Point.Node == router && hop.Direction == witness.In && carriesPayload(t.Summary) {
-			n++
-			last = fmt.Sprintf("%s, %v", t.Summary, hop.Addresses)
-		}
-	}
-	if n == 0 {
-		j.against(p, "no payload reached router %s, so it cannot be said that it died there", router)
-		return
-	}
-	j.evidence(p, "%d datagrams of payload reached router %s and went no further (%s)", n, router, last)
-}
-
-// carriesPayload reports whether a packet is payload, with or without the relay's
-// framing, by the witness's summary of it.
-func carriesPayload(summary string) bool {
-	for _, word := range []string{"payload", "ChannelData", "Data indication"} {
-		if strings.Contains(summary, word) {
-			return true
-		}
-	}
-	return false
 }
 
 // mappings compares the external addresses of hosts with those of the phase
@@ -285,7 +192,8 @@ func (j *judgement) external(p *phase, peer string) (addr netip.AddrPort) {
 	return addr
 }
 
-// gap measures what the phase's change did to payload.
+// gap measures what the phase's change did to payload; of several flaps the worst
+// counts.
 func (j *judgement) gap(p *phase, res *scenarios.PhaseResult) {
 	for _, pair := range j.s.pairs() {
 		list := j.deliveries[pair]
@@ -302,25 +210,66 @@ func (j *judgement) gap(p *phase, res *scenarios.PhaseResult) {
 			list = sentIn(list, p.changed, p.end)
 		}
 		for _, g := range witness.Gaps(list, p.changed, p.end) {
-			res.GapMS = max(res.GapMS, milliseconds(g.Silence()))
-			res.RecoveryMS = max(res.RecoveryMS, milliseconds(g.Recovery()))
 			res.Lost += g.Lost
+		}
+		changes := []time.Time{p.changed}
+		if len(p.flaps) > 0 {
+			changes = p.flaps
+		}
+		for i, change := range changes {
+			until := p.end
+			if i+1 < len(changes) {
+				until = changes[i+1]
+			}
+			for _, g := range witness.Gaps(list, change, until) {
+				res.GapMS = max(res.GapMS, milliseconds(g.Silence()))
+				res.RecoveryMS = max(res.RecoveryMS, milliseconds(g.Recovery()))
+			}
 		}
 	}
 }
 
-// sessions makes sure that each pair had one session all the time.
-func (j *judgement) sessions(phases []*phase) {
+// sessions makes sure that each pair had one session all the time, by what its
+// peers said and by the ids on the wire.
+func (j *judgement) sessions() {
 	for _, pair := range j.s.pairs() {
 		ids := j.s.sessions(pair)
+		for _, d := range j.deliveries[pair] {
+			if d.Lost() {
+				continue
+			}
+			if id := sessionOf(d.Payload); !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
 		if len(ids) > 0 {
 			for i := range j.o.phases {
 				j.o.phases[i].Session = ids[0]
 			}
 		}
-		if len(phases) > 1 && len(ids) != 1 {
+		if len(ids) > 1 || len(ids) == 0 && len(j.s.v.phases) > 1 {
 			j.wrong = append(j.wrong, fmt.Sprintf("%s and %s had %d sessions, expected one throughout: %s",
 				pair[0], pair[1], len(ids), strings.Join(ids, ", ")))
+		}
+	}
+}
+
+// sessionOf reads the session id of a datagram between peers: 16 bytes behind
+// the first (see docs/protocol.md, Frames).
+func sessionOf(datagram []byte) string {
+	if len(datagram) < 17 {
+		return "none"
+	}
+	return hex.EncodeToString(datagram[1:17])
+}
+
+// prompt makes sure that a relay that does not answer keeps nobody waiting.
+func (j *judgement) prompt() {
+	for _, pair := range j.s.pairs() {
+		at := j.s.introduced(pair)
+		if took, limit := at.Sub(j.s.launched), j.s.prompt(); !at.IsZero() && took > limit {
+			j.wrong = append(j.wrong, fmt.Sprintf("%s and %s were introduced %v after their start, later than %v: the failed allocation delayed it",
+				pair[0], pair[1], took.Round(time.Millisecond), limit))
 		}
 	}
 }
@@ -350,6 +299,15 @@ func (j *judgement) settle() {
 	case len(j.vacuous) > 0:
 		o.verdict, o.reason = scenarios.Vacuous, strings.Join(j.vacuous, "; ")
 	default:
-		o.verdict, o.reason = scenarios.Expected, "payload took the expected path: "+string(o.observed.Path)
+		o.verdict, o.reason = scenarios.Expected, "payload took the expected path: "+j.paths()
 	}
+}
+
+// paths are those of the phases, in order.
+func (j *judgement) paths() string {
+	var all []string
+	for _, p := range j.o.phases {
+		all = append(all, string(p.Observed))
+	}
+	return strings.Join(all, ", then ")
 }

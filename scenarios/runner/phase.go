@@ -7,152 +7,125 @@ import (
 	"time"
 
 	"p2pmodel/scenarios"
-	"p2pmodel/sim"
 )
 
-const (
-	// window is how many payload datagrams the observed path is read from.
-	window = 20
-	// settleFloor and settleRTTs bound the time that checks may take to settle: a
-	// floor for machines that are busy, and a number of round trips between the
-	// peers. The core promises less (see punch.SettleAfter).
-	settleFloor = 4 * time.Second
-	settleRTTs  = 20
-	// graceFloor is how long payload under way is waited for, besides a round
-	// trip.
-	graceFloor = 100 * time.Millisecond
-)
+// window is how many payload datagrams of a pair the observed path is read from,
+// half of them each way.
+const window = 20
 
 // phase is what happened in one phase.
 type phase struct {
 	spec scenarios.Phase
-	// begin, changed, since, end: the phase began; the last action that changes
-	// the network was done; from here on payload counts for the observed path;
-	// the phase ended.
-	begin, changed, since, end time.Time
-	// tried is when the network last changed, be it in an earlier phase: peers
-	// look for a direct path then, and need not later.
-	tried      time.Time
-	disrupted  bool // some action changed the network
-	quieted    bool
-	sender     string // the only peer that spoke; "" when all did
-	settled    bool   // all peers said so before the deadline
-	facts      []string
-	duplicates int
-	cuts       []sim.LinkID
+	// The phase began; the last action that changes the network began, and was
+	// done; from since on payload counts for the observed path; the phase ended.
+	begin, changed, done, since, end time.Time
+	flaps                            []time.Time // when a link went down, one after another
+	deeds                            []*deed     // its actions, those before the start with the first phase's
+	disrupted                        bool        // some action changed the network
+	quieted                          bool
+	sender                           string // the only peer that spoke; "" when all did
+	settled                          bool   // all peers said so before the deadline
+	facts                            []string
+	duplicates                       int
 }
 
 // perform runs one phase to its end. An error means that the laboratory failed.
-func (s *stage) perform(ctx context.Context, spec scenarios.Phase) (*phase, error) {
-	p := &phase{spec: spec, begin: s.net.Now()}
-	p.changed = p.begin
-	before := s.duplicates()
+func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase) error {
+	p.spec, p.begin, p.disrupted = spec, s.net.Now(), false
+	p.changed, p.done = p.begin, p.begin
 	for _, action := range spec.Actions {
 		if err := s.act(ctx, p, action); err != nil {
-			return nil, fmt.Errorf("phase %q: %s: %w", spec.Name, action.Kind, err)
+			return fmt.Errorf("phase %q: %s: %w", spec.Name, action.Kind, err)
 		}
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if p.sender != "" {
 		// What was sent may take a while on the way; nothing else is to be seen.
 		p.since = p.changed
-		if err := sleep(ctx, s.grace()+s.rtt()); err != nil {
-			return nil, err
-		}
 	} else {
 		s.quiet(false)
 		p.settled = s.settle(ctx, p)
 		p.since = s.net.Now()
-		// Every peer sends one datagram an interval, so this is the window twice:
-		// enough for losses.
-		if err := sleep(ctx, window*s.v.settings.Interval+s.grace()+s.rtt()); err != nil {
-			return nil, err
+		if err := s.converse(ctx, p); err != nil {
+			return err
 		}
 	}
+	if err := sleep(ctx, s.grace()+s.rtt()); err != nil {
+		return err
+	}
 	p.end = s.net.Now()
-	p.duplicates = s.duplicates() - before
-	return p, ctx.Err()
+	return nil
 }
 
 // settle waits until every pair's checks have settled after the phase's last
 // change, or until the deadline.
 func (s *stage) settle(ctx context.Context, p *phase) bool {
-	limit := p.changed.Add(s.patience())
+	limit := p.done.Add(s.patience())
 	// A change that no peer notices needs no checks; but a peer has to be given
 	// the time in which it would notice.
-	noticed := p.changed
+	noticed := p.done
 	if p.disrupted {
-		noticed = p.changed.Add(s.detection())
+		noticed = p.done.Add(s.detection())
 	}
 	for _, pair := range s.pairs() {
-		for _, end := range [][2]string{pair, {pair[1], pair[0]}} {
+		for _, end := range both(pair) {
 			a, other := s.actors[end[0]], end[1]
-			fresh := func() bool { return a.settled[other].After(p.changed) }
+			fresh := func() bool { return a.settled[other].After(p.done) }
 			standing := func() bool { return !a.settled[other].IsZero() }
-			if !p.disrupted && a.wait(ctx, until(s.net.Now(), limit), standing) {
+			if p.disrupted && a.wait(ctx, until(s.net.Now(), noticed), fresh) {
 				continue
 			}
-			if p.disrupted {
-				if a.wait(ctx, until(s.net.Now(), noticed), fresh) ||
-					a.wait(ctx, until(s.net.Now(), limit), standing) {
-					continue
-				}
+			if !a.wait(ctx, until(s.net.Now(), limit), standing) {
+				return false
 			}
-			return false
 		}
 	}
 	return true
 }
 
-func until(now, then time.Time) time.Duration { return max(then.Sub(now), time.Microsecond) }
+// converse lets the peers speak until each has sent the window to every other:
+// twice what the path is read from. On a busy machine they stutter, and are
+// waited for; but not long, for a peer without a path says nothing.
+func (s *stage) converse(ctx context.Context, p *phase) error {
+	said := s.sent()
+	limit := s.net.Now().Add(settleFloor)
+	if err := sleep(ctx, window*s.v.settings.Interval); err != nil {
+		return err
+	}
+	if p.spec.Expect.Path == scenarios.None {
+		return nil
+	}
+	for s.net.Now().Before(limit) {
+		enough := true
+		for way, n := range s.sent() {
+			enough = enough && n >= said[way]+window
+		}
+		if enough {
+			return nil
+		}
+		if err := sleep(ctx, s.v.settings.Interval); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-// rtt is the longest round trip between two peers by the links' delays.
-func (s *stage) rtt() time.Duration {
-	var longest time.Duration
+// sent is how many datagrams each peer has sent, by peer and destination.
+func (s *stage) sent() map[[2]string]uint64 {
+	all := map[[2]string]uint64{}
 	for _, pair := range s.pairs() {
-		a, b := s.actors[pair[0]].host, s.actors[pair[1]].host
-		longest = max(longest, 2*(s.oneWay(a)+s.oneWay(b)))
-	}
-	return longest
-}
-
-// oneWay is the longest delay of the links between a host and the Internet,
-// over all of its uplinks and both directions.
-func (s *stage) oneWay(host string) time.Duration {
-	var longest time.Duration
-	for _, h := range s.v.lab.Hosts {
-		if h.Name != host {
-			continue
-		}
-		for _, u := range h.Uplinks {
-			nodes := map[string]string{host: u.Name}
-			chain, err := s.v.lab.Chain(host, u.Name)
-			if err != nil {
-				continue
-			}
-			for _, r := range chain {
-				nodes[r.Name] = ""
-			}
-			var sum time.Duration
-			for _, l := range s.v.lab.Links {
-				if uplink, on := nodes[l.Node]; on && (l.Uplink == "" || uplink == "" || l.Uplink == uplink) {
-					sum += max(l.Up.Delay+l.Up.Jitter, l.Down.Delay+l.Down.Jitter)
-				}
-			}
-			longest = max(longest, sum)
+		for _, way := range both(pair) {
+			from, to := s.actors[way[0]], s.actors[way[1]].id
+			from.machine.Do(func(time.Time) { all[way] = from.agent.sent(to) })
 		}
 	}
-	return longest
+	return all
 }
 
-func (s *stage) grace() time.Duration { return graceFloor + s.rtt() }
-
-// patience is how long registration, introduction and checks may take in all.
-func (s *stage) patience() time.Duration {
-	return settleFloor + settleRTTs*s.rtt() + s.detection()
-}
+// both gives a pair from either end.
+func both(pair [2]string) [2][2]string { return [2][2]string{pair, {pair[1], pair[0]}} }
 
 // quiet stops or starts all payload.
 func (s *stage) quiet(quiet bool) {
@@ -185,15 +158,4 @@ func (s *stage) addresses(hosts []string) ([]netip.Addr, error) {
 		out = append(out, addrs...)
 	}
 	return out, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -2,58 +2,74 @@ package runner
 
 import (
 	"fmt"
+	"time"
 
 	"p2pmodel/scenarios"
 	"p2pmodel/sim/witness"
 )
 
-// prove makes sure that the phase's faults fired, by what the witness saw: a
-// fault that did nothing makes the phase worthless. Cuts and flaps count the
-// packets that they took; a reboot is proved by the mapping that it loses.
+// prove makes sure that the phase's actions did what they say, by what the
+// witness saw: a fault that did nothing makes the phase worthless. What cuts,
+// flaps and restrictions took was counted (see fault); a swap is proved by the
+// seal of the router.
 func (j *judgement) prove(p *phase, res *scenarios.PhaseResult) {
-	for _, a := range p.spec.Actions {
-		var fact string
-		ok := true
-		switch a.Kind {
-		case scenarios.ActMove:
-			n := j.count(p, func(k witness.Packet) bool {
-				return k.Direction == witness.Out && k.Point == witness.Point{Node: a.Target, Interface: a.Uplink}
-			})
-			fact, ok = fmt.Sprintf("%s sent %d packets by its uplink %s after the move", a.Target, n, a.Uplink), n > 0
-		case scenarios.ActStop:
-			host := j.s.v.scenario.Rendezvous
-			if a.Target == scenarios.ServerRelay {
-				host = j.s.v.scenario.Relay
-			}
-			asked := j.count(p, func(k witness.Packet) bool {
-				return k.Direction == witness.In && k.Point.Node == host && k.Protocol == 17
-			})
-			answered := j.count(p, func(k witness.Packet) bool {
-				return k.Direction == witness.Out && k.Point.Node == host && k.Protocol == 17
-			})
-			fact = fmt.Sprintf("the stopped %s got %d datagrams and sent %d", a.Target, asked, answered)
-			ok = asked > 0 && answered == 0
-		case scenarios.ActReboot, scenarios.ActSwap:
-			if len(p.spec.Expect.Mapping) == 0 && a.Kind == scenarios.ActReboot {
-				j.vacuous = append(j.vacuous, j.in(p)+fmt.Sprintf(
-					"nothing proves that %s rebooted: say mapping: {PEER: lost} in the phase's expectation", a.Target))
-			}
-			continue
+	for _, d := range p.deeds {
+		fact, ok := j.proved(p, d)
+		switch {
+		case fact == "":
+		case ok:
+			res.Facts = append(res.Facts, fact)
 		default:
-			continue
+			j.proveNothing(p, "what was done had no effect: %s", fact)
 		}
-		if !ok {
-			j.vacuous = append(j.vacuous, j.in(p)+"the fault did not fire: "+fact)
-			continue
-		}
-		res.Facts = append(res.Facts, fact)
 	}
 }
 
-// count counts the packets of a phase after its change.
-func (j *judgement) count(p *phase, is func(witness.Packet) bool) (n int) {
+// proved says in a sentence what was seen of an action, and whether that proves
+// it. The sentence is empty where there is nothing to be seen.
+func (j *judgement) proved(p *phase, d *deed) (fact string, ok bool) {
+	switch d.Kind {
+	case scenarios.ActMove:
+		n := j.count(d.done, p.end, witness.Out, func(k witness.Packet) bool {
+			return k.Point == witness.Point{Node: d.Target, Interface: d.Uplink}
+		})
+		return fmt.Sprintf("%s sent %d packets by its uplink %s after the move", d.Target, n, d.Uplink), n > 0
+	case scenarios.ActStop, scenarios.ActRestart:
+		asked, answered := j.served(d.Target, d.done, p.end)
+		if d.Kind == scenarios.ActStop {
+			return fmt.Sprintf("the stopped %s got %d datagrams and sent %d", d.Target, asked, answered), asked > 0 && answered == 0
+		}
+		return fmt.Sprintf("the restarted %s got %d datagrams and sent %d", d.Target, asked, answered), asked > 0 && answered > 0
+	case scenarios.ActReboot:
+		if len(p.spec.Expect.Mapping) == 0 {
+			return fmt.Sprintf("nothing shows that %s rebooted: say mapping: {PEER: lost} in the phase's expectation", d.Target), false
+		}
+	case scenarios.ActQuiet:
+		n := 0
+		for _, pair := range j.s.pairs() {
+			n += len(sentIn(j.deliveries[pair], d.begin, d.done))
+		}
+		return fmt.Sprintf("in %v of quiet %d datagrams of payload were sent", d.For, n), n == 0
+	}
+	return "", true
+}
+
+// served counts the datagrams that came to a server's host and left it.
+func (j *judgement) served(server string, from, to time.Time) (in, out int) {
+	host := j.s.v.scenario.Rendezvous
+	if server == scenarios.ServerRelay {
+		host = j.s.v.scenario.Relay
+	}
+	isHost := func(k witness.Packet) bool { return k.Point.Node == host && k.Protocol == protocolUDP }
+	return j.count(from, to, witness.In, isHost), j.count(from, to, witness.Out, isHost)
+}
+
+const protocolUDP = 17 // IP protocol number
+
+// count counts captured packets of one direction.
+func (j *judgement) count(from, to time.Time, way witness.Direction, is func(witness.Packet) bool) (n int) {
 	for _, k := range j.o.run.Packets {
-		if !k.At.Before(p.changed) && !k.At.After(p.end) && is(k) {
+		if k.Direction == way && !k.At.Before(from) && !k.At.After(to) && is(k) {
 			n++
 		}
 	}

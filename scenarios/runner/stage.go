@@ -10,7 +10,6 @@ import (
 
 	"p2pmodel/core/identity"
 	"p2pmodel/core/peer"
-	"p2pmodel/core/punch"
 	"p2pmodel/core/relay"
 	"p2pmodel/core/rendezvous"
 	"p2pmodel/core/sansio"
@@ -45,6 +44,9 @@ type stage struct {
 	servers        map[string]sim.RunningMachine // by scenarios.ServerRendezvous, ServerRelay
 	actors         map[string]*actor             // by peer
 	byID           map[identity.ID]string
+	launched       time.Time        // when the peers were started
+	seals          map[string]*seal // by router
+	faults         []*fault         // in force
 }
 
 // actor is a peer that runs on a host.
@@ -206,16 +208,6 @@ func (s *stage) peerConfig(p scenarios.Peer, key identity.Key, noPunching bool) 
 		cfg.Relay = &peer.RelayConfig{Server: s.relayAddr, Username: relayUser, Password: relayPassword}
 	}
 	return cfg
-}
-
-// detection is how long a peer may take to notice that its path died: a second
-// of silence until it asks, and then what the core allows for the answer; as
-// much again for a machine that is busy.
-func (s *stage) detection() time.Duration {
-	if s.v.settings.Keepalive == scenarios.Off {
-		return 0
-	}
-	return 2*time.Second + punch.DefaultDeadAfter
 }
 
 func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Key, noPunching bool) error {

@@ -17,14 +17,14 @@ type world struct {
 	v          *variant
 	active     map[string]string       // host → uplink
 	nats       map[string]nat.Behavior // router → behaviour swapped in
-	restricted map[string]bool         // hosts that cannot send to peers
+	restricted map[string][]string     // host → the hosts that it may send to
 	cut        map[sim.LinkID]bool
 	stopped    map[string]bool // servers
 }
 
 func newWorld(v *variant) *world {
 	w := &world{
-		v: v, active: map[string]string{}, nats: map[string]nat.Behavior{}, restricted: map[string]bool{},
+		v: v, active: map[string]string{}, nats: map[string]nat.Behavior{}, restricted: map[string][]string{},
 		cut: map[sim.LinkID]bool{}, stopped: map[string]bool{},
 	}
 	for _, h := range v.lab.Hosts {
@@ -43,7 +43,7 @@ func (w *world) apply(actions []scenarios.Action) {
 		case scenarios.ActSwap:
 			w.nats[a.Target] = a.NAT
 		case scenarios.ActRestrict:
-			w.restricted[a.Target] = true
+			w.restricted[a.Target] = a.To
 		case scenarios.ActUnrestrict:
 			delete(w.restricted, a.Target)
 		case scenarios.ActCut:
@@ -78,11 +78,41 @@ func (w *world) chain(host string) (oracle.Chain, error) {
 // relayUsable reports whether the relay can be reached at all.
 func (w *world) relayUsable() bool {
 	host := w.v.scenario.Relay
-	if host == "" || w.stopped[scenarios.ServerRelay] {
-		return false
+	return host != "" && !w.stopped[scenarios.ServerRelay] && !w.isolated(host)
+}
+
+// isolated reports whether a cut stands between a host and the Internet.
+func (w *world) isolated(host string) bool {
+	if id, _ := w.v.lab.LinkID(host, w.active[host]); w.cut[id] {
+		return true
 	}
-	id, _ := w.v.lab.LinkID(host, w.active[host])
-	return !w.cut[id]
+	routers, _ := w.v.lab.Chain(host, w.active[host])
+	return slices.ContainsFunc(routers, func(r sim.Router) bool {
+		id, _ := w.v.lab.LinkID(r.Name, "")
+		return w.cut[id]
+	})
+}
+
+// maySend reports whether no restriction keeps a host from sending to another.
+// Restrictions go by the other's own address, which those behind a NAT are not
+// found under.
+func (w *world) maySend(from, to string) bool {
+	allowed, restricted := w.restricted[from]
+	if !restricted || !slices.Contains(allowed, to) {
+		return !restricted
+	}
+	chain, err := w.chain(to)
+	return err == nil && !slices.ContainsFunc(chain, func(e oracle.Element) bool { return e.NAT != nil })
+}
+
+// filters reports whether something in front of a host lets in only what the
+// host asked for.
+func (w *world) filters(host string) bool {
+	chain, _ := w.chain(host)
+	return slices.ContainsFunc(chain, func(e oracle.Element) bool {
+		return e.NAT != nil && e.NAT.Filtering != nat.EndpointIndependent ||
+			e.Firewall != nil && e.Firewall.Inbound == nat.InboundReplies
+	})
 }
 
 // ask asks the oracle about two hosts, as the lab is now.
@@ -99,10 +129,19 @@ func (w *world) ask(a, b string) (oracle.Expectation, error) {
 	if err != nil {
 		return e, err
 	}
-	for _, host := range []string{a, b} {
-		if w.restricted[host] && e.Path == oracle.PathDirect {
+	for _, way := range both([2]string{a, b}) {
+		if e.Path == oracle.PathDirect && !w.maySend(way[0], way[1]) {
 			e.Path = oracle.PathRelay
-			e.Why = fmt.Sprintf("%s may send to the servers only, so that neither NAT is opened from its side", host)
+			e.Why = fmt.Sprintf("%s may not send to %s, so that no NAT is opened from its side", way[0], way[1])
+		}
+	}
+	for _, host := range []string{a, b} {
+		if e.Path == oracle.PathRelay && !w.maySend(host, w.v.scenario.Relay) {
+			e.Path = oracle.PathNone
+			e.Why += fmt.Sprintf("; and %s may not send to the relay", host)
+		}
+		if e.Path != oracle.PathNone && w.isolated(host) {
+			e.Path, e.Why = oracle.PathNone, fmt.Sprintf("a cut link keeps %s from the Internet", host)
 		}
 	}
 	if e.Path == oracle.PathRelay && !w.relayUsable() {

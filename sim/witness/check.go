@@ -36,8 +36,13 @@ func Checks(packets []Packet, scene Scene, from, to string) ([]Check, error) {
 	if err := sees(packets, from, to); err != nil {
 		return nil, err
 	}
+	return ChecksIn(Traces(packets, scene), scene, from, to), nil
+}
+
+// ChecksIn is Checks for the traces of packets in which both hosts were seen.
+func ChecksIn(traces []Trace, scene Scene, from, to string) []Check {
 	var result []Check
-	for _, t := range Traces(packets, scene) {
+	for _, t := range traces {
 		first, last := t.First(), t.Last()
 		if t.Payload == nil || first.Point.Node != from || first.Direction != Out || scene.isServer(first.Dst.Addr()) {
 			continue
@@ -58,5 +63,5 @@ func Checks(packets []Packet, scene Scene, from, to string) ([]Check, error) {
 		}
 		result = append(result, c)
 	}
-	return result, nil
+	return result
 }

@@ -1,0 +1,240 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"p2pmodel/nat"
+	"p2pmodel/nat/certify"
+	"p2pmodel/scenarios"
+	"p2pmodel/sim"
+)
+
+// certification is what was measured of a router with one behaviour.
+type certification struct {
+	declared nat.Behavior
+	result   certify.Result
+	seal     string // fingerprint of the rules that were measured
+}
+
+// certify measures every NAT of the lab, all routers at once, and compares with
+// what was declared; also the NATs that phases will swap in. Then it seals all
+// routers.
+//
+// A NAT is not measured again after the run: that would double the longest part
+// of it, and find nothing that the seal does not. The seal is the fingerprint of
+// all rules that forwarded packets meet, so that nobody can change what was
+// certified without breaking it.
+func (s *stage) certify(ctx context.Context, o *outcome) error {
+	routers := s.v.lab.Routers
+	results := make([][]certification, len(routers))
+	errs := make([]error, len(routers))
+	var wg sync.WaitGroup
+	for i := range routers {
+		wg.Go(func() { results[i], errs[i] = s.certifyRouter(ctx, routers[i]) })
+	}
+	wg.Wait()
+	var wrong []string
+	for i, router := range routers {
+		if errs[i] != nil {
+			return fmt.Errorf("router %s could not be certified: %w", router.Name, errs[i])
+		}
+		for _, c := range results[i] {
+			// What the scenario declares counts, not what the fabric believes to
+			// have built.
+			declared, measured := declaration(c.declared, c.result.Measured), c.result.Measured
+			o.nats = append(o.nats, scenarios.NATResult{
+				Router: router.Name, Declared: declared, Measured: measured, Findings: c.result.Findings,
+			})
+			s.log.add(s.net.Now(), "lab", fmt.Sprintf("%s certified in %v: %s", router.Name, c.result.Duration.Round(time.Millisecond), measured))
+			if declared != measured {
+				wrong = append(wrong, fmt.Sprintf("router %s is not what it claims: declared %s, measured %s", router.Name, declared, measured))
+			}
+		}
+	}
+	if len(wrong) > 0 {
+		return errors.New(strings.Join(wrong, "; "))
+	}
+	for i, router := range routers {
+		if err := s.seal(router.Name, results[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// certifyRouter measures a router: the NAT that it has, then those that phases
+// will give it, and leaves it with its own.
+func (s *stage) certifyRouter(ctx context.Context, router sim.Router) ([]certification, error) {
+	if router.NAT == nil {
+		return nil, nil
+	}
+	running, err := s.net.Router(router.Name)
+	if err != nil {
+		return nil, err
+	}
+	behaviors := append([]nat.Behavior{*router.NAT}, s.v.swapped(router.Name)...)
+	var all []certification
+	for i, b := range behaviors {
+		if i > 0 {
+			if err := running.Swap(b); err != nil {
+				return nil, err
+			}
+		}
+		c, err := s.certifyNow(ctx, running)
+		if err != nil {
+			return nil, err
+		}
+		c.declared = b
+		all = append(all, c)
+	}
+	if len(behaviors) > 1 {
+		err = running.Swap(*router.NAT)
+	}
+	return all, err
+}
+
+// certifyNow measures a router as it is.
+func (s *stage) certifyNow(ctx context.Context, r sim.RunningRouter) (c certification, err error) {
+	if c.seal, err = r.Fingerprint(); err != nil {
+		return c, err
+	}
+	if c.result, err = r.Certify(ctx); err == nil {
+		err = c.result.Err
+	}
+	if err != nil {
+		return c, err
+	}
+	after, err := r.Fingerprint()
+	if err == nil && after != c.seal {
+		err = errors.New("somebody changed its rules meanwhile")
+	}
+	return c, err
+}
+
+// declaration is what is declared of a NAT, with the axes that were measured.
+// What must be measured of every NAT is among them in any case, and a timeout
+// where it names one: a certification that leaves them out is none.
+func declaration(b nat.Behavior, measured string) string {
+	axes := []nat.Axis{nat.AxisMapping, nat.AxisFiltering, nat.AxisPorts}
+	if b.Timeout > 0 {
+		axes = append(axes, nat.AxisTimeout)
+	}
+	for _, part := range strings.Split(measured, ",") {
+		key, _, _ := strings.Cut(part, "=")
+		axes = append(axes, nat.Axis(key))
+	}
+	return b.Text(axes...)
+}
+
+// swapped are the behaviours that a run's phases give to a router.
+func (v *variant) swapped(router string) []nat.Behavior {
+	var all []nat.Behavior
+	for _, p := range v.phases {
+		for _, a := range p.Actions {
+			if a.Kind == scenarios.ActSwap && a.Target == router && !slices.Contains(all, a.NAT) {
+				all = append(all, a.NAT)
+			}
+		}
+	}
+	return all
+}
+
+// seal is what a router's rules must look like.
+type seal struct {
+	now string // fingerprint
+	// addresses are the external ones that the router has or had.
+	addresses []netip.Addr
+	// certified are the fingerprints of its behaviours, for as long as it has the
+	// addresses with which they were certified.
+	certified map[nat.Behavior]string
+}
+
+// seal notes how a router's rules look that has just been certified.
+func (s *stage) seal(router string, certified []certification) error {
+	running, err := s.net.Router(router)
+	if err != nil {
+		return err
+	}
+	l := &seal{certified: map[nat.Behavior]string{}, addresses: running.External()}
+	for _, c := range certified {
+		l.certified[c.declared] = c.seal
+	}
+	if len(certified) > 0 {
+		l.now = certified[0].seal
+	} else if l.now, err = running.Fingerprint(); err != nil {
+		return err
+	}
+	s.seals[router] = l
+	return s.sealed(running)
+}
+
+// sealed makes sure that a router's rules are those that it must have.
+func (s *stage) sealed(r sim.RunningRouter) error {
+	now, err := r.Fingerprint()
+	if err != nil {
+		return err
+	}
+	if now != s.seals[r.Name()].now {
+		return fmt.Errorf("somebody changed the rules of router %s after it was certified, so that nothing is known of its NAT; run the scenario again, and let nothing else touch its namespaces", r.Name())
+	}
+	return nil
+}
+
+// allSealed is sealed for all routers.
+func (s *stage) allSealed() error {
+	for _, router := range s.v.lab.Routers {
+		r, err := s.net.Router(router.Name)
+		if err != nil {
+			return err
+		}
+		if err := s.sealed(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rebootSealed reboots a router. It has the same rules afterwards, but for its
+// addresses.
+func (s *stage) rebootSealed(r sim.RunningRouter, newAddress bool) error {
+	if err := s.sealed(r); err != nil {
+		return err
+	}
+	if err := r.Reboot(newAddress); err != nil {
+		return err
+	}
+	if !newAddress {
+		return s.sealed(r)
+	}
+	l := s.seals[r.Name()]
+	clear(l.certified)
+	l.addresses = append(l.addresses, r.External()...)
+	var err error
+	l.now, err = r.Fingerprint()
+	return err
+}
+
+// swapSealed swaps a router's NAT for one that was certified.
+func (s *stage) swapSealed(r sim.RunningRouter, b nat.Behavior) error {
+	if err := s.sealed(r); err != nil {
+		return err
+	}
+	if err := r.Swap(b); err != nil {
+		return err
+	}
+	l := s.seals[r.Name()]
+	if certified, known := l.certified[b]; known {
+		l.now = certified
+		return s.sealed(r)
+	}
+	var err error
+	l.now, err = r.Fingerprint()
+	return err
+}
