@@ -81,7 +81,7 @@ func howToEnter(w io.Writer, lab sim.Network) error {
 	}
 	enter := "nsenter"
 	if inUserNamespace() {
-		enter += fmt.Sprintf(" --user=/proc/%d/ns/user", os.Getpid())
+		enter += fmt.Sprintf(" --preserve-credentials --user=/proc/%d/ns/user", os.Getpid())
 	}
 	for _, n := range nodes {
 		path, err := named.NamespacePath(n)
