@@ -22,7 +22,7 @@ func TestEqualRuns(t *testing.T) {
 			packets++
 			fmt.Fprintf(hash, "%v %x\n", p, p.Payload)
 		})
-		for i := range 8 {
+		for i := range 6 {
 			n := w.peer(fmt.Sprintf("p%d", i), classic[i%4], laboratory)
 			n.host.SetLink(simnet.Link{Delay: 20 * ms, Loss: 0.05})
 			n.runner.Do(func(now time.Time) {
@@ -34,11 +34,11 @@ func TestEqualRuns(t *testing.T) {
 			})
 		}
 		w.net.Run(5 * time.Second)
-		for _, n := range w.peers[:5] { // die, and the others are told when they expire
+		for _, n := range w.peers[:4] { // die, and the others are told when they expire
 			n.runner.Stop()
 		}
-		w.net.Run(130 * time.Second)
-		for _, n := range w.peers[5:] {
+		w.net.Run(125 * time.Second)
+		for _, n := range w.peers[4:] {
 			n.runner.Stop()
 		}
 		w.net.Run(11 * time.Minute) // past the life of allocations

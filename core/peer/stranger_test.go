@@ -74,7 +74,7 @@ func TestAStrangerIsCheckedOnce(t *testing.T) {
 // Many strangers together cannot make a peer flood a victim, nor fill its memory.
 func TestStrangersAreBounded(t *testing.T) {
 	n, sent := registered(t, Config{})
-	const seconds, each = 20, 50
+	const seconds, each = 8, 15
 	for i := range seconds * each {
 		n.introduce(strange(i, 0))
 		n.w.net.Run(time.Second / each)
