@@ -22,6 +22,7 @@ var pageStyle string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"millis":   Millis,
+	"gap":      gap,
 	"seconds":  seconds,
 	"path":     pathWords,
 	"want":     expectedWords,

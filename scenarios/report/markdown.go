@@ -55,7 +55,7 @@ func phaseRows(groups []group) string {
 		}
 		for _, p := range res.Phases {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %d | %d |\n", res.ID, escape(p.Name), p.Expected, p.Observed,
-				Millis(p.GapMS), Millis(p.RecoveryMS), p.Lost, p.Duplicates)
+				gap(p.GapMS), gap(p.RecoveryMS), p.Lost, p.Duplicates)
 		}
 	}
 	return b.String()

@@ -105,6 +105,14 @@ func Millis(ms float64) string {
 	return seconds(ms)
 }
 
+// gap is Millis for what a phase without a change has not.
+func gap(ms float64) string {
+	if ms == 0 {
+		return "–"
+	}
+	return Millis(ms)
+}
+
 func seconds(ms float64) string { return fmt.Sprintf("%.1f s", ms/1000) }
 
 // Replay is the command that runs a result's scenario again in the same way.
