@@ -129,6 +129,11 @@ type Agent struct {
 	rebound  time.Time // what was proved before is in doubt
 	nextSlot time.Time
 	stepped  time.Time
+	// wake is what PollTimeout says, while polled: nothing has changed since.
+	// An owner of hundreds of agents asks them all far more often than they
+	// change.
+	wake   time.Time
+	polled bool
 
 	transmits []Transmit
 	events    []Event

@@ -294,6 +294,16 @@ func (n *network) enqueue(p packet) {
 	heap.Push(&n.queue, p)
 }
 
+// wake is PollTimeout, compared with what it is when nothing is remembered.
+func (n *network) wake(a *Agent) time.Time {
+	n.t.Helper()
+	remembered := a.PollTimeout()
+	if fresh := a.nextWake(); !fresh.Equal(remembered) {
+		n.t.Fatalf("PollTimeout remembers %v, but %v is right: something has changed since", remembered.Sub(n.start), fresh.Sub(n.start))
+	}
+	return remembered
+}
+
 // run lets the time pass, d long.
 func (n *network) run(d time.Duration) { n.runUntil(d, func() bool { return false }) }
 
@@ -307,7 +317,7 @@ func (n *network) runUntil(d time.Duration, done func() bool) {
 		}
 		next := end
 		for _, s := range []*side{n.a, n.b} {
-			if w := s.agent.PollTimeout(); !w.IsZero() && w.Before(next) {
+			if w := n.wake(s.agent); !w.IsZero() && w.Before(next) {
 				next = w
 			}
 		}
@@ -338,7 +348,7 @@ func (n *network) runUntil(d time.Duration, done func() bool) {
 			n.flush()
 		}
 		for _, s := range []*side{n.a, n.b} {
-			if w := s.agent.PollTimeout(); !w.IsZero() && !w.After(n.now) {
+			if w := n.wake(s.agent); !w.IsZero() && !w.After(n.now) {
 				s.agent.HandleTimeout(n.now)
 			}
 		}

@@ -18,6 +18,7 @@ func (a *Agent) HandleDatagram(now time.Time, b Base, from netip.AddrPort, paylo
 	if !a.concerns(b, from, payload) {
 		return false
 	}
+	a.polled = false
 	m, err := parse(payload)
 	if err != nil || m.Type.Method != pion.MethodBinding {
 		return false

@@ -13,7 +13,7 @@ func (a *Agent) HandleTimeout(now time.Time) { a.step(now) }
 // step brings the agent up to date: what ran out of time, which pair is in use,
 // which checks are due, whether checks are over.
 func (a *Agent) step(now time.Time) {
-	a.stepped = now
+	a.stepped, a.polled = now, false
 	a.expire(now)
 	a.evaluate(now)
 	a.sendDue(now)
@@ -295,6 +295,13 @@ func (a *Agent) sendConsent(now time.Time, p *pair) {
 // PollTimeout is when HandleTimeout wants to be called; the zero time means
 // never.
 func (a *Agent) PollTimeout() time.Time {
+	if !a.polled {
+		a.wake, a.polled = a.nextWake(), true
+	}
+	return a.wake
+}
+
+func (a *Agent) nextWake() time.Time {
 	var wake time.Time
 	consider := func(t time.Time) {
 		if !t.IsZero() && (wake.IsZero() || t.Before(wake)) {

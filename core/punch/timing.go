@@ -173,6 +173,6 @@ func (a *Agent) random() float64 {
 // the agent was made.
 func (a *Agent) Estimate(rtt time.Duration) {
 	if rtt > 0 {
-		a.cfg.RTT = rtt
+		a.cfg.RTT, a.polled = rtt, false
 	}
 }
