@@ -14,7 +14,7 @@ const (
 	// against the declaration: twice, because a lost probe looks like an expired
 	// mapping. blurredRounds is how often where it speaks neither for nor against
 	// it, because a busy machine sent the probes late; what was learned stays.
-	agingRounds, blurredRounds = 2, 6
+	agingRounds, blurredRounds = 2, 10
 	// agingGroups is how many groups of mappings are made one after another, so
 	// that a moment in which the machine stands still spoils one of them only.
 	agingGroups = 3
@@ -99,12 +99,12 @@ func (p *Probe) age(g *aging, age time.Duration, near bool) {
 			a := p.after(born.Add(age), func(now time.Time) {
 				p.knockOnce(now, x, func(shot *shot) {
 					// Between sending and arriving the mapping was made; the
-					// probe got there when it was sent, or a little later.
+					// probe got there between being given out and having left.
 					if lo := shot.sent[0].Sub(born); got(shot, s) {
 						g.aliveAt = max(g.aliveAt, lo)
 						g.note("%s was alive %s after it was made", x, lo)
 					} else {
-						hi := shot.sent[len(shot.sent)-1].Sub(sent)
+						hi := shot.left[len(shot.left)-1].Sub(sent)
 						if g.deadAt == 0 || hi < g.deadAt {
 							g.deadAt = hi
 						}
@@ -127,21 +127,24 @@ func (p *Probe) keep(g *aging, k *keeping, inbound bool) {
 		first := p.outside[0][0]
 		p.born(now, s, func(_ time.Time, x netip.AddrPort, sent, born time.Time) {
 			p.after(born.Add(g.timeout*refreshAt/10), func(now time.Time) {
-				probe := func(now time.Time, through bool) {
-					refreshed := now
-					if !through || refreshed.Sub(sent) >= g.timeout-g.tolerance {
+				probe := func(now time.Time, refresh *shot, through bool) {
+					if !through || now.Sub(sent) >= g.timeout-g.tolerance {
 						return // too late to tell
 					}
+					refreshed := refresh.sent[0]
 					p.after(born.Add(g.timeout*refreshProbe/10), func(now time.Time) {
 						if now.Sub(refreshed) >= g.timeout-g.tolerance {
 							return // too late to tell
 						}
 						p.knockOnce(now, x, func(shot *shot) {
 							what := "dead"
-							if got(shot, s) {
+							switch {
+							case got(shot, s):
 								k.alive++
 								what = "alive"
-							} else {
+							case shot.left[0].Sub(refreshed) >= g.timeout-g.tolerance:
+								return // too late to tell
+							default:
 								k.dead++
 							}
 							k.evidence = append(k.evidence, fmt.Sprintf("%s, used %s once when it was %s old, was %s %s after it was made",
@@ -150,11 +153,11 @@ func (p *Probe) keep(g *aging, k *keeping, inbound bool) {
 					})
 				}
 				if inbound {
-					p.reach(now, first, x, func(now time.Time, shot *shot) { probe(now, got(shot, s)) })
+					p.reach(now, first, x, func(now time.Time, shot *shot) { probe(now, shot, got(shot, s)) })
 				} else {
 					p.reach(now, s, first.local, func(now time.Time, shot *shot) {
 						again, ok := p.outcome(shot, first)
-						probe(now, ok && again == x)
+						probe(now, shot, ok && again == x)
 					})
 				}
 			})

@@ -13,7 +13,7 @@ import (
 
 // Probe is one certification: a machine without I/O or clock. The driver calls
 // Start once, then drains PollOpen and PollSend after every call, reports what
-// happened with the Handle methods, and calls HandleTimeout at PollTimeout.
+// happened with the Handle methods (HandleSent after draining PollSend), and calls HandleTimeout at PollTimeout.
 // When Result says true, all is measured; the driver then closes all sockets.
 // A probe is not safe for concurrent use.
 type Probe struct {
@@ -25,7 +25,8 @@ type Probe struct {
 	sends   []Send
 	sockets []*socket
 	shots   []*shot
-	live    []*shot // shots that await an arrival or their deadline
+	leaving []leaving // handed to the driver, which has not said yet that they left
+	live    []*shot   // shots that await an arrival or their deadline
 	alarms  []*alarm
 	opening int
 	phases  []func(now time.Time)
@@ -63,10 +64,12 @@ type shot struct {
 	every    time.Duration
 	next     time.Time // of the next copy
 	deadline time.Time
-	sent     []time.Time
-	arrivals []arrival
-	over     bool
-	done     func(now time.Time, s *shot)
+	// sent are the times at which copies were to be sent, left those by which
+	// they had been: a busy machine may stand still in between.
+	sent, left []time.Time
+	arrivals   []arrival
+	over       bool
+	done       func(now time.Time, s *shot)
 }
 
 // arrival is a datagram of a shot, as it came out of the network.
@@ -74,6 +77,12 @@ type arrival struct {
 	at     time.Time
 	socket *socket
 	from   netip.AddrPort
+}
+
+// leaving is a copy of a shot that the driver was given to send.
+type leaving struct {
+	shot *shot
+	copy int
 }
 
 type alarm struct {
@@ -192,6 +201,17 @@ func (p *Probe) PollSend() (Send, bool) {
 	return s, true
 }
 
+// HandleSent says that all datagrams that PollSend has given were sent by now,
+// and so when the wait for them begins. A driver that cannot tell may leave it
+// out; ages of mappings are then less certain.
+func (p *Probe) HandleSent(now time.Time) {
+	for _, l := range p.leaving {
+		l.shot.deadline = l.shot.deadline.Add(now.Sub(l.shot.left[l.copy]))
+		l.shot.left[l.copy] = now
+	}
+	p.leaving = p.leaving[:0]
+}
+
 // PollTimeout is when HandleTimeout wants to be called; the zero time means
 // never.
 func (p *Probe) PollTimeout() time.Time {
@@ -275,7 +295,8 @@ func (p *Probe) transmit(now time.Time, s *shot) {
 	copy(payload, p.marker[:])
 	binary.BigEndian.PutUint32(payload[8:], s.id)
 	p.sends = append(p.sends, Send{Socket: s.from.number, To: s.to, Payload: payload})
-	s.sent = append(s.sent, now)
+	p.leaving = append(p.leaving, leaving{shot: s, copy: len(s.sent)})
+	s.sent, s.left = append(s.sent, now), append(s.left, now)
 	s.copies--
 	s.next = now.Add(s.every)
 }

@@ -106,8 +106,12 @@ func (w *world) certify(t *testing.T, cfg certify.Config) certify.Result {
 			if !ok {
 				break
 			}
+			if w.stall > 0 && w.rand.IntN(25) == 0 {
+				w.now = w.now.Add(w.stall) // between being told to send and sending
+			}
 			w.send(w.inside[s.Socket], w.sockets[s.Socket], s.To, s.Payload)
 		}
+		p.HandleSent(w.now)
 		slices.SortStableFunc(w.flights, func(a, b flight) int { return a.at.Compare(b.at) })
 		timeout := p.PollTimeout()
 		if _, done := p.Result(); done {

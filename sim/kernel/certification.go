@@ -202,10 +202,11 @@ func (d *probeDriver) run(ctx context.Context) (certify.Result, error) {
 		if result, done := d.probe.Result(); done {
 			return result, nil
 		}
-		if at := d.probe.PollTimeout(); at.IsZero() {
+		wake := d.probe.PollTimeout()
+		if wake.IsZero() {
 			timer.Stop()
 		} else {
-			timer.Reset(max(0, time.Until(at)))
+			timer.Reset(max(0, time.Until(wake)))
 		}
 		select {
 		case <-ctx.Done():
@@ -213,7 +214,28 @@ func (d *probeDriver) run(ctx context.Context) (certify.Result, error) {
 		case a := <-d.inbox:
 			d.probe.HandleDatagram(a.at, a.socket, a.from, a.payload)
 		case <-timer.C:
+			if time.Since(wake) > stoodStill {
+				d.catchUp()
+			}
 			d.probe.HandleTimeout(time.Now())
+		}
+	}
+}
+
+// stoodStill is how late a timer is when the machine must have stood still.
+const stoodStill = 5 * time.Millisecond
+
+// catchUp takes what arrived while the machine stood still, before silence is
+// concluded from the time that has passed meanwhile: the sockets' readers need a
+// moment, too.
+func (d *probeDriver) catchUp() {
+	moment := time.After(stoodStill)
+	for {
+		select {
+		case a := <-d.inbox:
+			d.probe.HandleDatagram(a.at, a.socket, a.from, a.payload)
+		case <-moment:
+			return
 		}
 	}
 }
@@ -233,6 +255,7 @@ func (d *probeDriver) drain(ctx context.Context) {
 				_, _ = conn.WriteToUDPAddrPort(s.Payload, s.To)
 			}
 		}
+		d.probe.HandleSent(time.Now())
 	}
 }
 
