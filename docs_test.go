@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -103,7 +104,10 @@ func TestScenariosInDocsAreValid(t *testing.T) {
 			t.Errorf("%s: YAML in the documents is whole scenario files, which begin with id:", at)
 			continue
 		}
-		if _, err := scenarios.Parse(at, []byte(text)); err != nil {
+		file, number, _ := strings.Cut(at, ":")
+		first, _ := strconv.Atoi(number)
+		// Lines count from the page's beginning.
+		if _, err := scenarios.Parse(file, []byte(strings.Repeat("\n", first-1)+text)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -230,6 +234,10 @@ func TestCommandsInDocsExist(t *testing.T) {
 		text, err := helpOf(name, sub)
 		if err != nil {
 			t.Errorf("%s: %s %s: %v\n%s", at, name, sub, err, text)
+			return
+		}
+		if root, _ := helpOf(name, "--help"); sub != "--help" && text == root {
+			t.Errorf("%s: %s has no command %s", at, name, sub)
 			return
 		}
 		for _, word := range words[1:] {
