@@ -79,7 +79,7 @@ func (s *stage) certifyRouter(ctx context.Context, router sim.Router) ([]certifi
 	if err != nil {
 		return nil, err
 	}
-	behaviors := append([]nat.Behavior{*router.NAT}, s.v.swapped(router.Name)...)
+	behaviors := s.v.behaviors(router)
 	var all []certification
 	for i, b := range behaviors {
 		if i > 0 {
@@ -133,12 +133,13 @@ func declaration(b nat.Behavior, measured string) string {
 	return b.Text(axes...)
 }
 
-// swapped are the behaviours that a run's phases give to a router.
-func (v *variant) swapped(router string) []nat.Behavior {
-	var all []nat.Behavior
+// behaviors are all that a router has in a run: its own, and those that phases
+// give to it.
+func (v *variant) behaviors(router sim.Router) []nat.Behavior {
+	all := []nat.Behavior{*router.NAT}
 	for _, p := range v.phases {
 		for _, a := range p.Actions {
-			if a.Kind == scenarios.ActSwap && a.Target == router && !slices.Contains(all, a.NAT) {
+			if a.Kind == scenarios.ActSwap && a.Target == router.Name && !slices.Contains(all, a.NAT) {
 				all = append(all, a.NAT)
 			}
 		}

@@ -132,32 +132,11 @@ func TestFailedControlIsVacuous(t *testing.T) {
 // A fault that nobody meets proves nothing.
 func TestFaultThatDoesNotFireIsBroken(t *testing.T) {
 	t.Parallel()
-	text := `
-id: X-1
-title: a cut that nothing meets
-lab:
-  routers:
-    nat-a: {nat: full-cone}
-    nat-b: {nat: full-cone}
-  hosts:
-    a: {behind: nat-a}
-    b: {behind: nat-b}
-    rendezvous: {}
-    idle: {}
-rendezvous: rendezvous
-peers:
-  a: {host: a}
-  b: {host: b}
-connect: [[a, b]]
+	sc := parse(t, `
 phases:
   - name: connect
-    do:
-      - cut: idle
+    do: [{cut: idle}]
     expect: {path: direct}
-`
-	sc, err := scenarios.Parse("x.yaml", []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+`)
 	want(t, runScenario(t, sc, runner.Sabotage{}, true), scenarios.Broken)
 }

@@ -1,0 +1,155 @@
+package runner_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"p2pmodel/nat"
+	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/runner"
+	"p2pmodel/sim"
+	"p2pmodel/sim/kernel"
+)
+
+// tampered is a fabric whose lab somebody else has a hand in.
+type tampered struct {
+	kernel.Fabric
+	mu  sync.Mutex
+	net sim.Network
+}
+
+func (f *tampered) Build(ctx context.Context, lab *sim.Lab, opt sim.Options) (sim.Network, error) {
+	net, err := f.Fabric.Build(ctx, lab, opt)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.net = net
+	return net, err
+}
+
+func (f *tampered) swap(t *testing.T, router, behavior string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b, err := nat.ParseBehavior(behavior)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	r, err := f.net.Router(router)
+	if err == nil {
+		err = r.Swap(b)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A NAT that is swapped once it was certified is found out, be it for one that
+// would not change the path.
+func TestNATSwappedAfterCertificationIsBroken(t *testing.T) {
+	t.Parallel()
+	for stage, other := range map[string]string{
+		"run":           "symmetric",
+		"phase connect": "restricted-cone",
+	} {
+		t.Run(stage+", "+other, func(t *testing.T) {
+			t.Parallel()
+			sc, err := scenarios.Find("TC-01")
+			if err != nil {
+				t.Fatal(err)
+			}
+			fabric := &tampered{}
+			r := &runner.Runner{Fabric: fabric, Seed: 1, SkipControls: true, Progress: func(p runner.Progress) {
+				if p.Stage == stage {
+					fabric.swap(t, "nat-a", other)
+				}
+			}}
+			res, err := r.Run(t.Context(), sc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, res, scenarios.Broken)
+			if !strings.Contains(res.Reason, "somebody changed the rules of router nat-a") {
+				t.Errorf("reason: %s", res.Reason)
+			}
+		})
+	}
+}
+
+// Nor does a reboot of the scenario's own hide it, which gives the router the
+// rules of whatever NAT it has by then.
+func TestNATSwappedBeforeARebootIsBroken(t *testing.T) {
+	t.Parallel()
+	sc := parse(t, `
+phases:
+  - name: connect
+    expect: {path: direct}
+  - name: rebooted
+    do: [{reboot: {router: nat-a, new-address: true}}]
+    expect: {path: direct, mapping: {a: lost}}
+`)
+	fabric := &tampered{}
+	r := &runner.Runner{Fabric: fabric, Seed: 1, SkipControls: true, Progress: func(p runner.Progress) {
+		if p.Stage == "phase rebooted" {
+			fabric.swap(t, "nat-a", "restricted-cone")
+		}
+	}}
+	res, err := r.Run(t.Context(), sc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, res, scenarios.Broken)
+}
+
+// What a phase swaps in is certified like any other NAT.
+func TestSwapInAPhaseIsCertified(t *testing.T) {
+	t.Parallel()
+	sc := parse(t, `
+phases:
+  - name: connect
+    expect: {path: direct}
+  - name: symmetric
+    do: [{swap: {router: nat-a, nat: symmetric}}, {swap: {router: nat-b, nat: symmetric}}]
+    expect: {path: relay}
+  - name: back again
+    do: [{swap: {router: nat-a, nat: full-cone}}, {swap: {router: nat-b, nat: full-cone}}]
+    expect: {path: direct}
+`)
+	res := runScenario(t, sc, runner.Sabotage{}, true)
+	want(t, res, scenarios.Expected)
+	var declared []string
+	for _, n := range res.NATs {
+		declared = append(declared, n.Router+" "+strings.Split(n.Declared, ",")[0])
+	}
+	if got := strings.Join(declared, ", "); got != "nat-a mapping=EIM, nat-a mapping=APDM, nat-b mapping=EIM, nat-b mapping=APDM" {
+		t.Errorf("certified: %s", got)
+	}
+}
+
+// parse gives a scenario of two peers behind full cones.
+func parse(t *testing.T, text string) *scenarios.Scenario {
+	t.Helper()
+	sc, err := scenarios.Parse("x.yaml", []byte(`
+id: X-1
+title: two peers behind full cones
+lab:
+  routers:
+    nat-a: {nat: full-cone}
+    nat-b: {nat: full-cone}
+  hosts:
+    a: {behind: nat-a}
+    b: {behind: nat-b}
+    rendezvous: {}
+    relay: {}
+    idle: {}
+rendezvous: rendezvous
+relay: relay
+peers: {a: {host: a}, b: {host: b}}
+connect: [[a, b]]
+`+text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sc
+}
