@@ -53,6 +53,12 @@ scenarios: bin/suite ## the main job: TC-01…TC-07 on real NATs, with a report
 unit: build
 	@echo "make: unit tests $(if $(RACE),with the race detector ($(CC_FOUND)),without the race detector: no C compiler found)"
 	$(GO) test $(RACE) $(shell $(GO) list $(PACKAGES) 2>/dev/null | grep -v '/scenarios/specs$$')
+	@for tool in turnutils_natdiscovery turnutils_uclient turnserver stun; do \
+		command -v $$tool >/dev/null || echo "make: LEFT OUT: what needs $$tool (apt-get install coturn stun-client, then make judges)"; \
+	done
+
+judges: build ## foreign programs as judges: coturn's tools and Debian's stun, which must be installed
+	P2PMODEL_JUDGES=require $(GO) test -count=1 -v ./scenarios/foreign
 
 test: unit ## all tests, the scenarios included
 	@$(MAKE) --no-print-directory scenarios SUITE_RACE=$(RACE)
