@@ -33,7 +33,8 @@ type Runner struct {
 	// Keep, if it is not nil, is called with the lab of a scenario's own run that
 	// did not come out as expected, before it is taken down.
 	Keep func(sc *scenarios.Scenario, lab sim.Network, verdict scenarios.Verdict)
-	// Sabotage does damage on purpose, to show that it is caught.
+	// Sabotage does damage to scenarios' own runs on purpose, to show that it is
+	// caught.
 	Sabotage Sabotage
 }
 
@@ -49,8 +50,6 @@ type Sabotage struct {
 	DeadRelay bool
 	// BlindWitness withholds all packets from the witness.
 	BlindWitness bool
-	// Controls says whether controls are sabotaged as well.
-	Controls bool
 }
 
 // Progress is something that happened in a run.
@@ -124,9 +123,9 @@ func (r *Runner) progress(v *variant, stage string, verdict scenarios.Verdict) {
 	}
 }
 
-// sabotage is what is done to this run.
+// sabotage is what is done to this run. Controls are left alone.
 func (r *Runner) sabotage(v *variant) Sabotage {
-	if v.control() && !r.Sabotage.Controls {
+	if v.control() {
 		return Sabotage{}
 	}
 	return r.Sabotage

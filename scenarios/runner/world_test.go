@@ -94,7 +94,7 @@ func TestDeclaration(t *testing.T) {
 		"mapping=EIM,filtering=APDF,ports=preserve,timeout=4s":                               false,
 		"mapping=EIM,filtering=APDF,ports=preserve":                                          false, // the timeout was not measured
 		"mapping=EIM,ports=preserve,timeout=5s":                                              false, // nor the filtering
-		"": false,
+		"":                                                                                   false,
 	} {
 		if got := declaration(b, measured); (got == measured) != same {
 			t.Errorf("measured %q, declared %q: equal %v, want %v", measured, got, got == measured, same)
