@@ -11,10 +11,14 @@ import (
 
 const (
 	// agingRounds is how often the timeout is measured at most where it speaks
-	// against the declaration: twice, because a lost probe looks like an expired
-	// mapping. blurredRounds is how often where it speaks neither for nor against
-	// it, because a busy machine sent the probes late; what was learned stays.
-	agingRounds, blurredRounds = 2, 10
+	// against the declaration, because a probe that is lost, or held up on its way
+	// through a busy kernel, looks like an expired mapping: a NAT that lies does so
+	// every time. blurredRounds is how often where it speaks neither for nor
+	// against it, because the probes were sent late; what was learned stays.
+	agingRounds, blurredRounds = 4, 10
+	// agingWaits is how many waits a probe has to come through: a mapping that is
+	// alive ends it at once, and one that is dead delays nothing else.
+	agingWaits = 3
 	// agingGroups is how many groups of mappings are made one after another, so
 	// that a moment in which the machine stands still spoils one of them only.
 	agingGroups = 3
@@ -181,7 +185,7 @@ func (p *Probe) born(now time.Time, s *socket, then func(now time.Time, x netip.
 // datagrams at once, for one may be lost, and the second cannot revive what the
 // first found dead.
 func (p *Probe) knockOnce(now time.Time, x netip.AddrPort, done func(s *shot)) {
-	p.shoot(now, p.outside[0][0], x, 2, time.Millisecond, p.cfg.Wait, func(_ time.Time, s *shot) { done(s) })
+	p.shoot(now, p.outside[0][0], x, 2, time.Millisecond, agingWaits*p.cfg.Wait, func(_ time.Time, s *shot) { done(s) })
 }
 
 func (g *aging) note(format string, x netip.AddrPort, age time.Duration) {
