@@ -117,9 +117,15 @@ func (j *judgement) phase(p, before *phase) {
 	j.o.observed.Path = res.Observed
 }
 
+// unsettled says what kept the peers from settling, if they did not.
 func (j *judgement) unsettled(p *phase) string {
 	if p.settled || p.sender != "" {
 		return ""
+	}
+	for _, peer := range j.s.v.scenario.Peers {
+		if !j.s.actors[peer.Name].isRegistered() {
+			return fmt.Sprintf("; %s had not registered at the rendezvous", peer.Name)
+		}
 	}
 	return "; the peers' checks had not settled by the deadline"
 }

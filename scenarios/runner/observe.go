@@ -71,6 +71,12 @@ func (s *stage) observe(a *actor, at time.Time, e sansio.Event) {
 	a.changed = make(chan struct{})
 }
 
+func (a *actor) isRegistered() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.registered
+}
+
 // wait waits until cond holds, which is called with the actor locked and again
 // after each of its events; false when ctx ends or the time is over.
 func (a *actor) wait(ctx context.Context, limit time.Duration, cond func() bool) bool {

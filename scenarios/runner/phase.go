@@ -69,7 +69,12 @@ func (s *stage) settle(ctx context.Context, p *phase) bool {
 	if p.disrupted {
 		noticed = p.done.Add(s.detection())
 	}
+	settled := true
 	for _, pair := range s.pairs() {
+		if !s.actors[pair[0]].isRegistered() || !s.actors[pair[1]].isRegistered() {
+			settled = false // nobody introduces them
+			continue
+		}
 		for _, end := range both(pair) {
 			a, other := s.actors[end[0]], end[1]
 			fresh := func() bool { return a.settled[other].After(p.done) }
@@ -82,7 +87,7 @@ func (s *stage) settle(ctx context.Context, p *phase) bool {
 			}
 		}
 	}
-	return true
+	return settled
 }
 
 // converse lets the peers speak until each has sent the window to every other:

@@ -140,3 +140,12 @@ phases:
 `)
 	want(t, runScenario(t, sc, runner.Sabotage{}, true), scenarios.Broken)
 }
+
+// Where nobody gets out, nothing is what has to come.
+func TestUDPBlockedIsNone(t *testing.T) {
+	t.Parallel()
+	sc := parse(t, `expect: {path: none}`)
+	sc.Lab.Routers[1].NAT, sc.Lab.Routers[1].Preset = nil, ""
+	sc.Lab.Routers[1].Firewall = &nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{}}
+	want(t, runScenario(t, sc, runner.Sabotage{}, true), scenarios.Expected)
+}

@@ -20,12 +20,13 @@ type world struct {
 	restricted map[string][]string     // host → the hosts that it may send to
 	cut        map[sim.LinkID]bool
 	stopped    map[string]bool // servers
+	introduced map[string]bool // hosts that have once reached the rendezvous
 }
 
 func newWorld(v *variant) *world {
 	w := &world{
 		v: v, active: map[string]string{}, nats: map[string]nat.Behavior{}, restricted: map[string][]string{},
-		cut: map[sim.LinkID]bool{}, stopped: map[string]bool{},
+		cut: map[sim.LinkID]bool{}, stopped: map[string]bool{}, introduced: map[string]bool{},
 	}
 	for _, h := range v.lab.Hosts {
 		w.active[h.Name] = h.ActiveUplink()
@@ -54,6 +55,12 @@ func (w *world) apply(actions []scenarios.Action) {
 			w.stopped[a.Target] = true
 		case scenarios.ActRestart:
 			delete(w.stopped, a.Target)
+		}
+	}
+	rendezvous := w.v.scenario.Rendezvous
+	for _, p := range w.v.scenario.Peers {
+		if !w.stopped[scenarios.ServerRendezvous] && !w.isolated(rendezvous) && !w.isolated(p.Host) && w.maySend(p.Host, rendezvous) {
+			w.introduced[p.Host] = true
 		}
 	}
 }
@@ -136,6 +143,9 @@ func (w *world) ask(a, b string) (oracle.Expectation, error) {
 		}
 	}
 	for _, host := range []string{a, b} {
+		if !w.introduced[host] {
+			return oracle.Expectation{Path: oracle.PathNone, Why: host + " cannot reach the rendezvous, so nobody introduces it"}, nil
+		}
 		if e.Path == oracle.PathRelay && !w.maySend(host, w.v.scenario.Relay) {
 			e.Path = oracle.PathNone
 			e.Why += fmt.Sprintf("; and %s may not send to the relay", host)

@@ -21,8 +21,8 @@ func TestWorld(t *testing.T) {
 		nat, actions string
 		want         oracle.Path
 	}{
-		{"full-cone", "", direct},
-		{"symmetric", "", relay},
+		{"full-cone", "{wait: 1s}", direct},
+		{"symmetric", "{wait: 1s}", relay},
 		{"full-cone", "{swap: {router: nat-a, nat: symmetric}}", direct},
 		{"port-restricted-cone", "{swap: {router: nat-a, nat: symmetric}}", relay},
 		{"full-cone", "{restrict: {host: a, to: [rendezvous, relay]}}", relay},
@@ -51,6 +51,31 @@ func TestWorld(t *testing.T) {
 		back, err := w.ask("b", "a")
 		if err != nil || back.Path != got.Path {
 			t.Errorf("%s, %s: %s from a to b, %s from b to a, %v", c.nat, c.actions, got.Path, back.Path, err)
+		}
+	}
+}
+
+// Peers that never reached the rendezvous have no path, and those that did keep
+// theirs without it.
+func TestWorldBeforeTheStart(t *testing.T) {
+	for _, c := range []struct {
+		before, later string
+		want          oracle.Path
+	}{
+		{"{cut: rendezvous}", "{wait: 1s}", oracle.PathNone},
+		{"{stop: rendezvous}", "{wait: 1s}", oracle.PathNone},
+		{"{restrict: {host: a, to: [relay]}}", "{wait: 1s}", oracle.PathNone},
+		{"{cut: a}", "{wait: 1s}", oracle.PathNone},
+		{"{cut: rendezvous}", "{restore: rendezvous}", oracle.PathDirect},
+		{"{cut: a}", "{restore: a}", oracle.PathDirect},
+		{"{wait: 1s}", "{cut: rendezvous}", oracle.PathDirect},
+	} {
+		tl := tell(t, "full-cone", fmt.Sprintf("phases:\n  - {name: before, do: [%s], expect: {path: none}}\n  - {name: later, do: [%s], expect: {path: none}}\n", c.before, c.later))
+		tl.s.v.before = tl.phases[0].spec.Actions
+		w := newWorld(tl.s.v)
+		w.apply(tl.phases[1].spec.Actions)
+		if got, err := w.ask("a", "b"); err != nil || got.Path != c.want {
+			t.Errorf("%s, then %s: %s (%s), %v; want %s", c.before, c.later, got.Path, got.Why, err, c.want)
 		}
 	}
 }
