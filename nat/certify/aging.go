@@ -16,9 +16,6 @@ const (
 	// every time. blurredRounds is how often where it speaks neither for nor
 	// against it, because the probes were sent late; what was learned stays.
 	agingRounds, blurredRounds = 4, 10
-	// agingWaits is how many waits a probe has to come through: a mapping that is
-	// alive ends it at once, and one that is dead delays nothing else.
-	agingWaits = 3
 	// agingGroups is how many groups of mappings are made one after another, so
 	// that a moment in which the machine stands still spoils one of them only.
 	agingGroups = 3
@@ -42,12 +39,39 @@ type aging struct {
 	// aliveAt is the largest age at which a mapping lived, deadAt the smallest
 	// at which one was dead; zero: none.
 	aliveAt, deadAt time.Duration
+	known           [2]time.Duration // both, from the rounds before
+	probes          []aged
 	near            int // probes close to the declared timeout that are under way
 	later           []*alarm
 	evidence        []string
 	// kept says by direction of the traffic how mappings fared that it tried to
 	// keep alive.
 	inbound, outbound keeping
+}
+
+// aged is a mapping that was probed when it was at least and at most so old.
+type aged struct {
+	mapping     netip.AddrPort
+	shot        *shot
+	owner       *socket
+	least, most time.Duration
+}
+
+// weigh sums up what the probes say now. What a busy kernel held up for longer
+// than the wait counts as soon as it has come.
+func (g *aging) weigh() {
+	g.aliveAt, g.deadAt, g.evidence = g.known[0], g.known[1], g.evidence[:0]
+	for _, a := range g.probes {
+		if got(a.shot, a.owner) {
+			g.aliveAt = max(g.aliveAt, a.least)
+			g.note("%s was alive %s after it was made", a.mapping, a.least)
+			continue
+		}
+		if g.deadAt == 0 || a.most < g.deadAt {
+			g.deadAt = a.most
+		}
+		g.note("%s was dead %s after it was made", a.mapping, a.most)
+	}
 }
 
 type keeping struct {
@@ -104,16 +128,11 @@ func (p *Probe) age(g *aging, age time.Duration, near bool) {
 				p.knockOnce(now, x, func(shot *shot) {
 					// Between sending and arriving the mapping was made; the
 					// probe got there between being given out and having left.
-					if lo := shot.sent[0].Sub(born); got(shot, s) {
-						g.aliveAt = max(g.aliveAt, lo)
-						g.note("%s was alive %s after it was made", x, lo)
-					} else {
-						hi := shot.left[len(shot.left)-1].Sub(sent)
-						if g.deadAt == 0 || hi < g.deadAt {
-							g.deadAt = hi
-						}
-						g.note("%s was dead %s after it was made", x, hi)
-					}
+					g.probes = append(g.probes, aged{
+						mapping: x, shot: shot, owner: s,
+						least: shot.sent[0].Sub(born), most: shot.left[len(shot.left)-1].Sub(sent),
+					})
+					g.weigh()
 					settle()
 				})
 			})
@@ -185,7 +204,7 @@ func (p *Probe) born(now time.Time, s *socket, then func(now time.Time, x netip.
 // datagrams at once, for one may be lost, and the second cannot revive what the
 // first found dead.
 func (p *Probe) knockOnce(now time.Time, x netip.AddrPort, done func(s *shot)) {
-	p.shoot(now, p.outside[0][0], x, 2, time.Millisecond, agingWaits*p.cfg.Wait, func(_ time.Time, s *shot) { done(s) })
+	p.shoot(now, p.outside[0][0], x, 2, time.Millisecond, p.cfg.Wait, func(_ time.Time, s *shot) { done(s) })
 }
 
 func (g *aging) note(format string, x netip.AddrPort, age time.Duration) {
@@ -211,14 +230,15 @@ func (g *aging) blurred() bool {
 // lived, lived; one that was found dead before the declared time may have been a
 // lost probe.
 func (g *aging) again() *aging {
-	next := &aging{timeout: g.timeout, tolerance: g.tolerance, round: g.round + 1, evidence: g.evidence}
+	next := &aging{timeout: g.timeout, tolerance: g.tolerance, round: g.round + 1}
 	if g.blurred() {
-		next.aliveAt, next.deadAt = g.aliveAt, g.deadAt
+		next.known = [2]time.Duration{g.aliveAt, g.deadAt}
 	}
 	return next
 }
 
 func (p *Probe) judgeAging(now time.Time, g *aging) {
+	g.weigh()
 	slices.Sort(g.inbound.evidence)
 	slices.Sort(g.outbound.evidence)
 	refresh, told := g.refresh()
