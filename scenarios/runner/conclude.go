@@ -26,6 +26,9 @@ func conclude(sc *scenarios.Scenario, all []*variant, outcomes []*outcome) *scen
 	if len(own.pairs) > 1 {
 		res.Pairs = own.pairs
 	}
+	if res.Verdict == scenarios.Expected && len(all)-1 < len(sc.Controls) {
+		res.Reason += "; its controls were left out, so that this is not proved"
+	}
 	for i, o := range outcomes[1:] {
 		v := all[i+1]
 		res.Controls = append(res.Controls, scenarios.ControlResult{

@@ -204,4 +204,8 @@ func TestConclude(t *testing.T) {
 			t.Errorf("%v: %s (%s), controls %v", c, res.Verdict, res.Reason, res.Controls)
 		}
 	}
+	alone := conclude(tl.s.v.scenario, all[:1], []*outcome{{verdict: scenarios.Expected, reason: "own"}})
+	if !strings.Contains(alone.Reason, "controls were left out") {
+		t.Errorf("without controls: %s", alone.Reason)
+	}
 }
