@@ -1,7 +1,9 @@
 package specs_test
 
 import (
+	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 
 var (
 	reportDir = flag.String("report", "", "write the report of the catalogue to this directory")
+	tableFile = flag.String("table", "", "write the closing table to this file instead of standard output, which Ginkgo frames")
 	labSeed   = flag.Uint64("lab-seed", 1, "seed of keys, payload, random ports and losses")
 	realTime  = flag.Bool("real-time", false, "NAT timeouts as the files have them instead of scaled to seconds")
 	started   = time.Now()
@@ -72,7 +75,7 @@ var _ = ReportAfterSuite("report", func(rep Report) {
 	if *reportDir == "" {
 		return
 	}
-	out := &scenarios.Report{Schema: 1, Fabric: "kernel", Seed: *labSeed, Started: started}
+	out := &scenarios.Report{Schema: 1, Fabric: "kernel", Seed: *labSeed, RealTime: *realTime, Started: started}
 	for _, spec := range rep.SpecReports {
 		for _, entry := range spec.ReportEntries {
 			if entry.Name == partName {
@@ -85,6 +88,12 @@ var _ = ReportAfterSuite("report", func(rep Report) {
 	}
 	sortByCatalogue(out.Scenarios)
 	Expect(report.WriteWithoutJUnit(*reportDir, out)).To(Succeed())
-	report.Table(os.Stdout, out, os.Getenv("NO_COLOR") == "")
-	println("\nreport: " + report.Index(*reportDir))
+	var table bytes.Buffer
+	report.Table(&table, out, os.Getenv("NO_COLOR") == "")
+	fmt.Fprintf(&table, "\nreport: %s\n", report.Index(*reportDir))
+	if *tableFile == "" {
+		fmt.Print(table.String())
+		return
+	}
+	Expect(os.WriteFile(*tableFile, table.Bytes(), 0o644)).To(Succeed())
 })
