@@ -46,7 +46,7 @@ scenarios: bin/suite ## the main job: TC-01…TC-07 on real NATs, with a report
 	@mkdir -p $(REPORT); rm -f $(REPORT)/.table
 	@status=0; [ -t 1 ] || export NO_COLOR=1; \
 	$(ROOTLESS) bin/ginkgo run --procs=$(PROCS) $${NO_COLOR:+--no-color} \
-		--silence-skips --output-dir=$(abspath $(REPORT)) --junit-report=junit.xml $(ARGS) bin/scenarios.test \
+		--silence-skips $(ARGS) bin/scenarios.test \
 		-- --report=$(abspath $(REPORT)) --table=$(abspath $(REPORT))/.table || status=$$?; \
 	if [ -f $(REPORT)/.table ]; then echo; cat $(REPORT)/.table; rm -f $(REPORT)/.table; fi; \
 	$(OWN); exit $$status

@@ -5,10 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/reporters"
 	. "github.com/onsi/gomega"
 
 	"p2pmodel/scenarios"
@@ -88,6 +91,7 @@ var _ = ReportAfterSuite("report", func(rep Report) {
 	}
 	sortByCatalogue(out.Scenarios)
 	Expect(report.WriteWithoutJUnit(*reportDir, out)).To(Succeed())
+	Expect(writeJUnit(rep)).To(Succeed())
 	var table bytes.Buffer
 	report.Table(&table, out, os.Getenv("NO_COLOR") == "")
 	fmt.Fprintf(&table, "\nreport: %s\n", report.Index(*reportDir))
@@ -97,3 +101,13 @@ var _ = ReportAfterSuite("report", func(rep Report) {
 	}
 	Expect(os.WriteFile(*tableFile, table.Bytes(), 0o644)).To(Succeed())
 })
+
+// writeJUnit writes JUnit by Ginkgo's own reporter, called here and not by a
+// flag: it would put the packets of all results into the file.
+func writeJUnit(rep Report) error {
+	rep.SpecReports = slices.Clone(rep.SpecReports)
+	for i := range rep.SpecReports {
+		rep.SpecReports[i].ReportEntries = nil
+	}
+	return reporters.GenerateJUnitReport(rep, filepath.Join(*reportDir, "junit.xml"))
+}
