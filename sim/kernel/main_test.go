@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(victimEnv) != "" {
 		beVictim()
 	}
+	if address := os.Getenv(dialerEnv); address != "" {
+		beDialer(address)
+	}
 	goleak.VerifyTestMain(m)
 }
 

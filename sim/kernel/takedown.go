@@ -30,7 +30,7 @@ const (
 )
 
 // takeDown closes all namespaces and waits until the kernel says that nothing
-// holds them. For that each gets a number in our own namespace beforehand,
+// holds them, TCP connections neither. For that each gets a number in our own namespace beforehand,
 // which the kernel takes back when it begins to dismantle the namespace. The
 // number is no name: nothing is found by it but by asking our namespace.
 func (n *Network) takeDown() error {
@@ -52,6 +52,11 @@ func (n *Network) takeDown() error {
 				names[id] = node.name
 				return nil
 			}))
+		}
+		for _, node := range nodes {
+			if err := errors.Join(node.ns.enter(), dropConnections()); err != nil {
+				errs = append(errs, fmt.Errorf("node %s: %w", node.name, err))
+			}
 		}
 		return nil
 	}))
