@@ -20,9 +20,9 @@ import (
 // in the kernel's ip-sysctl).
 
 // impatient is what the kernel is told where it cannot be told to drop
-// connections: to give orphans up after one retransmission. Close takes 0.8 s then (measured),
-// and longer if an orphan has retransmitted in vain for long: it looks at the
-// setting when its timer runs out, which doubles each time.
+// connections: to give orphans up after one retransmission. Close takes 0.8 s
+// then (measured), and longer if an orphan has retransmitted in vain for long:
+// it looks at the setting when its timer runs out, which doubles each time.
 var impatient = []setting{{"/proc/sys/net/ipv4/tcp_orphan_retries", "1"}}
 
 // dropConnections makes the kernel forget the TCP connections of the namespace
