@@ -77,12 +77,13 @@ func (s *stage) prompt() time.Duration { return promptFloor + promptRTTs*s.rtt()
 
 // detection is how long a peer may take to notice that its path died: a second
 // of silence until it asks, and then what the core allows for the answer; as
-// much again for a machine that is busy.
+// much again for a machine that is busy. Where keepalives are rare it does take
+// the first half: 3.1 s were measured in TC-05 in real time.
 func (s *stage) detection() time.Duration {
 	if s.v.settings.Keepalive == scenarios.Off {
 		return 0
 	}
-	return 2*time.Second + punch.DefaultDeadAfter
+	return 2 * (time.Second + punch.DefaultDeadAfter)
 }
 
 func until(now, then time.Time) time.Duration { return max(then.Sub(now), time.Microsecond) }
