@@ -34,6 +34,10 @@ var (
 	points = [2]witness.Point{{Node: "a", Interface: "uplink"}, {Node: "b", Interface: "uplink"}}
 )
 
+// patience is how long a test waits for what must come. A busy machine may need
+// seconds; only a failure takes it whole.
+const patience = 20 * time.Second
+
 func must(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
@@ -120,7 +124,7 @@ func (p *pair) send(tb testing.TB, payloads ...string) {
 	for _, s := range payloads {
 		_, err := p.conns[0].WriteTo([]byte(s), p.conns[1].LocalAddr())
 		must(tb, err)
-		must(tb, p.conns[1].SetReadDeadline(time.Now().Add(2*time.Second)))
+		must(tb, p.conns[1].SetReadDeadline(time.Now().Add(patience)))
 		b := make([]byte, 65536)
 		if n, err := p.conns[1].Read(b); err != nil || string(b[:n]) != s {
 			tb.Fatalf("got %q, %v, want %q", b[:n], err, s)
@@ -185,7 +189,7 @@ func TestRecorderSplitsSegmentsOfUDP(t *testing.T) {
 	_, err = p.conns[0].WriteTo([]byte("aaaabbbbcc"), p.conns[1].LocalAddr())
 	must(t, err)
 	b := make([]byte, 100)
-	must(t, p.conns[1].SetReadDeadline(time.Now().Add(2*time.Second)))
+	must(t, p.conns[1].SetReadDeadline(time.Now().Add(patience)))
 	for range 3 {
 		_, err = p.conns[1].Read(b)
 		must(t, err)
@@ -262,7 +266,7 @@ func TestRecorderSaysWhenTheKernelDropped(t *testing.T) {
 		}
 		return p.recorder.Add(small, fd)
 	})
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for p.recorder.Dropped().Kernel == 0 {
 		if time.Now().After(deadline) {
 			t.Fatal("a socket that is too small drops nothing that is reported")

@@ -105,12 +105,12 @@ func TestWitnessOfARealNAT(t *testing.T) {
 	for i := range 10 {
 		_, err := a.WriteTo(fmt.Appendf(nil, "from a, number %d", i), &net.UDPAddr{IP: net.IPv4(198, 18, 0, 2), Port: 6000})
 		must(t, err)
-		must(t, b.SetReadDeadline(time.Now().Add(2*time.Second)))
+		must(t, b.SetReadDeadline(time.Now().Add(patience)))
 		_, from, err := b.ReadFrom(buffer)
 		must(t, err)
 		_, err = b.WriteTo(fmt.Appendf(nil, "from b, number %d", i), from)
 		must(t, err)
-		must(t, a.SetReadDeadline(time.Now().Add(2*time.Second)))
+		must(t, a.SetReadDeadline(time.Now().Add(patience)))
 		_, _, err = a.ReadFrom(buffer)
 		must(t, err)
 	}

@@ -19,7 +19,7 @@ func BenchmarkDelay(b *testing.B) {
 			to := c.udp(b, 1)
 			from := c.dial(b, 0, to)
 			for b.Loop() {
-				took := delays(sendPaced(b, from, to, 2000, 64, time.Millisecond, delay+time.Second))
+				took := delays(sendPaced(b, c, from, to, 2000, 64, time.Millisecond))
 				b.ReportMetric(float64(percentile(took, .5)-delay)/1e3, "µs-p50")
 				b.ReportMetric(float64(percentile(took, .99)-delay)/1e3, "µs-p99")
 				b.ReportMetric(float64(2000-len(took)), "lost")

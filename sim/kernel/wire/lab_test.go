@@ -20,11 +20,16 @@ import (
 
 // cable is a wire between two nodes, each in a namespace of its own.
 type cable struct {
-	scheduler  *wire.Scheduler
-	link       *wire.Link
-	nodes      [2]netns.NsHandle
-	interfaces [2]int
+	scheduler *wire.Scheduler
+	link      *wire.Link
+	nodes     [2]netns.NsHandle
+	middle    netns.NsHandle // of the inner ends
+	inner     [2]netlink.Link
 }
+
+// patience is how long a test waits for what must come. A busy machine may need
+// seconds; only a failure takes it whole.
+const patience = 20 * time.Second
 
 var (
 	addrs = [2]netip.Addr{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2")}
@@ -91,6 +96,7 @@ func newCable(tb testing.TB, up, down link.Impairment) *cable {
 	tb.Cleanup(func() { must(tb, s.Close()) })
 	c := &cable{scheduler: s}
 	middle := newNamespace(tb)
+	c.middle = middle
 	inside(tb, middle, func() error {
 		return os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0)
 	})
@@ -114,6 +120,7 @@ func newCable(tb testing.TB, up, down link.Impairment) *cable {
 			if err := netlink.LinkSetUp(l); err != nil {
 				return err
 			}
+			c.inner[i] = l
 			ends[i].Socket, err = wire.Open(l.Attrs().Index)
 			return err
 		})
@@ -125,7 +132,6 @@ func newCable(tb testing.TB, up, down link.Impairment) *cable {
 			if err != nil {
 				return err
 			}
-			c.interfaces[i] = l.Attrs().Index
 			if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: addrs[i].AsSlice(), Mask: net.CIDRMask(24, 32)}}); err != nil {
 				return err
 			}
@@ -155,7 +161,16 @@ func (c *cable) udp(tb testing.TB, node int) *net.UDPConn {
 		return err
 	})
 	tb.Cleanup(func() { conn.Close() })
-	must(tb, conn.SetReadBuffer(8<<20))
+	// All that a test sends must fit, should the reader not run meanwhile; the
+	// plain size is cut to net.core.rmem_max.
+	raw, err := conn.SyscallConn()
+	must(tb, err)
+	must(tb, raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
+	}))
+	if err != nil {
+		must(tb, conn.SetReadBuffer(16<<20))
+	}
 	return conn
 }
 
@@ -169,6 +184,20 @@ func (c *cable) dial(tb testing.TB, from int, to *net.UDPConn) *net.UDPConn {
 	})
 	tb.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// waitFor waits until the counters of the first direction fulfil a condition.
+func (c *cable) waitFor(tb testing.TB, what string, condition func(wire.Counters) bool) wire.Counters {
+	tb.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		up, _ := c.link.Counters()
+		if condition(up) {
+			return up
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("%s: not within %v: %+v", what, patience, up)
+		}
+	}
 }
 
 // read reads one datagram, or returns nil if none comes within a time.

@@ -28,8 +28,21 @@ type End struct {
 // Open opens the packet socket of an end on an interface (by index) of the
 // calling thread's network namespace: the inner veth end. Hand it to Add, or
 // close it with unix.Close.
+//
+// The socket writes past the interface's queueing discipline. After each change
+// of carrier Linux leaves "noop" in its place until the kernel's link watch gets
+// to it (linkwatch_do_dev, in a worker under the RTNL lock: milliseconds on a
+// busy machine), and noop throws frames away without telling the sender.
 func Open(ifindex int) (fd int, err error) {
-	return afpacket.Open(ifindex, afpacket.Options{IgnoreOutgoing: true})
+	fd, err = afpacket.Open(ifindex, afpacket.Options{IgnoreOutgoing: true})
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("wire: socket on interface %d: PACKET_QDISC_BYPASS: %w", ifindex, err)
+	}
+	return fd, nil
 }
 
 // Close closes both parts of an end that was not handed to a Scheduler.
