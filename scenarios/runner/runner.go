@@ -88,12 +88,15 @@ func (s Slots) free() {
 // Run runs a scenario with its controls and gives the verdict. The error is
 // ctx's: whatever else goes wrong is a verdict.
 func (r *Runner) Run(ctx context.Context, sc *scenarios.Scenario) (*scenarios.Result, error) {
-	started := time.Now()
 	all := variants(sc, r.RealTime)
 	if r.SkipControls {
 		all = all[:1]
 	}
 	outcomes := make([]*outcome, len(all))
+	// A scenario's time begins when its first lab may stand: waiting for a slot
+	// says nothing of it.
+	var started time.Time
+	var begin sync.Once
 	var wg sync.WaitGroup
 	for i, v := range all {
 		wg.Go(func() {
@@ -101,6 +104,7 @@ func (r *Runner) Run(ctx context.Context, sc *scenarios.Scenario) (*scenarios.Re
 				return
 			}
 			defer r.Slots.free()
+			begin.Do(func() { started = time.Now() })
 			outcomes[i] = r.execute(ctx, v)
 			r.progress(v, "done", outcomes[i].verdict)
 		})
