@@ -270,10 +270,10 @@ func transfer(tb testing.TB, c *cable, size int) time.Duration {
 	start := time.Now()
 	var conn net.Conn
 	inside(tb, c.nodes[0], func() (err error) {
-		conn, err = net.DialTimeout("tcp4", listener.Addr().String(), 5*time.Second)
+		conn, err = net.DialTimeout("tcp4", listener.Addr().String(), patience)
 		return err
 	})
-	must(tb, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	must(tb, conn.SetDeadline(time.Now().Add(3*patience)))
 	_, err := conn.Write(want)
 	must(tb, err)
 	must(tb, conn.Close())
