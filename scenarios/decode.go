@@ -73,6 +73,7 @@ func (d *decoder) scenario(root *document.Node) {
 	sc.Title = m.Need("title").Text()
 	sc.Description = m.Get("description").Text()
 
+	d.settings(m.Get("settings"))
 	before := root.Errors()
 	sc.Lab = sim.DecodeLab(m.Need("lab"))
 	if sc.Lab == nil || root.Errors() != before {
@@ -93,7 +94,6 @@ func (d *decoder) scenario(root *document.Node) {
 			sc.Techniques = append(sc.Techniques, d.word(n, "technique", []string{PlainPunching}))
 		}
 	}
-	d.settings(m.Get("settings"))
 
 	switch {
 	case m.Has("phases") && m.Has("expect"):

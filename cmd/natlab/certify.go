@@ -41,7 +41,7 @@ scenario does with its NATs. A behaviour is a preset, or axes, or both:
 			for i, text := range args {
 				b, err := nat.ParseBehavior(text)
 				if err != nil {
-					errs = append(errs, fmt.Errorf("behaviour %q: %w", text, err))
+					errs = append(errs, err)
 				}
 				behaviors[i] = b
 			}
