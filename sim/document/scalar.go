@@ -150,42 +150,26 @@ func (n *Node) Duration() time.Duration {
 
 // Probability takes the node as a probability, 0 to 1.
 func (n *Node) Probability() float64 {
-	const want = "a probability, as 2% or 0.02"
-	s, ok := n.scalar(want)
-	if !ok {
-		return 0
-	}
-	p, ok := ParseProbability(s)
-	if !ok {
-		n.wrong(want)
-	}
-	return p
+	return parsed(n, "a probability, as 2% or 0.02", ParseProbability)
 }
 
 // Rate takes the node as a capacity in bits a second.
-func (n *Node) Rate() uint64 {
-	const want = "a rate, as 384kbit or 50Mbit"
-	s, ok := n.scalar(want)
-	if !ok {
-		return 0
-	}
-	r, ok := ParseRate(s)
-	if !ok {
-		n.wrong(want)
-	}
-	return r
-}
+func (n *Node) Rate() uint64 { return parsed(n, "a rate, as 384kbit or 50Mbit", ParseRate) }
 
 // Size takes the node as a number of bytes.
-func (n *Node) Size() int {
-	const want = "a size, as 3000, 64kB or 64KiB"
+func (n *Node) Size() int { return parsed(n, "a size, as 3000, 64kB or 64KiB", ParseSize) }
+
+// parsed takes the node as a scalar of a form of its own. want says which.
+func parsed[T any](n *Node, want string, parse func(string) (T, bool)) T {
+	var none T
 	s, ok := n.scalar(want)
 	if !ok {
-		return 0
+		return none
 	}
-	b, ok := ParseSize(s)
+	v, ok := parse(s)
 	if !ok {
 		n.wrong(want)
+		return none
 	}
-	return b
+	return v
 }
