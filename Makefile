@@ -53,7 +53,7 @@ scenarios: bin/suite ## the main job: TC-01…TC-07 on real NATs, with a report
 
 unit: build
 	@echo "make: unit tests $(if $(RACE),with the race detector ($(CC_FOUND)),without the race detector: no C compiler found)"
-	$(GO) test $(RACE) $(shell $(GO) list $(PACKAGES) 2>/dev/null | grep -v '/scenarios/specs$$')
+	packages=$$($(GO) list $(PACKAGES)) && $(GO) test $(RACE) $$(echo "$$packages" | grep -v '/scenarios/specs$$')
 	@for tool in turnutils_natdiscovery turnutils_uclient turnserver stun; do \
 		command -v $$tool >/dev/null || echo "make: LEFT OUT: what needs $$tool (apt-get install coturn stun-client, then make judges)"; \
 	done
