@@ -22,7 +22,7 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build scenarios test unit lint bench judges clean
+.PHONY: help build generate scenarios test unit lint bench judges clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
@@ -65,11 +65,15 @@ test: unit ## all tests, the scenarios included
 	@$(MAKE) --no-print-directory scenarios SUITE_RACE=$(RACE)
 	@echo "make: all tests passed$(if $(RACE),, (without the race detector: no C compiler found))"
 
-lint: ## gofmt, go vet, staticcheck
+generate: ## the Go code of the protobuf files, which is committed
+	GO=$(GO) $(GO) run ./core/shard/api/generate
+
+lint: ## gofmt, go vet, staticcheck, generated code is current
 	@unformatted=$$($$($(GO) env GOROOT)/bin/gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet $(PACKAGES)
 	$(GO) tool staticcheck $(PACKAGES)
+	GO=$(GO) $(GO) run ./core/shard/api/generate -check
 
 bench: build ## benchmarks of the laboratory and the core
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(PACKAGES)

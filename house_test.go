@@ -36,8 +36,13 @@ var floors = []floor{
 var strangers = []string{"nat/certify", "sim/witness"}
 
 // machines are the packages whose code runs in any time: it has no clock, no
-// goroutine and no randomness but what it is given.
-var machines = []string{"core", "nat", "sim/link", "sim/witness"}
+// goroutine and no randomness but what it is given. Of the shard, whose parts are
+// servers, only what decides is.
+var machines = []string{
+	"core/identity", "core/peer", "core/punch", "core/relay", "core/rendezvous", "core/sansio", "core/stun", "core/ticket",
+	"core/shard/lease", "core/shard/matchmaking", "core/shard/room",
+	"nat", "sim/link", "sim/witness",
+}
 
 // drivers are the files among them that run machines over real sockets, and what
 // applications hold of such a machine.
