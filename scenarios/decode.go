@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"time"
 
 	"p2pmodel/sim"
@@ -25,7 +26,7 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // keys of a scenario file, in the order in which people write them.
 var scenarioKeys = []string{
-	"id", "title", "description", "lab", "rendezvous", "relay", "peers", "connect", "room",
+	"id", "title", "description", "lab", "rendezvous", "relay", "system", "peers", "connect", "room", "rooms", "load",
 	"techniques", "settings", "phases", "expect", "controls",
 }
 
@@ -61,6 +62,9 @@ type decoder struct {
 	routers []string
 	links   []string
 	peers   []string
+	shards  []string
+	rooms   []string
+	busy    []string // hosts that run a server or a peer
 }
 
 func (d *decoder) scenario(root *document.Node) {
@@ -80,13 +84,14 @@ func (d *decoder) scenario(root *document.Node) {
 		return // names cannot be checked against a lab that is not sound
 	}
 	d.names()
-	sc.Rendezvous = d.word(m.Need("rendezvous"), "host", d.hosts)
-	sc.Relay = d.word(m.Get("relay"), "host", d.hosts)
-	if sc.Relay != "" && sc.Relay == sc.Rendezvous {
-		m.Get("relay").Errorf("rendezvous and relay must run on separate hosts, so that either can be cut")
-	}
+	d.decodeServers(m)
 	d.decodePeers(m.Need("peers"))
-	d.decodeConnections(m)
+	if sc.System != nil {
+		d.decodeRooms(m.Need("rooms"))
+		d.decodeLoad(m.Get("load"))
+	} else {
+		d.decodeConnections(m)
+	}
 	sc.Techniques = []string{PlainPunching}
 	if node := m.Get("techniques"); node.Exists() {
 		sc.Techniques = nil
@@ -107,6 +112,33 @@ func (d *decoder) scenario(root *document.Node) {
 		sc.Controls = append(sc.Controls, d.control(n))
 	}
 	d.uniqueControls(m.Get("controls"))
+}
+
+// decodeServers takes the servers: a rendezvous and a relay of the lab's own, or
+// the shard structure.
+func (d *decoder) decodeServers(m document.Map) {
+	sc := d.sc
+	if m.Has("system") {
+		for _, key := range []string{"rendezvous", "relay", "connect", "room"} {
+			if m.Has(key) {
+				m.Get(key).KeyErrorf("%s: goes without system:, whose shards have servers and whose players meet in rooms:", key)
+			}
+		}
+		sc.System = d.system(m.Get("system"))
+		d.busy = sc.System.Hosts()
+		return
+	}
+	for _, key := range []string{"rooms", "load"} {
+		if m.Has(key) {
+			m.Get(key).KeyErrorf("%s: goes with system: only", key)
+		}
+	}
+	sc.Rendezvous = d.word(m.Need("rendezvous"), "host", d.hosts)
+	sc.Relay = d.word(m.Get("relay"), "host", d.hosts)
+	if sc.Relay != "" && sc.Relay == sc.Rendezvous {
+		m.Get("relay").Errorf("rendezvous and relay must run on separate hosts, so that either can be cut")
+	}
+	d.busy = []string{sc.Rendezvous, sc.Relay}
 }
 
 func (d *decoder) names() {
@@ -147,7 +179,7 @@ func (d *decoder) decodePeers(n *document.Node) {
 			e.Errorf("peers %s and %s both run on host %s; the witness tells peers apart by their hosts", other, p.Name, p.Host)
 		}
 		taken[p.Host] = p.Name
-		if p.Host != "" && (p.Host == d.sc.Rendezvous || p.Host == d.sc.Relay) {
+		if p.Host != "" && slices.Contains(d.busy, p.Host) {
 			e.Errorf("host %s runs a server; a peer needs a host of its own", p.Host)
 		}
 		d.peers = append(d.peers, p.Name)
@@ -155,6 +187,9 @@ func (d *decoder) decodePeers(n *document.Node) {
 	}
 	if n.Exists() && len(d.sc.Peers) < 2 {
 		n.Errorf("a scenario needs at least two peers")
+	}
+	for host := range taken {
+		d.busy = append(d.busy, host)
 	}
 }
 

@@ -23,6 +23,11 @@ var actionKeys = map[ActionKind][]string{
 	ActStop:       nil,
 	ActQuiet:      nil,
 	ActWait:       nil,
+	ActKill:       nil,
+	ActStart:      nil,
+	ActDrain:      nil,
+	ActPartition:  nil,
+	ActHeal:       nil,
 }
 
 // beforeKinds are the actions that make sense before any peer runs.
@@ -32,6 +37,7 @@ var beforeKinds = []ActionKind{ActCut, ActRestrict, ActMove, ActStop}
 var phaseKinds = []ActionKind{
 	ActMove, ActReboot, ActSwap, ActCut, ActRestore, ActFlap, ActRestrict, ActUnrestrict,
 	ActRestart, ActStop, ActQuiet, ActWait, ActSend,
+	ActKill, ActStart, ActDrain, ActPartition, ActHeal,
 }
 
 func (d *decoder) phases(n *document.Node) []Phase {
@@ -60,7 +66,7 @@ func (d *decoder) phases(n *document.Node) []Phase {
 }
 
 func (d *decoder) expect(n *document.Node) Expect {
-	m := n.Map("path", "mapping", "reaches")
+	m := n.Map("path", "mapping", "reaches", "rooms", "resumed", "moved", "load", "scans", "one-owner")
 	e := Expect{Path: Path(m.Need("path").Word("path", string(Direct), string(Relay), string(None), string(Mixed)))}
 	if node := m.Get("mapping"); node.Exists() {
 		e.Mapping = map[string]string{}
@@ -72,7 +78,8 @@ func (d *decoder) expect(n *document.Node) Expect {
 	if e.Reaches != "" && e.Path != None {
 		m.Get("reaches").KeyErrorf("reaches: goes with path: none, for payload that dies at a router")
 	}
-	if e.Path == Mixed && d.sc.Room == "" && len(d.sc.Connect) < 2 {
+	d.expectSystem(&e, m)
+	if e.Path == Mixed && d.sc.System == nil && d.sc.Room == "" && len(d.sc.Connect) < 2 {
 		m.Get("path").Errorf("mixed is for several pairs: each has the path that its NATs allow")
 	}
 	return e
@@ -109,7 +116,13 @@ func (d *decoder) action(n *document.Node) Action {
 	case ActUnrestrict:
 		a.Target = d.word(n, "host", d.hosts)
 	case ActRestart, ActStop:
+		if d.sc.System != nil {
+			n.KeyErrorf("the servers of a system are killed, started and drained")
+			return a
+		}
 		a.Target = d.word(n, "server", []string{ServerRendezvous, ServerRelay})
+	case ActKill, ActStart, ActDrain, ActPartition, ActHeal:
+		d.systemAction(&a, n)
 	case ActQuiet, ActWait:
 		a.For = n.Duration()
 	}

@@ -100,6 +100,41 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// TestMistakesOfSystems does the same with a file about a system.
+func TestMistakesOfSystems(t *testing.T) {
+	if _, err := Parse("x.yaml", []byte(everySystem)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, old, new, want string }{
+		{"two servers on a host", "rendezvous: udp-2", "rendezvous: udp-1", "has a server of shard s1 already"},
+		{"an agent among engines", "directories: [engine]", "directories: [agent-1]", "another zone"},
+		{"a shard's host as engine", "engines: [engine]", "engines: [shard-1]", "other hosts"},
+		{"a player on a server", "a: {host: a}, b", "a: {host: udp-1}, b", "runs a server"},
+		{"the load on a player's host", "host: crowd, rooms", "host: a, rooms", "a host of its own"},
+		{"a player in two rooms", "blue: [c, d]", "blue: [c, a]", "plays in room red already"},
+		{"a player in no room", "red: [a, b]", "red: [a, c]", "plays in"},
+		{"only later shards", "relay: relay-1}", "relay: relay-1, later: true}", "has to run from the start"},
+		{"unknown shard", "start: {shard: s2}", "start: {shard: s3}", `did you mean "s`},
+		{"unknown room", "shard-of: red", "shard-of: read", `did you mean "red"`},
+		{"a host without servers", "kill: {host: agent-1}", "kill: {host: crowd}", "host of a server"},
+		{"room instead of rooms", "rooms: {red: [a, b]", "room: lobby\nrooms: {red: [a, b]", "without system:"},
+		{"bad ports", "udp/3478-3479", "udp/3479-3478", "are no ports"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if !strings.Contains(everySystem, tt.old) {
+				t.Fatalf("the file has no %q", tt.old)
+			}
+			_, err := Parse("x.yaml", []byte(strings.Replace(everySystem, tt.old, tt.new, 1)))
+			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "x.yaml:") {
+				t.Errorf("said %v, want something about %q with its place", err, tt.want)
+			}
+		})
+	}
+	if _, err := Parse("x.yaml", []byte(strings.Replace(everything, "cut: a/one", "heal: true", 1))); err == nil || !strings.Contains(err.Error(), "has not") {
+		t.Errorf("heal without a system: %v", err)
+	}
+}
+
 func sscan(text string, line, col *int) (int, error) {
 	return fmt.Sscanf(text, "x.yaml:%d:%d:", line, col)
 }

@@ -30,6 +30,12 @@ type Scenario struct {
 	// Room, where it is not empty, makes every peer join this room instead: a
 	// full mesh.
 	Room string
+	// System, where it is not nil, is the shard structure that stands in the place
+	// of Rendezvous and Relay; its peers meet in Rooms instead of Connect or Room.
+	System *System
+	Rooms  []Room
+	// Load are further clients of the System; nil: none.
+	Load *ClientLoad
 	// Techniques pins what peers may use to reach each other.
 	Techniques []string
 
@@ -103,6 +109,22 @@ type Expect struct {
 	// Reaches names a router that payload must reach, although it must not reach
 	// the host behind it. Used with Path None.
 	Reaches string
+
+	// The rest is about a System.
+
+	// Rooms says what must have become of rooms since the phase before: "stayed"
+	// or "moved".
+	Rooms map[string]string
+	// Resumed is how long players who lost their Agent may take to be back at
+	// another one; 0: nobody must have lost it.
+	Resumed time.Duration
+	// Moved is how long the players of a room whose shard died may take to have
+	// tickets of another one.
+	Moved time.Duration
+	Load  *LoadExpect
+	Scans []ScanExpect
+	// OneOwner: by the history of all servers so far, no room had two owners.
+	OneOwner bool
 }
 
 // ActionKind is what an Action does.
@@ -123,6 +145,12 @@ const (
 	ActQuiet      ActionKind = "quiet"      // duration without payload
 	ActWait       ActionKind = "wait"       // duration with payload
 	ActSend       ActionKind = "send"       // from, count: one-sided payload while quiet
+
+	ActKill      ActionKind = "kill"      // host, shard or shard-of: all servers there, by SIGKILL
+	ActStart     ActionKind = "start"     // host or shard: servers that do not run
+	ActDrain     ActionKind = "drain"     // shard or shard-of, deadline
+	ActPartition ActionKind = "partition" // groups of hosts that cannot reach each other
+	ActHeal      ActionKind = "heal"      // ends the partition
 )
 
 // Action is one thing that is done to the lab or the peers.
@@ -138,8 +166,13 @@ type Action struct {
 	// NewAddress: the rebooted router also takes new external addresses.
 	NewAddress bool
 	Times      int
-	For, Gap   time.Duration // flap: down, up; quiet and wait: For
+	For, Gap   time.Duration // flap: down, up; quiet and wait: For; drain: the deadline
 	Count      int
+
+	// Shard names a shard, ShardOf a room whose shard is meant, whichever that is
+	// at the time; Target, where both are empty, a host.
+	Shard, ShardOf string
+	Groups         [][]string // partition: hosts
 }
 
 // Control is the same scenario with something changed and an expectation of its

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"maps"
 	"slices"
 
 	"p2pmodel/sim"
@@ -19,6 +20,9 @@ func Schema() document.Schema {
 		"lab":         sim.Schema(),
 		"rendezvous":  nameSchema("The host on which the rendezvous runs."),
 		"relay":       nameSchema("The host on which the relay runs; nothing: there is none."),
+		"system":      systemSchema(),
+		"rooms":       roomsSchema(),
+		"load":        loadSchema(),
 		"peers":       peersSchema(),
 		"connect": listOf(document.Schema{
 			"type": "array", "items": document.TextSchema(), "minItems": 2, "maxItems": 2,
@@ -30,14 +34,29 @@ func Schema() document.Schema {
 		"expect":     expectSchema(),
 		"controls": document.ListSchema(controlSchema()).
 			Described("The same scenario with something changed, and an expectation of its own: what shows that the verdict means something."),
-	}, "id", "title", "lab", "rendezvous", "peers")
+	}, "id", "title", "lab", "peers")
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	s["title"] = "P2PModel scenario"
 	s["allOf"] = []document.Schema{
 		{"oneOf": []document.Schema{{"required": []string{"phases"}}, {"required": []string{"expect"}}}},
-		{"oneOf": []document.Schema{{"required": []string{"connect"}}, {"required": []string{"room"}}}},
+		{"oneOf": []document.Schema{
+			{"required": []string{"rendezvous", "connect"}},
+			{"required": []string{"rendezvous", "room"}},
+			{"required": []string{"system", "rooms"}},
+		}},
+		onlyWith("system", "rooms", "load"),
+		onlyWith("rendezvous", "relay", "connect", "room"),
 	}
 	return s
+}
+
+// onlyWith refuses keys in a file that has not the key that they go with.
+func onlyWith(key string, others ...string) document.Schema {
+	dependent := map[string]any{}
+	for _, o := range others {
+		dependent[o] = []string{key}
+	}
+	return document.Schema{"dependentRequired": dependent}
 }
 
 // nameSchema is the name of a part of the lab.
@@ -86,13 +105,15 @@ func phasesSchema() document.Schema {
 }
 
 func expectSchema() document.Schema {
-	return document.ObjectSchema(map[string]document.Schema{
+	keys := map[string]document.Schema{
 		"path": document.WordSchema(string(Direct), string(Relay), string(None), string(Mixed)).
 			Described("The path that payload must take in the end; mixed: each pair that which its NATs allow."),
 		"mapping": document.Schema{"type": "object", "additionalProperties": document.WordSchema(MappingKept, MappingLost)}.
 			Described("By peer: whether its mapping must have been kept since the phase before, or lost."),
 		"reaches": nameSchema("With path none: the router that payload must reach, although it must not reach the host behind it."),
-	}, "path").Described("What has to come of it.")
+	}
+	maps.Copy(keys, systemExpectations())
+	return document.ObjectSchema(keys, "path").Described("What has to come of it.")
 }
 
 func controlSchema() document.Schema {
@@ -173,6 +194,8 @@ func actionArguments(kind ActionKind) document.Schema {
 		return server.Described("A server ends and starts anew.")
 	case ActStop:
 		return server.Described("A server ends.")
+	case ActKill, ActStart, ActDrain, ActPartition, ActHeal:
+		return systemArguments(kind)
 	case ActQuiet:
 		return document.DurationSchema().Described("No peer sends payload for so long.")
 	}

@@ -119,6 +119,59 @@ controls:
         expect: {path: relay}
 `
 
+// everySystem is the same for what goes with system.
+const everySystem = `
+id: ALL-2
+title: everything of a system
+lab:
+  routers: {nat-a: {nat: symmetric}}
+  hosts:
+    a: {behind: nat-a}
+    b: {}
+    c: {}
+    d: {}
+    crowd: {}
+    engine: {}
+    agent-1: {}
+    agent-2: {}
+    shard-1: {}
+    udp-1: {addresses: 2}
+    relay-1: {}
+    shard-2: {}
+    udp-2: {addresses: 2}
+    relay-2: {}
+system:
+  engines: [engine]
+  directories: [engine]
+  agents: [agent-1, agent-2]
+  shards:
+    s1: {host: shard-1, rendezvous: udp-1, relay: relay-1}
+    s2: {host: shard-2, rendezvous: udp-2, relay: relay-2, later: true}
+peers: {a: {host: a}, b: {host: b}, c: {host: c}, d: {host: d}}
+rooms: {red: [a, b], blue: [c, d]}
+load: {host: crowd, rooms: 5, every: 100ms, fresh: 1s}
+phases:
+  - name: first
+    expect: {path: mixed}
+  - name: second
+    do:
+      - start: {shard: s2}
+      - kill: {shard-of: red}
+      - kill: {host: agent-1}
+      - drain: {shard-of: blue, deadline: 2s}
+      - partition: [[engine], [shard-1, shard-2]]
+      - heal: true
+    expect:
+      path: mixed
+      rooms: {red: moved, blue: stayed}
+      resumed: 5s
+      moved: 5s
+      load: {failed: 0, slowest: 5s, placed: [s2], spared: [s1]}
+      scans:
+        - {from: crowd, open: {agent-1: [tcp/443], udp-1: [udp/3478-3479]}}
+      one-owner: true
+`
+
 // What the decoder takes the schema takes as well, and what differs from it in
 // one place is refused by both.
 func TestSchemaAgreesWithTheDecoder(t *testing.T) {
@@ -167,6 +220,29 @@ func TestSchemaAgreesWithTheDecoder(t *testing.T) {
 			check(t, strings.Replace(everything, tt.old, tt.new, 1), false)
 		})
 	}
+	t.Run("everything of a system", func(t *testing.T) { check(t, everySystem, true) })
+	for _, tt := range []struct{ name, old, new string }{
+		{"rendezvous and system", "system:\n", "rendezvous: b\nconnect: [[a, b]]\nsystem:\n"},
+		{"no rooms", "rooms: {red: [a, b], blue: [c, d]}\n", ""},
+		{"a room of one", "[c, d]}", "[c]}"},
+		{"no agents", "  agents: [agent-1, agent-2]\n", ""},
+		{"no engine", "engines: [engine]", "engines: []"},
+		{"hasty clients", "every: 100ms", "every: 100"},
+		{"a kill of nothing", "kill: {host: agent-1}", "kill: {}"},
+		{"a kill of two", "kill: {host: agent-1}", "kill: {host: agent-1, shard: s1}"},
+		{"a partition of one", "[[engine], [shard-1, shard-2]]", "[[engine]]"},
+		{"no healing", "heal: true", "heal: false"},
+		{"unknown fate of a room", "red: moved", "red: lost"},
+		{"ports of no protocol", "tcp/443", "https"},
+		{"load without a bound", "slowest: 5s, ", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if strings.Count(everySystem, tt.old) < 1 {
+				t.Fatalf("there is no %q", tt.old)
+			}
+			check(t, strings.Replace(everySystem, tt.old, tt.new, 1), false)
+		})
+	}
 }
 
 // An object of the schema, with the place in a file where the decoder reads it,
@@ -185,6 +261,14 @@ var places = []struct{ name, schema, file string }{
 	{"swap", "phases items do items swap", "phases: [{do: [{swap: {HERE}}]}]"},
 	{"flap", "phases items do items flap", "phases: [{do: [{flap: {HERE}}]}]"},
 	{"restrict", "phases items do items restrict", "phases: [{do: [{restrict: {HERE}}]}]"},
+	{"system", "system", "system: {HERE}"},
+	{"shard", "system shards additionalProperties", "system: {shards: {s: {HERE}}}"},
+	{"load", "load", "system: {}\nload: {HERE}"},
+	{"kill", "phases items do items kill", "system: {}\nphases: [{do: [{kill: {HERE}}]}]"},
+	{"start", "phases items do items start", "system: {}\nphases: [{do: [{start: {HERE}}]}]"},
+	{"drain", "phases items do items drain", "system: {}\nphases: [{do: [{drain: {HERE}}]}]"},
+	{"expected load", "expect load", "system: {}\nexpect: {load: {HERE}}"},
+	{"scan", "expect scans items", "system: {}\nexpect: {scans: [{HERE}]}"},
 	{"send", "phases items do items send", "phases: [{do: [{send: {HERE}}]}]"},
 }
 
