@@ -19,7 +19,12 @@ type Error struct {
 	Message string
 	// Retry is when it makes sense to try again; 0: never, or at once.
 	Retry time.Duration
+
+	cause error
 }
+
+// Unwrap gives the engine's or the context's error behind it, if there is one.
+func (e *Error) Unwrap() error { return e.cause }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Code.String() + ": " + e.Message }
