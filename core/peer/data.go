@@ -80,6 +80,15 @@ func (m *Machine) Path(peer identity.ID) (Path, bool) {
 	return Path{}, false
 }
 
+// RTT is the smoothed round-trip time of the present path of the session with a
+// peer, as checks have measured it; false while there is no path.
+func (m *Machine) RTT(peer identity.ID) (time.Duration, bool) {
+	if s := m.sessionWith(peer); s != nil {
+		return s.agent.PathRTT()
+	}
+	return 0, false
+}
+
 // Session is the id of the session with a peer.
 func (m *Machine) Session(peer identity.ID) (SessionID, bool) {
 	if s := m.sessionWith(peer); s != nil {

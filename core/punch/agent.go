@@ -296,6 +296,15 @@ func (a *Agent) Path() (Path, bool) {
 	return a.pathOf(a.selected), true
 }
 
+// PathRTT is the smoothed round-trip time of the path in use, as checks have
+// measured it; false while there is no path.
+func (a *Agent) PathRTT() (time.Duration, bool) {
+	if a.selected == nil {
+		return 0, false
+	}
+	return a.selected.rtt, true
+}
+
 func (a *Agent) pathOf(p *pair) Path {
 	if p == nil {
 		return Path{}
