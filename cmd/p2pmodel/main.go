@@ -30,7 +30,7 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, newRootCommand()))
 }
 
@@ -66,7 +66,9 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newRendezvousCommand(), newRelayCommand(), newPeerCommand())
+	for _, cmd := range []*cobra.Command{newRendezvousCommand(), newRelayCommand(), newPeerCommand()} {
+		root.AddCommand(configured(cmd))
+	}
 	return root
 }
 
