@@ -15,7 +15,8 @@ var (
 	// ErrNoResponder: nobody serves the subject, or nobody who may be called.
 	ErrNoResponder = errors.New("nobody answers at this subject")
 	// ErrUnavailable: the engine cannot do it at present: no connection, or a
-	// bucket without a leader.
+	// bucket without a leader. If that happened during a call or a write, it may
+	// have been done.
 	ErrUnavailable = errors.New("the engine is not available")
 	// ErrPermission: this connection may not use the subject or the bucket.
 	ErrPermission = errors.New("not permitted")
@@ -118,6 +119,11 @@ type BucketConfig struct {
 // the engine's machines fails. Keys are tokens (letters, digits, - _ =) joined by
 // dots.
 type Bucket interface {
+	//
+	// Get gives what was there when the call began, or later. While the engine's
+	// machines are split, those on the smaller side may for some seconds give what
+	// was there before; so what must not be decided twice is decided by Create and
+	// Update, which fail there.
 	Get(ctx context.Context, key string) (Entry, error)
 	// Create writes a key that is not there (ErrExists), Update one whose
 	// revision is known (ErrConflict), Put in any case. They give the new revision.
@@ -131,7 +137,8 @@ type Bucket interface {
 	// Watch gives what is there, then one Entry with Initial set and no key, then
 	// all changes, in order, until the context ends; then the channel is closed.
 	// It goes on after a time without connection, missing nothing but values
-	// that were overwritten meanwhile.
+	// that were overwritten meanwhile. What was written just before the watch began
+	// may come after Initial; so may Keys leave it out.
 	Watch(ctx context.Context, pattern string) (<-chan Entry, error)
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"p2pmodel/core/shard/engine"
+	"p2pmodel/core/shard/engine/queue"
 )
 
 // Engine is a connection to a hub. It implements engine.Engine.
@@ -123,6 +124,7 @@ func (e *Engine) Call(ctx context.Context, subject string, request []byte) ([]by
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	cut := e.Changed()
 	if err := e.outgoing(subject, request); err != nil {
 		return nil, err
 	}
@@ -147,6 +149,8 @@ func (e *Engine) Call(ctx context.Context, subject string, request []byte) ([]by
 			return nil, e.lost(ctx)
 		}
 		return answer, nil
+	case <-cut:
+		return nil, fmt.Errorf("%s: the connection broke during the call: %w", e.name, engine.ErrUnavailable)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-e.ctx.Done():
@@ -180,23 +184,20 @@ func (e *Engine) Publish(subject string, event []byte) error {
 }
 
 // Serve implements engine.Engine.
-func (e *Engine) Serve(subject, queue string, limits engine.Limits, h engine.Handler) (engine.Subscription, error) {
+func (e *Engine) Serve(subject, name string, limits engine.Limits, h engine.Handler) (engine.Subscription, error) {
 	limits = limits.Normal()
-	s := &subscription{engine: e, pattern: subject, queue: queue, serves: true, workers: limits.Workers, limit: limits.Queue}
-	s.handle = func(i item) {
-		if answer := h(e.ctx, engine.Request{Subject: i.subject, Data: i.data, Received: i.received}); answer != nil {
-			s.answer(i, answer)
-		}
-	}
+	var s *subscription
+	cfg := queue.Config[item]{Workers: limits.Workers, Waiting: limits.Queue}
 	if limits.Overflow != nil {
-		s.overflow = func(i item) {
-			answer := limits.Overflow(engine.Request{Subject: i.subject, Data: i.data, Received: i.received})
-			if answer != nil {
-				s.answer(i, answer)
-			}
-		}
+		cfg.Overflow = func(i item) { s.answer(i, limits.Overflow(i.request())) }
 	}
+	s = e.newSubscription(subject, func(i item) { s.answer(i, h(e.ctx, i.request())) }, cfg)
+	s.queue, s.serves = name, true
 	return e.start(s)
+}
+
+func (i item) request() engine.Request {
+	return engine.Request{Subject: i.subject, Data: i.data, Received: i.received}
 }
 
 // Subscribe implements engine.Engine.
@@ -204,9 +205,9 @@ func (e *Engine) Subscribe(subject string, pending int, h func(engine.Event)) (e
 	if pending < 1 {
 		return nil, fmt.Errorf("subscribe %s: at least one event has to wait, not %d", subject, pending)
 	}
-	s := &subscription{engine: e, pattern: subject, workers: 1, limit: pending, dropOldest: true}
-	s.handle = func(i item) { h(engine.Event{Subject: i.subject, Data: i.data}) }
-	return e.start(s)
+	return e.start(e.newSubscription(subject,
+		func(i item) { h(engine.Event{Subject: i.subject, Data: i.data}) },
+		queue.Config[item]{Workers: 1, Waiting: pending, DropOldest: true}))
 }
 
 func (e *Engine) start(s *subscription) (engine.Subscription, error) {
@@ -255,7 +256,7 @@ func (e *Engine) Close() error {
 
 	e.cancel()
 	for s := range subs {
-		s.end()
+		s.items.Close()
 	}
 	e.running.Wait()
 	e.hub.remove(e)
