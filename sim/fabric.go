@@ -21,6 +21,9 @@ type Options struct {
 	// Capture writes the lab's packets to this file as pcapng, besides keeping
 	// them for the witness. Nil: not written.
 	Capture io.Writer
+	// Connections captures of TCP only what opens and ends connections (SYN, FIN,
+	// RST): streams would fill the memory, and no verdict reads them.
+	Connections bool
 	// Log gets a line for each thing that the fabric does. Nil: none.
 	Log func(at time.Time, line string)
 }

@@ -25,6 +25,7 @@ func (n *Network) startCapture(ctx context.Context) error {
 		return err
 	}
 	n.recorder = recorder
+	filter := evidence(n.opt.Connections)
 	var listened []*node
 	for _, r := range n.lab.Routers {
 		listened = append(listened, n.nodes[r.Name])
@@ -40,7 +41,7 @@ func (n *Network) startCapture(ctx context.Context) error {
 				if fd, err = capture.Open(iface.index); err != nil {
 					return err
 				}
-				if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, evidence); err != nil {
+				if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, filter); err != nil {
 					_ = unix.Close(fd)
 				}
 				return err
@@ -58,21 +59,35 @@ func (n *Network) startCapture(ctx context.Context) error {
 
 // evidence is the filter of captures. It leaves out what arrives without being
 // meant for the interface, which is how we lose packets on a wire (egress), and
-// the probes of certifications.
-var evidence = func() *unix.SockFprog {
+// the probes of certifications; and on demand the streams of TCP connections.
+func evidence(connections bool) *unix.SockFprog {
 	const (
-		drop, keep = 0, 0x7fffffff
-		ethernet   = 14
-		etherType  = 12
+		drop, keep     = 0, 0x7fffffff
+		ethernet       = 14
+		etherType      = 12
+		protocolOffset = 9
+		flagsOffset    = 13                 // in a TCP header
+		openOrEnd      = 1<<0 | 1<<1 | 1<<2 // FIN, SYN, RST
 	)
+	var streams []bpf.Instruction
+	if connections {
+		streams = []bpf.Instruction{
+			bpf.LoadAbsolute{Off: ethernet + protocolOffset, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_TCP, SkipFalse: 4},
+			bpf.LoadMemShift{Off: ethernet},
+			bpf.LoadIndirect{Off: ethernet + flagsOffset, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: openOrEnd, SkipTrue: 1},
+			bpf.RetConstant{Val: drop},
+		}
+	}
 	prefix := sim.ProbePrefix.Addr().As4()
 	probe := binary.BigEndian.Uint32(prefix[:])
 	mask := ^uint32(0) << (32 - sim.ProbePrefix.Bits())
-	raw, err := bpf.Assemble([]bpf.Instruction{
+	program := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OTHERHOST, SkipTrue: 8},
 		bpf.LoadAbsolute{Off: etherType, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IP, SkipFalse: 7},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IP, SkipFalse: uint8(7 + len(streams))},
 		bpf.LoadAbsolute{Off: ethernet + sourceOffset, Size: 4},
 		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: mask},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: probe, SkipTrue: 3},
@@ -80,8 +95,9 @@ var evidence = func() *unix.SockFprog {
 		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: mask},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: probe, SkipFalse: 1},
 		bpf.RetConstant{Val: drop},
-		bpf.RetConstant{Val: keep},
-	})
+	}
+	program = append(append(program, streams...), bpf.RetConstant{Val: keep})
+	raw, err := bpf.Assemble(program)
 	if err != nil {
 		panic("kernel: the filter of captures: " + err.Error()) // the program is constant
 	}
@@ -90,7 +106,7 @@ var evidence = func() *unix.SockFprog {
 		filters[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
 	}
 	return &unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}
-}()
+}
 
 // Packets implements sim.Network. Certifications leave no packets, and packets
 // that were lost on a wire are seen where they left only.
