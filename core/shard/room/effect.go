@@ -1,0 +1,112 @@
+package room
+
+import (
+	"time"
+
+	"p2pmodel/core/shard/api/agentv1"
+	"p2pmodel/core/shard/api/insidev1"
+)
+
+// Effect is what a room wants done: Tell, Save, Ended or Drop.
+type Effect any
+
+// Tell publishes an event to sessions.
+type Tell struct {
+	Sessions []string
+	Event    *agentv1.Event
+}
+
+// Save gives the room's record to the directory. One at a time: the next comes
+// after Saved was called.
+type Save struct{ Record *insidev1.RoomRecord }
+
+// Ended is the record of a match that has ended.
+type Ended struct{ Match *agentv1.Match }
+
+// Drop says that the directory shall forget the room, which is closed.
+type Drop struct{}
+
+// Outcome is what became of a Save.
+type Outcome int
+
+const (
+	// Kept: the directory has it.
+	Kept Outcome = iota
+	// Failed: it may have it; the room asks again.
+	Failed
+	// Fenced: the room is another shard's.
+	Fenced
+)
+
+// PollEffect gives the next effect.
+func (r *Room) PollEffect() (Effect, bool) {
+	if len(r.effects) == 0 {
+		return nil, false
+	}
+	e := r.effects[0]
+	r.effects[0] = nil
+	if r.effects = r.effects[1:]; len(r.effects) == 0 {
+		r.effects = nil
+	}
+	return e, true
+}
+
+// Saved says what became of the last Save.
+func (r *Room) Saved(now time.Time, o Outcome) {
+	r.saving = false
+	switch o {
+	case Failed:
+		r.save.wanted, r.save.next = true, now.Add(saveRetry)
+	case Fenced:
+		r.Abandon()
+	}
+	r.settle(now)
+}
+
+// Want saves the record as soon as no other Save is under way, to learn whether
+// the room is still this shard's.
+func (r *Room) Want(now time.Time) {
+	if r.closed {
+		return
+	}
+	r.save.wanted, r.save.next = true, now
+	r.settle(now)
+}
+
+// Abandon lets go of the room without a word: it is another shard's, which tells
+// its members.
+func (r *Room) Abandon() {
+	r.closed = true
+	r.effects = nil
+}
+
+// Close ends the room for good: a match that runs is recorded with this reason,
+// members are told, and the directory shall forget it.
+func (r *Room) Close(now time.Time, reason string) {
+	if r.closed {
+		return
+	}
+	if r.playing() {
+		r.end(now, reason)
+	}
+	r.close(reason)
+}
+
+func (r *Room) close(reason string) {
+	r.tell(&agentv1.Event{Kind: &agentv1.Event_RoomClosed{RoomClosed: &agentv1.RoomClosed{Room: r.id, Reason: reason}}})
+	r.effects = append(r.effects, Drop{})
+	r.state = agentv1.RoomState_ROOM_STATE_ENDED
+	r.closed = true
+}
+
+// tell tells all members.
+func (r *Room) tell(e *agentv1.Event) {
+	if len(r.members) == 0 {
+		return
+	}
+	sessions := make([]string, len(r.members))
+	for i, m := range r.members {
+		sessions[i] = m.session
+	}
+	r.effects = append(r.effects, Tell{sessions, e})
+}
