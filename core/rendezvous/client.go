@@ -13,6 +13,7 @@ import (
 	"p2pmodel/core/identity"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
+	"p2pmodel/core/ticket"
 )
 
 // Defaults of a Client.
@@ -41,14 +42,19 @@ const (
 	// rememberedRequests is how many requests of the server are recognised when
 	// they are retransmitted.
 	rememberedRequests = 256
+	// refusedRetry is the wait after a ticket was refused: another one, which is
+	// what helps as a rule, is shown at once.
+	refusedRetry = 15 * time.Second
 )
 
 // Errors of a Client's events.
 var (
-	ErrUnknownPeer = errors.New("the rendezvous knows no such peer: it is not registered, or its registration has expired")
+	ErrUnknownPeer = errors.New("the rendezvous knows no such peer: it is not registered, its registration has expired, or its ticket is for another mesh")
 	ErrUnreachable = errors.New("the rendezvous does not answer")
 	ErrWrongServer = errors.New("the rendezvous has another key than the one expected")
 	ErrBusy        = errors.New("too many introductions or rooms at once")
+	// ErrTicket comes with the *stun.ResponseError that has the reason.
+	ErrTicket = errors.New("the rendezvous wants a ticket for this, or another one than ours")
 )
 
 // ClientConfig is what a Client needs to know.
@@ -59,6 +65,9 @@ type ClientConfig struct {
 	Key identity.Key
 	// ServerKey is who the rendezvous has to be. Nil: whoever answers there.
 	ServerKey *identity.ID
+	// Ticket is what admits us, where the rendezvous asks for it: at most
+	// ticket.MaxSize bytes. SetTicket gives a newer one.
+	Ticket []byte
 	// Rand gives transaction ids; they have to be unpredictable in production.
 	Rand io.Reader
 	// Schedule is how requests are retransmitted. The zero value adapts to the
@@ -88,6 +97,7 @@ type Client struct {
 	rtt       time.Duration
 	lastHeard time.Time
 	outage    bool // Unreachable was told
+	refused   bool // Refused was told
 	failures  int  // registrations failed in a row
 
 	server   identity.ID
@@ -98,11 +108,11 @@ type Client struct {
 	// was at the first one since Start; zero before. See fresh.
 	serverSequence, oldest uint64
 
-	offer []byte
+	offer, ticket []byte
 	// offerVersion counts the changes of offer; offerPending: the server does
-	// not have the present one.
-	offerVersion int
-	offerPending bool
+	// not have the present one. So for the ticket.
+	offerVersion, ticketVersion int
+	offerPending, ticketPending bool
 
 	inFlight stun.Transactions[*pending]
 	next     time.Time // of the next registration; zero: none planned
@@ -125,6 +135,8 @@ type pending struct {
 	signed     bool // as built last
 	withOffer  bool // REGISTER: with the offer, not only a refresh
 	version    int  // REGISTER: of the offer in it
+	withTicket bool // REGISTER
+	ticket     int  // REGISTER: version of the ticket in it
 	leaving    bool // REGISTER: take the registration back
 	target     identity.ID
 	session    SessionID
@@ -138,7 +150,7 @@ func NewClient(cfg ClientConfig) *Client {
 		cfg.Keepalive = DefaultKeepalive
 	}
 	cfg.Server = plain(cfg.Server)
-	c := &Client{cfg: cfg}
+	c := &Client{cfg: cfg, ticket: slices.Clone(cfg.Ticket)}
 	if cfg.ServerKey != nil {
 		// A key that gives no secret stays unset: the server's challenge will
 		// then say that it is another's.
@@ -150,6 +162,7 @@ func NewClient(cfg ClientConfig) *Client {
 // Start registers.
 func (c *Client) Start(now time.Time) {
 	c.running, c.announce, c.offerPending, c.serverSequence = true, true, true, 0
+	c.ticketPending = len(c.ticket) > 0
 	c.register(now)
 }
 
@@ -159,7 +172,7 @@ func (c *Client) Stop(now time.Time) {
 	if c.running && c.registered {
 		c.transmit(c.build(now, &pending{method: stun.MethodRegister, leaving: true}).Raw)
 	}
-	c.running, c.registered, c.outage, c.failures = false, false, false, 0
+	c.running, c.registered, c.outage, c.refused, c.failures = false, false, false, false, 0
 	c.inFlight, c.waiting, c.rooms, c.next = stun.Transactions[*pending]{}, nil, nil, time.Time{}
 }
 
@@ -186,6 +199,27 @@ func (c *Client) SetOffer(now time.Time, offer []byte) error {
 	c.offer, c.offerPending = append([]byte{}, offer...), true
 	c.offerVersion++
 	if c.running && c.registered {
+		c.register(now)
+	}
+	return nil
+}
+
+// SetTicket gives a newer ticket, before the last one expires or because another
+// mesh is to be entered, and none is nil. The server is told at once, and what is
+// asked for meanwhile waits for its answer. Rooms that are not the ticket's mesh
+// are left by that. The error says that it is longer than any ticket; then nothing
+// changes.
+func (c *Client) SetTicket(now time.Time, raw []byte) error {
+	if len(raw) > ticket.MaxSize {
+		return fmt.Errorf("ticket of %d bytes: at most %d", len(raw), ticket.MaxSize)
+	}
+	if slices.Equal(c.ticket, raw) {
+		return nil
+	}
+	c.ticket, c.ticketPending = slices.Clone(raw), len(raw) > 0
+	c.ticketVersion++
+	c.refused, c.failures = false, 0 // another refusal is news
+	if c.running && c.ticketPending {
 		c.register(now)
 	}
 	return nil

@@ -93,7 +93,7 @@ func (c *Client) handleError(now time.Time, p *pending, m *pion.Message) {
 	case again && stun.IsCode(err, stun.CodeMismatch):
 		// The server has forgotten us: it was started anew.
 		if p.method == stun.MethodRegister {
-			p.withOffer = true
+			p.withOffer, p.withTicket = true, true
 			c.send(now, p)
 		} else {
 			c.waiting = append(c.waiting, p)

@@ -1,6 +1,7 @@
 package rendezvous
 
 import (
+	"fmt"
 	"time"
 
 	pion "github.com/pion/stun/v3"
@@ -13,17 +14,23 @@ import (
 func (c *Client) register(now time.Time) {
 	c.inFlight.CancelIf(func(p *pending) bool { return p.method == stun.MethodRegister })
 	c.next = time.Time{}
-	c.send(now, &pending{method: stun.MethodRegister, withOffer: c.offerPending || !c.registered})
+	c.send(now, &pending{
+		method:    stun.MethodRegister,
+		withOffer: c.offerPending || !c.registered, withTicket: c.ticketPending || !c.registered,
+	})
 }
 
 // ask sends a request, or keeps it until we are registered.
 func (c *Client) ask(now time.Time, p *pending) {
-	if c.registered {
+	if c.admitted() {
 		c.send(now, p)
 		return
 	}
 	c.waiting = append(c.waiting, p)
 }
+
+// admitted reports whether the server knows us, by the present ticket.
+func (c *Client) admitted() bool { return c.registered && !c.ticketPending }
 
 // send starts a transaction.
 func (c *Client) send(now time.Time, p *pending) {
@@ -71,6 +78,10 @@ func (c *Client) build(now time.Time, p *pending) *pion.Message {
 			p.version = c.offerVersion
 			attributes = append(attributes, stun.Attribute{Type: stun.AttrOffer, Value: c.offer})
 		}
+		if !p.leaving && p.withTicket && len(c.ticket) > 0 {
+			p.ticket = c.ticketVersion
+			attributes = append(attributes, stun.Attribute{Type: stun.AttrTicket, Value: c.ticket})
+		}
 	case stun.MethodConnect:
 		attributes = append(attributes, idAttribute(stun.AttrTarget, p.target),
 			stun.Attribute{Type: stun.AttrSession, Value: p.session[:]}, stun.Attribute{Type: stun.AttrOffer, Value: c.offer})
@@ -96,19 +107,29 @@ func (c *Client) adopt(server identity.ID) {
 
 // failed ends a request for which there is no good answer.
 func (c *Client) failed(now time.Time, p *pending, err error) {
+	refused := stun.IsCode(err, stun.CodeForbidden)
+	if refused {
+		err = fmt.Errorf("%w: %w", ErrTicket, err)
+	}
 	switch p.method {
 	case stun.MethodRegister:
 		c.registered, c.announce = false, true
 		c.failures++
-		if !c.outage {
-			c.outage = true
-			c.emit(Unreachable{Since: c.lastHeard, Err: err})
+		why := ErrUnreachable // of all that waited
+		if refused {
+			why = err
+			c.refuse(now, err)
+		} else {
+			c.next = now.Add(c.schedule().RTO)
+			if !c.outage {
+				c.outage = true
+				c.emit(Unreachable{Since: c.lastHeard, Err: err})
+			}
 		}
-		c.next = now.Add(c.schedule().RTO)
 		waiting := c.waiting
 		c.waiting = nil
 		for _, w := range waiting {
-			c.failed(now, w, ErrUnreachable)
+			c.failed(now, w, why)
 		}
 	case stun.MethodConnect:
 		if stun.IsCode(err, stun.CodeNotFound) {
@@ -118,6 +139,16 @@ func (c *Client) failed(now time.Time, p *pending, err error) {
 	case stun.MethodJoin:
 		c.forget(p.room)
 		c.emit(RoomFailed{Room: p.room.name, Err: err})
+	}
+}
+
+// refuse ends a registration that the server refuses: it is there, and we are not
+// wanted.
+func (c *Client) refuse(now time.Time, err error) {
+	c.next, c.outage, c.lastHeard = now.Add(refusedRetry), false, now
+	if !c.refused {
+		c.refused = true
+		c.emit(Refused{Err: err})
 	}
 }
 
@@ -141,15 +172,19 @@ func (c *Client) succeeded(now time.Time, t *stun.Transaction, p *pending, m *pi
 		c.measure(now.Sub(t.Started))
 	}
 	old := c.reflexive
-	c.registered, c.outage, c.failures, c.reflexive = true, false, 0, reflexive
+	c.registered, c.outage, c.refused, c.failures, c.reflexive = true, false, false, 0, reflexive
 	if p.withOffer {
 		c.offerPending = p.version != c.offerVersion
+	}
+	renewed := p.withTicket && c.ticketPending && p.ticket == c.ticketVersion
+	if renewed {
+		c.ticketPending = false
 	}
 	if c.cfg.Keepalive > 0 {
 		c.next = now.Add(c.refresh(m))
 	}
-	if c.offerPending {
-		c.register(now) // the offer changed while this one was under way
+	if c.offerPending || c.ticketPending {
+		c.register(now) // it changed while this one was under way
 	}
 	if old.IsValid() && old != reflexive {
 		c.emit(ReflexiveChanged{Old: old, New: reflexive})
@@ -158,6 +193,11 @@ func (c *Client) succeeded(now time.Time, t *stun.Transaction, p *pending, m *pi
 		c.announce = false
 		c.emit(Registered{Reflexive: reflexive, RTT: c.rtt})
 		c.rejoin(now)
+	} else if renewed {
+		c.rejoin(now) // it may be for another mesh
+	}
+	if !c.admitted() {
+		return
 	}
 	waiting := c.waiting
 	c.waiting = nil

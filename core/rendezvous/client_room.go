@@ -38,7 +38,7 @@ func (c *Client) Join(now time.Time, name string) error {
 		c.inFlight.CancelIf(func(p *pending) bool { return p.method == stun.MethodLeave && p.room.name == name })
 		r := &clientRoom{name: name, latest: make(map[identity.ID]uint64)}
 		c.rooms = append(c.rooms, r)
-		if c.registered {
+		if c.admitted() {
 			c.enter(now, r)
 		}
 	}
@@ -76,6 +76,9 @@ func (c *Client) forget(r *clientRoom) {
 
 // rejoin enters all rooms, after a registration that may be new to the server.
 func (c *Client) rejoin(now time.Time) {
+	if !c.admitted() {
+		return
+	}
 	for _, r := range c.rooms {
 		c.enter(now, r)
 	}

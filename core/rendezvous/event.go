@@ -33,7 +33,7 @@ type (
 	ConnectFailed struct {
 		Peer    identity.ID
 		Session SessionID
-		// Err is ErrUnknownPeer, ErrUnreachable, or a *stun.ResponseError.
+		// Err is ErrUnknownPeer, ErrUnreachable, ErrTicket, or a *stun.ResponseError.
 		Err error
 	}
 	// Members is who else is in a room that we have joined, in order of their
@@ -53,6 +53,10 @@ type (
 		Room string
 		Err  error
 	}
+	// Refused: the rendezvous does not let us in; Err is ErrTicket with the
+	// reason. Once for each ticket; the client asks again now and then, and at
+	// once after SetTicket.
+	Refused struct{ Err error }
 	// Unreachable: the rendezvous does not answer, or not with the key that we
 	// expect. Once per outage; the client goes on trying, and Registered ends
 	// the outage.
@@ -74,7 +78,8 @@ type (
 		ID      identity.ID
 		Address netip.AddrPort
 	}
-	// PeerGone: a registration was given up, or has expired.
+	// PeerGone: a registration was given up, or has expired, as it also does when
+	// the key of its ticket is none of ours any more.
 	PeerGone struct {
 		ID      identity.ID
 		Expired bool

@@ -12,6 +12,7 @@ import (
 	"p2pmodel/core/identity"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
+	"p2pmodel/core/ticket"
 )
 
 const (
@@ -46,7 +47,12 @@ type ServerConfig struct {
 	Lifetime time.Duration
 	// NonceLifetime is how long a nonce is good. Zero: one hour.
 	NonceLifetime time.Duration
-	Limits        Limits
+	// Admission has the keys of those who may admit peers: a peer then needs a
+	// ticket to register, is registered no longer than the ticket is good, and
+	// enters and is introduced in the ticket's mesh only. Nil: anybody may
+	// register, and tickets are not looked at. SetAdmission changes it.
+	Admission *ticket.Verifier
+	Limits    Limits
 }
 
 // Server is the rendezvous, a sansio.Machine. Its events are Listening,

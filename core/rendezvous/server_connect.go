@@ -48,7 +48,7 @@ func (s *Server) connect(from origin, m *pion.Message, r *registration) {
 		return
 	}
 	target := s.peer(from.now, targetID)
-	if target == nil {
+	if target == nil || !s.sameMesh(r, target) {
 		s.refuse(from, m, r.key, stun.CodeNotFound, "Unknown Peer")
 		return
 	}

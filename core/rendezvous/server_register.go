@@ -25,6 +25,7 @@ type registration struct {
 	// newest JOIN or LEAVE: what is older is played back or late.
 	began, roomed uint64
 	rooms         []*room
+	admission     admission
 	// introductions are in flight to it, at most maxIntroductions.
 	introductions []introduction
 	// recent are the last CONNECTs, a ring: a retransmitted one is answered
@@ -56,7 +57,7 @@ func (s *Server) handlePeer(from origin, m *pion.Message) {
 		return
 	}
 	known := []pion.AttrType{stun.AttrPeerID, stun.AttrSequence, pion.AttrLifetime, stun.AttrOffer, stun.AttrTarget,
-		stun.AttrSession, stun.AttrRoom, stun.AttrCursor, pion.AttrPadding}
+		stun.AttrSession, stun.AttrRoom, stun.AttrCursor, stun.AttrTicket, pion.AttrPadding}
 	if unknown := stun.UnknownRequired(m, known...); len(unknown) > 0 {
 		s.refuse(from, m, key, stun.CodeUnknownAttribute, "Unknown Attribute", pion.UnknownAttributes(unknown))
 		return
@@ -143,6 +144,11 @@ func (s *Server) register(from origin, m *pion.Message, peer identity.ID, key st
 		s.refuse(from, m, key, stun.CodeBadRequest, "OFFER Too Long")
 		return
 	}
+	var admitted admission
+	reason := ""
+	if lifetime > 0 {
+		admitted, reason = s.admit(from.now, m, peer, r)
+	}
 	switch {
 	case lifetime == 0:
 		if r != nil {
@@ -150,6 +156,9 @@ func (s *Server) register(from origin, m *pion.Message, peer identity.ID, key st
 		}
 	case r == nil && offer == nil:
 		s.refuse(from, m, key, stun.CodeMismatch, "Not Registered")
+		return
+	case reason != "":
+		s.refuse(from, m, key, stun.CodeForbidden, reason)
 		return
 	case r == nil:
 		if code := s.overFull(from.remote); code != 0 {
@@ -165,6 +174,8 @@ func (s *Server) register(from origin, m *pion.Message, peer identity.ID, key st
 		s.moved(from, r)
 	}
 	if r != nil && lifetime > 0 {
+		lifetime = admitted.limit(from.now, lifetime)
+		s.entitle(from.now, r, admitted)
 		r.sequence, r.expires = sequence, from.now.Add(lifetime)
 		if offer != nil {
 			r.offer = offer
@@ -172,7 +183,7 @@ func (s *Server) register(from origin, m *pion.Message, peer identity.ID, key st
 	}
 	s.reply(from, seal(stun.MethodRegister, pion.ClassSuccessResponse, m.TransactionID, key,
 		stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: from.remote},
-		stun.Uint32(pion.AttrLifetime, uint32(lifetime/time.Second)), sequenceAttribute(s.number(from.now))))
+		stun.Uint32(pion.AttrLifetime, uint32((lifetime+time.Second-1)/time.Second)), sequenceAttribute(s.number(from.now))))
 }
 
 // overFull says why one registration more does not fit: an error code, or 0.
@@ -222,11 +233,16 @@ func (s *Server) peer(now time.Time, id identity.ID) *registration {
 	return r
 }
 
-// expire removes what has expired, in an order that a rerun repeats.
+// expire removes what has expired.
 func (s *Server) expire(now time.Time) {
+	s.removeAll(now, func(r *registration) bool { return !now.Before(r.expires) })
+}
+
+// removeAll removes registrations, in an order that a rerun repeats.
+func (s *Server) removeAll(now time.Time, over func(*registration) bool) {
 	var gone []*registration
 	for _, r := range s.peers {
-		if !now.Before(r.expires) {
+		if over(r) {
 			gone = append(gone, r)
 		}
 	}

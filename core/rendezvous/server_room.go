@@ -35,6 +35,10 @@ func (s *Server) join(from origin, m *pion.Message, r *registration) {
 			return
 		}
 	}
+	if !s.mayEnter(r, name) {
+		s.refuse(from, m, r.key, stun.CodeForbidden, "Not The Ticket's Mesh")
+		return
+	}
 	k := s.rooms[name]
 	if k == nil || !slices.Contains(r.rooms, k) {
 		switch {

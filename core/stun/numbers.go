@@ -47,12 +47,18 @@ const (
 	AttrCursor stun.AttrType = 0x7F08
 	// AttrTarget is the public key of the peer that a request is about.
 	AttrTarget stun.AttrType = 0x7F09
+	// AttrTicket is a signed statement of what its sender may do; package ticket
+	// has its form.
+	AttrTicket stun.AttrType = 0x7F0A
 )
 
 // Error codes of RFC 8489 section 14.8, and our own where it has none.
 const (
-	CodeBadRequest       = 400
-	CodeUnauthorized     = 401
+	CodeBadRequest   = 400
+	CodeUnauthorized = 401
+	// CodeForbidden: the sender is who it says, but may not do this, as in TURN
+	// (RFC 8656 section 19).
+	CodeForbidden        = 403
 	CodeUnknownAttribute = 420
 	CodeStaleNonce       = 438
 	// CodeNotFound: the rendezvous knows no such peer. 404 is unassigned in the
