@@ -33,6 +33,7 @@ var files = []struct {
 	// The services of the inside are only documentation: they travel by the
 	// engine, not by HTTP.
 	{"core/shard/api/insidev1/inside.proto", []string{"protoc-gen-go"}},
+	{"core/shard/api/insidev1/stored.proto", []string{"protoc-gen-go"}},
 }
 
 func main() {

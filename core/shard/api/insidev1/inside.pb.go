@@ -717,7 +717,10 @@ type PlaceRoomRequest struct {
 	// Who enters at once. Agents leave it empty: the pass says who.
 	Members []*Participant `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
 	// Start at once: a match that was made.
-	Start         bool `protobuf:"varint,3,opt,name=start,proto3" json:"start,omitempty"`
+	Start bool `protobuf:"varint,3,opt,name=start,proto3" json:"start,omitempty"`
+	// Drawn by the caller: the same key of the same caller means the same room, so
+	// that a call may be repeated. At most 64 bytes; empty: another room each time.
+	Key           string `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -771,6 +774,13 @@ func (x *PlaceRoomRequest) GetStart() bool {
 		return x.Start
 	}
 	return false
+}
+
+func (x *PlaceRoomRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
 }
 
 // Participant is a player with a session.
@@ -1757,10 +1767,12 @@ func (x *RoomRecord) GetRevision() uint64 {
 }
 
 type RoomMember struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Participant   *Participant           `protobuf:"bytes,1,opt,name=participant,proto3" json:"participant,omitempty"`
-	Ready         bool                   `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`
-	PeerId        []byte                 `protobuf:"bytes,3,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Participant *Participant           `protobuf:"bytes,1,opt,name=participant,proto3" json:"participant,omitempty"`
+	Ready       bool                   `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`
+	PeerId      []byte                 `protobuf:"bytes,3,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
+	// The player has given an account of the result; it is in the match.
+	Finished      bool `protobuf:"varint,4,opt,name=finished,proto3" json:"finished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1814,6 +1826,13 @@ func (x *RoomMember) GetPeerId() []byte {
 		return x.PeerId
 	}
 	return nil
+}
+
+func (x *RoomMember) GetFinished() bool {
+	if x != nil {
+		return x.Finished
+	}
+	return false
 }
 
 type DrainShardRequest struct {
@@ -2705,11 +2724,12 @@ const file_core_shard_api_insidev1_inside_proto_rawDesc = "" +
 	"\tRoomPlace\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\xa0\x01\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\xb2\x01\n" +
 	"\x10PlaceRoomRequest\x12;\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1f.p2pmodel.agent.v1.RoomSettingsR\bsettings\x129\n" +
 	"\amembers\x18\x02 \x03(\v2\x1f.p2pmodel.inside.v1.ParticipantR\amembers\x12\x14\n" +
-	"\x05start\x18\x03 \x01(\bR\x05start\"o\n" +
+	"\x05start\x18\x03 \x01(\bR\x05start\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\"o\n" +
 	"\vParticipant\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06player\x18\x02 \x01(\tR\x06player\x12\x16\n" +
@@ -2772,12 +2792,13 @@ const file_core_shard_api_insidev1_inside_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\x0e2\x1c.p2pmodel.agent.v1.RoomStateR\x05state\x128\n" +
 	"\amembers\x18\x06 \x03(\v2\x1e.p2pmodel.inside.v1.RoomMemberR\amembers\x12.\n" +
 	"\x05match\x18\a \x01(\v2\x18.p2pmodel.agent.v1.MatchR\x05match\x12\x1a\n" +
-	"\brevision\x18\b \x01(\x04R\brevision\"~\n" +
+	"\brevision\x18\b \x01(\x04R\brevision\"\x9a\x01\n" +
 	"\n" +
 	"RoomMember\x12A\n" +
 	"\vparticipant\x18\x01 \x01(\v2\x1f.p2pmodel.inside.v1.ParticipantR\vparticipant\x12\x14\n" +
 	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x17\n" +
-	"\apeer_id\x18\x03 \x01(\fR\x06peerId\"l\n" +
+	"\apeer_id\x18\x03 \x01(\fR\x06peerId\x12\x1a\n" +
+	"\bfinished\x18\x04 \x01(\bR\bfinished\"l\n" +
 	"\x11DrainShardRequest\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\tR\x05shard\x12)\n" +
 	"\x10deadline_seconds\x18\x02 \x01(\rR\x0fdeadlineSeconds\x12\x16\n" +
