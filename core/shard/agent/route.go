@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"p2pmodel/core/shard"
+	"p2pmodel/core/shard/api/insidev1"
+	"p2pmodel/core/shard/limits"
+	"p2pmodel/core/shard/rpc"
+)
+
+// maxPlaces bounds the rooms whose place is remembered, maxShards the shards
+// whose names are.
+const (
+	maxPlaces = 1 << 16
+	maxShards = 1 << 12
+)
+
+// place is which shard has a room, as far as is known here.
+type place struct {
+	shard string
+	epoch uint64
+	since time.Time
+}
+
+// places remembers where rooms are. It is a hint: a shard that does not have a
+// room says so.
+type places struct {
+	life   time.Duration
+	mu     sync.Mutex
+	known  map[string]place
+	shards map[string]bool // all names seen, which no client is to see
+}
+
+func newPlaces(life time.Duration) *places {
+	return &places{life: life, known: map[string]place{}, shards: map[string]bool{}}
+}
+
+func (p *places) get(room string) (place, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, ok := p.known[room]
+	if !ok || time.Since(at.since) > p.life {
+		return place{}, false
+	}
+	return at, true
+}
+
+// put notes a place, and reports whether it can be one.
+func (p *places) put(at *insidev1.RoomPlace) (place, bool) {
+	if limits.CheckSession("shard", at.GetShard()) != nil || limits.CheckRoomID("room", at.GetRoom()) != nil {
+		return place{}, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old, ok := p.known[at.Room]; ok && old.epoch > at.Epoch {
+		// The news have overtaken this answer.
+		return old, true
+	}
+	if len(p.known) >= maxPlaces {
+		for room := range p.known { // any: they are asked for again
+			delete(p.known, room)
+			break
+		}
+	}
+	if len(p.shards) < maxShards {
+		p.shards[at.Shard] = true
+	}
+	now := place{at.Shard, at.Epoch, time.Now()}
+	p.known[at.Room] = now
+	return now, true
+}
+
+// forget drops what is known of a room's place.
+func (p *places) forget(room string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.known, room)
+}
+
+// isShard reports whether this is the name of a shard that was seen.
+func (p *places) isShard(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shards[name]
+}
+
+// find asks a directory for a room's place.
+func (s *Server) find(ctx context.Context, x *session, room string) (place, error) {
+	found, err := rpc.Call[insidev1.FindRoomResponse](ctx, s.inside, shard.DirectorySubject("FindRoom"),
+		&insidev1.FindRoomRequest{Room: room}, rpc.WithPass(x.currentPass()), rpc.Idempotent())
+	if err != nil {
+		return place{}, err
+	}
+	if found.GetPlace().GetRoom() != room {
+		return place{}, rpc.Errorf(connect.CodeInternal, "a directory gave the place of another room")
+	}
+	at, ok := s.places.put(found.Place)
+	if !ok {
+		return place{}, rpc.Errorf(connect.CodeInternal, "a directory gave a place that is none")
+	}
+	return at, nil
+}
+
+// inRoom calls a method of the shard that has a room. If that shard does not have
+// it, or does not answer, a directory is asked once where it is, and if that is
+// elsewhere, the call goes there: it was not done before.
+func inRoom[Resp any, P interface {
+	*Resp
+	proto.Message
+}](ctx context.Context, s *Server, x *session, room string, subject func(id, method string) string, method string, req proto.Message) (P, error) {
+	at, cached := s.places.get(room)
+	if !cached {
+		var err error
+		if at, err = s.find(ctx, x, room); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := asSession[Resp, P](ctx, s, x, subject(at.shard, method), req)
+	if !moved(err) {
+		return resp, err
+	}
+	s.places.forget(room)
+	now, findErr := s.find(ctx, x, room)
+	switch {
+	case rpc.CodeOf(findErr) == connect.CodeNotFound:
+		return nil, findErr
+	case findErr != nil, now.shard == at.shard && now.epoch == at.epoch:
+		return nil, err
+	}
+	return asSession[Resp, P](ctx, s, x, subject(now.shard, method), req)
+}
+
+// moved reports whether an error can mean that a room is at another shard.
+func moved(err error) bool {
+	switch rpc.CodeOf(err) {
+	case connect.CodeNotFound, connect.CodeUnavailable, connect.CodeAborted:
+		return true
+	}
+	return false
+}
+
+// asSession calls a method with the session's pass. If the pass is refused, it is
+// renewed, which tells whether the session is still held here, and the call is
+// repeated once.
+func asSession[Resp any, P interface {
+	*Resp
+	proto.Message
+}](ctx context.Context, s *Server, x *session, subject string, req proto.Message) (P, error) {
+	used := x.currentPass()
+	resp, err := rpc.Call[Resp, P](ctx, s.inside, subject, req, rpc.WithPass(used))
+	if rpc.CodeOf(err) != connect.CodeUnauthenticated {
+		return resp, err
+	}
+	if err := s.renewPass(ctx, x, used); err != nil {
+		return nil, err
+	}
+	return rpc.Call[Resp, P](ctx, s.inside, subject, req, rpc.WithPass(x.currentPass()))
+}
