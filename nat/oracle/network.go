@@ -78,7 +78,7 @@ func (n *network) router(e Element) (*node, error) {
 	}
 	if e.Firewall != nil {
 		var err error
-		if r.firewall, err = table.NewFirewall(*e.Firewall); err != nil {
+		if r.firewall, err = table.NewFirewall(*e.Firewall, nat.Access[[]netip.Addr]{}); err != nil {
 			return nil, err
 		}
 	}

@@ -137,6 +137,8 @@ func decodeExpr(family byte, ad *netlink.AttributeDecoder) dumpedExpr {
 		e = &expr.Hash{}
 	case "counter":
 		e = &expr.Counter{}
+	case "fib":
+		e = &expr.Fib{}
 	case "immediate":
 		// A verdict is an immediate whose register is not one of data.
 		v := &expr.Immediate{}

@@ -13,7 +13,7 @@ import (
 // A fingerprint tells rules that somebody changed from rules that traffic used.
 func TestFingerprint(t *testing.T) {
 	n := behind(t, portRestricted, 1)
-	must(t, ruleset.InstallFirewall(n.conn, "", "eth0", nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{3478, 3479}}))
+	must(t, ruleset.InstallFirewall(n.conn, ruleset.FirewallConfig{Outside: "eth0", Policy: nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{3478, 3479}}}))
 	fingerprint := func() string {
 		t.Helper()
 		f, err := ruleset.Fingerprint(n.conn)
@@ -41,11 +41,11 @@ func TestFingerprint(t *testing.T) {
 		}
 	}
 	n.install(portRestricted)
-	must(t, ruleset.InstallFirewall(n.conn, "", "eth0", nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{3478, 3480}}))
+	must(t, ruleset.InstallFirewall(n.conn, ruleset.FirewallConfig{Outside: "eth0", Policy: nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{3478, 3480}}}))
 	if fingerprint() == first {
 		t.Error("a firewall that lets out to other ports has the same")
 	}
-	must(t, ruleset.InstallFirewall(n.conn, "", "eth0", nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{3478, 3479}}))
+	must(t, ruleset.InstallFirewall(n.conn, ruleset.FirewallConfig{Outside: "eth0", Policy: nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{3478, 3479}}}))
 	if fingerprint() != first {
 		t.Error("the first rules again have another")
 	}

@@ -13,7 +13,7 @@ import (
 func walled(t *testing.T, fw nat.Firewall) *network {
 	n := newNetwork(t, 1)
 	n.outside.route("eth0", "192.168.1.0/24", "198.18.0.1")
-	must(t, ruleset.InstallFirewall(n.conn, "r", "wan", fw))
+	must(t, ruleset.InstallFirewall(n.conn, ruleset.FirewallConfig{Router: "r", Outside: "wan", Policy: fw}))
 	return n
 }
 
@@ -59,7 +59,7 @@ func TestFirewall(t *testing.T) {
 // NAT sees inside addresses.
 func TestFirewallWithNAT(t *testing.T) {
 	n := behind(t, nat.Behavior{Ports: nat.Sequential}, 1) // lets anyone in
-	must(t, ruleset.InstallFirewall(n.conn, "r", "wan", nat.Firewall{Inbound: nat.InboundReplies}))
+	must(t, ruleset.InstallFirewall(n.conn, ruleset.FirewallConfig{Router: "r", Outside: "wan", Policy: nat.Firewall{Inbound: nat.InboundReplies}}))
 	inside := n.hosts[0].udp(hostAddr(0) + ":7000")
 	peer, stranger := n.outside.udp(outsideA+":3478"), n.outside.udp(outsideB+":3478")
 	ext := mapped(inside, peer)

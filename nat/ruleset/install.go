@@ -1,11 +1,10 @@
 package ruleset
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/google/nftables"
-
-	"p2pmodel/nat"
 )
 
 // Install gives the router the NAT of cfg, in one transaction. A NAT that was
@@ -41,26 +40,24 @@ func Remove(conn *nftables.Conn) error {
 	return nil
 }
 
-// InstallFirewall gives the router a firewall, in one transaction that also
-// replaces the one before; the flows that it knew are lost. Router names the
-// router in errors, and may be empty; outside is the interface that leads
-// outside.
+// InstallFirewall gives the router the firewall of cfg, in one transaction that
+// also replaces the one before; the flows that it knew are lost, and its counters
+// start anew.
 //
 // A router may have a firewall and a NAT. The firewall then stands inside of the
-// NAT: in both directions it sees inside addresses and ports. What passes
-// between two inside interfaces, hairpinned packets included, is not its matter.
-func InstallFirewall(conn *nftables.Conn, router, outside string, fw nat.Firewall) error {
+// NAT: in both directions it sees inside addresses and ports. Of what passes
+// between two inside interfaces, hairpinned packets included, Access.Between
+// decides. Packets whose source is not where they came from are dropped before
+// anything else.
+func InstallFirewall(conn *nftables.Conn, cfg FirewallConfig) error {
 	name := "firewall"
-	if router != "" {
-		name = fmt.Sprintf("router %s: firewall", router)
+	if cfg.Router != "" {
+		name = fmt.Sprintf("router %s: firewall", cfg.Router)
 	}
-	if err := fw.Validate(); err != nil {
+	if err := errors.Join(cfg.Policy.Validate(), cfg.Access.Validate(cfg.Policy), checkHosts(cfg.Access), checkInterface(cfg.Outside)); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if err := checkInterface(outside); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if err := (&firewall{fw: fw, outside: outside}).build().commit(conn); err != nil {
+	if err := (&firewall{FirewallConfig: cfg}).build().commit(conn); err != nil {
 		return fmt.Errorf("%s: install: %w", name, err)
 	}
 	return nil

@@ -92,7 +92,7 @@ func TestFlush(t *testing.T) {
 
 func TestRemove(t *testing.T) {
 	n := behind(t, nat.Behavior{}, 0)
-	must(t, ruleset.InstallFirewall(n.conn, "r", "wan", nat.Firewall{Inbound: nat.InboundReplies}))
+	must(t, ruleset.InstallFirewall(n.conn, ruleset.FirewallConfig{Router: "r", Outside: "wan", Policy: nat.Firewall{Inbound: nat.InboundReplies}}))
 	for range 2 { // the second time there is nothing to remove
 		must(t, ruleset.Remove(n.conn))
 		must(t, ruleset.RemoveFirewall(n.conn))

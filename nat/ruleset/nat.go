@@ -27,6 +27,7 @@ const (
 // Priorities. Defragmentation is at −400, conntrack at −200.
 const (
 	priorityUntrack   = -310
+	prioritySpoofed   = -305
 	priorityTranslate = -300
 	priorityFirewall  = -10
 	priorityForward   = 0

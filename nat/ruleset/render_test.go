@@ -54,7 +54,7 @@ func TestRender(t *testing.T) {
 		Hairpin: nat.HairpinExternal, Pooling: nat.PoolPaired,
 	}
 	must(t, ruleset.Install(n.conn, n.config(b, 2)))
-	must(t, ruleset.InstallFirewall(n.conn, "r", "wan", nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{3478}}))
+	must(t, ruleset.InstallFirewall(n.conn, ruleset.FirewallConfig{Router: "r", Outside: "wan", Policy: nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{3478}}}))
 	server := n.outside.udp(outsideA + ":3478")
 	ext := mapped(n.hosts[0].udp(hostAddr(0)+":41000"), server)
 	reaches(server, ext, server)

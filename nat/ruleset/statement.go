@@ -82,6 +82,8 @@ func (r *reader) read(d dumpedExpr) {
 		r.put(e.Register, fmt.Sprintf("%s of %d-%d", kind, e.Offset, e.Offset+e.Modulus-1))
 	case *expr.Hash:
 		r.put(e.DestRegister, fmt.Sprintf("hash(%s) mod %d", r.get(e.SourceRegister, e.Length), e.Modulus))
+	case *expr.Fib:
+		r.put(e.Register, "interface to ip saddr")
 	case *expr.Counter:
 		r.say("counter %d packets %d bytes", e.Packets, e.Bytes)
 	case *expr.Verdict:
@@ -195,6 +197,8 @@ func operator(op expr.CmpOp) string {
 // literal gives a constant in the form that suits what it is compared with.
 func literal(with string, data []byte) string {
 	switch {
+	case strings.HasPrefix(with, "interface to"):
+		return "another"
 	case strings.HasSuffix(with, "ifname"):
 		return fmt.Sprintf("%q", strings.TrimRight(string(data), "\x00"))
 	case strings.HasSuffix(with, "ip protocol"):

@@ -16,49 +16,107 @@ const FirewallIdle = 5 * time.Minute
 // Firewall is a packet filter at work. It is not safe for concurrent use.
 type Firewall struct {
 	policy nat.Firewall
+	access nat.Access[[]netip.Addr]
 	flows  map[flow]time.Time
+	within map[flow]time.Time // flows between two hosts behind; inside is who began
 }
 
-// flow is an outbound flow: both transport addresses.
+// flow is a flow through a firewall, whoever began it: both transport
+// addresses.
 type flow struct {
 	protocol       Protocol
 	inside, remote netip.AddrPort
 }
 
-// NewFirewall makes a firewall with the policy.
-func NewFirewall(policy nat.Firewall) (*Firewall, error) {
+// NewFirewall makes a firewall with the policy and the lists.
+func NewFirewall(policy nat.Firewall, access nat.Access[[]netip.Addr]) (*Firewall, error) {
 	if err := policy.Validate(); err != nil {
 		return nil, fmt.Errorf("firewall table: %w", err)
 	}
+	if err := access.Validate(policy); err != nil {
+		return nil, fmt.Errorf("firewall table: %w", err)
+	}
 	policy.OutboundUDP = slices.Clone(policy.OutboundUDP)
-	return &Firewall{policy: policy, flows: make(map[flow]time.Time)}, nil
+	return &Firewall{policy: policy, access: access, flows: make(map[flow]time.Time), within: make(map[flow]time.Time)}, nil
+}
+
+// tracks reports whether the firewall has to know its flows.
+func (f *Firewall) tracks() bool {
+	return f.policy.Inbound == nat.InboundReplies || f.access.Outbound.Closed
 }
 
 // Outbound judges a packet that leaves, and remembers its flow.
 func (f *Firewall) Outbound(now time.Time, p Packet) Verdict {
-	if p.Protocol == UDP && !f.policy.AllowsUDP(p.Dst.Port()) {
-		return Verdict{Packet: p, Drop: PortBlocked}
+	k := flow{p.Protocol, p.Src, p.Dst}
+	if !alive(f.flows, k, now) {
+		if p.Protocol == UDP && !f.policy.AllowsUDP(p.Dst.Port()) {
+			return Verdict{Packet: p, Drop: PortBlocked}
+		}
+		if f.access.Outbound.Closed && !permits(f.access.Outbound.Rules, p) {
+			return Verdict{Packet: p, Drop: NotAllowed}
+		}
 	}
-	if f.policy.Inbound == nat.InboundReplies {
-		f.flows[flow{p.Protocol, p.Src, p.Dst}] = now.Add(FirewallIdle)
+	if f.tracks() {
+		f.flows[k] = now.Add(FirewallIdle)
 	}
 	return Verdict{Packet: p}
 }
 
 // Inbound judges a packet that enters. Replies keep their flow alive.
 func (f *Firewall) Inbound(now time.Time, p Packet) Verdict {
-	if f.policy.Inbound == nat.InboundOpen {
-		return Verdict{Packet: p}
-	}
 	k := flow{p.Protocol, p.Dst, p.Src}
-	expires, known := f.flows[k]
-	if !known || !now.Before(expires) {
-		delete(f.flows, k)
+	if f.policy.Inbound == nat.InboundReplies && !alive(f.flows, k, now) && !permits(f.access.Allow, p) {
 		return Verdict{Packet: p, Drop: Unsolicited}
 	}
-	f.flows[k] = now.Add(FirewallIdle)
+	if f.tracks() {
+		f.flows[k] = now.Add(FirewallIdle)
+	}
 	return Verdict{Packet: p}
 }
 
+// Between judges a packet from one host behind to another.
+func (f *Firewall) Between(now time.Time, p Packet) Verdict {
+	if !f.access.Between.Closed {
+		return Verdict{Packet: p}
+	}
+	k := flow{p.Protocol, p.Src, p.Dst}
+	if back := (flow{p.Protocol, p.Dst, p.Src}); alive(f.within, back, now) {
+		k = back
+	} else if !alive(f.within, k, now) && !permits(f.access.Between.Rules, p) {
+		return Verdict{Packet: p, Drop: NotAllowed}
+	}
+	f.within[k] = now.Add(FirewallIdle)
+	return Verdict{Packet: p}
+}
+
+// alive reports whether a flow is known, and forgets it if it has expired.
+func alive(flows map[flow]time.Time, k flow, now time.Time) bool {
+	expires, known := flows[k]
+	if known && !now.Before(expires) {
+		delete(flows, k)
+		return false
+	}
+	return known
+}
+
+// permits reports whether a rule lets the packet begin a flow. A rule without
+// hosts is for all; one whose host has no addresses is for none.
+func permits(rules []nat.Rule[[]netip.Addr], p Packet) bool {
+	is := func(hosts []netip.Addr, a netip.Addr) bool { return hosts == nil || slices.Contains(hosts, a) }
+	return slices.ContainsFunc(rules, func(r nat.Rule[[]netip.Addr]) bool {
+		ports := r.UDP
+		switch p.Protocol {
+		case TCP:
+			ports = r.TCP
+		case ICMPEcho:
+			return false
+		}
+		return is(r.From, p.Src.Addr()) && is(r.To, p.Dst.Addr()) && nat.Covers(ports, p.Dst.Port())
+	})
+}
+
 // Reboot loses all flows.
-func (f *Firewall) Reboot() { clear(f.flows) }
+func (f *Firewall) Reboot() {
+	clear(f.flows)
+	clear(f.within)
+}

@@ -62,6 +62,8 @@ const (
 	Unsolicited
 	// PortBlocked: a firewall lets no UDP leave to this port.
 	PortBlocked
+	// NotAllowed: no rule of a firewall lets the flow begin.
+	NotAllowed
 )
 
 func (d Drop) String() string {
@@ -82,6 +84,8 @@ func (d Drop) String() string {
 		return "unsolicited"
 	case PortBlocked:
 		return "port blocked"
+	case NotAllowed:
+		return "not allowed"
 	}
 	return fmt.Sprintf("invalid(%d)", uint8(d))
 }

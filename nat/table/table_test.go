@@ -292,7 +292,7 @@ func TestFirewall(t *testing.T) {
 	out := func(from, to string) table.Packet {
 		return table.Packet{Src: endpoint(t, from), Dst: endpoint(t, to)}
 	}
-	fw, err := table.NewFirewall(nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{3478}})
+	fw, err := table.NewFirewall(nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: []uint16{3478}}, nat.Access[[]netip.Addr]{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +316,7 @@ func TestFirewall(t *testing.T) {
 			t.Errorf("%s: %s, want %s", step.name, step.got.Drop, step.want)
 		}
 	}
-	open, err := table.NewFirewall(nat.Firewall{})
+	open, err := table.NewFirewall(nat.Firewall{}, nat.Access[[]netip.Addr]{})
 	if err != nil {
 		t.Fatal(err)
 	}
