@@ -17,6 +17,7 @@ var (
 	uplinkKeys     = []string{"behind"}
 	impairmentKeys = []string{"delay", "jitter", "reorder", "loss", "rate", "queue"}
 	linkKeys       = append(slices.Clone(impairmentKeys), "up", "down")
+	firewallKeys   = append(nat.FirewallKeys(), nat.AccessKeys()...)
 )
 
 // ParseLab reads a file that has a lab under the key `lab` and nothing else. The
@@ -87,7 +88,7 @@ func decodeRouter(n *document.Node) Router {
 		b, r.Preset = DecodeNAT(n)
 		r.NAT = &b
 	}
-	r.Firewall = decodeFirewall(m.Get("firewall"))
+	r.Firewall, r.Access = decodeFirewall(m.Get("firewall"))
 	return r
 }
 
@@ -100,45 +101,6 @@ func decodeBehind(m document.Map) string {
 }
 
 func decodeAddresses(m document.Map) int { return m.Get("addresses").Int(1, MaxAddresses) }
-
-// decodeFirewall reads a firewall in its text form or as a mapping.
-func decodeFirewall(n *document.Node) *nat.Firewall {
-	if !n.Exists() {
-		return nil
-	}
-	var f nat.Firewall
-	if n.Kind() != document.Mapping {
-		if text := n.Text(); n.IsScalar() {
-			parsed, err := nat.ParseFirewall(text)
-			if err != nil {
-				n.Errorf("%v", err)
-			}
-			f = parsed
-		}
-		return &f
-	}
-	m := n.Map(nat.FirewallKeys()...)
-	if len(m.Entries()) == 0 {
-		n.Errorf("firewall: name what it does, as in {inbound: replies, udp: [3478]}")
-	}
-	set := func(v *document.Node) {
-		if text := v.Text(); v.IsScalar() {
-			if err := f.Set(v.Name(), text); err != nil {
-				v.Errorf("%v", err)
-			}
-		}
-	}
-	set(m.Get(nat.FirewallKeyInbound))
-	udp := m.Get(nat.FirewallKeyUDP)
-	if udp.Kind() != document.List {
-		set(udp)
-		return &f
-	}
-	f.OutboundUDP = udp.Ports()
-	slices.Sort(f.OutboundUDP)
-	f.OutboundUDP = slices.Compact(f.OutboundUDP)
-	return &f
-}
 
 func decodeHost(n *document.Node) Host {
 	m := n.Map(hostKeys...)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"p2pmodel/nat"
 	"p2pmodel/sim/document"
 	"p2pmodel/sim/link"
 )
@@ -48,10 +49,56 @@ func routerItems(r Router) []string {
 	case r.NAT != nil:
 		items = append(items, "nat: "+strconv.Quote(r.NAT.String()))
 	}
-	if r.Firewall != nil {
+	switch {
+	case r.Firewall != nil && r.Access != nil:
+		items = append(items, "firewall: "+flow(firewallItems(*r.Firewall, *r.Access)))
+	case r.Firewall != nil:
 		items = append(items, "firewall: "+strconv.Quote(r.Firewall.String()))
 	}
 	return append(items, placeItems(r.Behind, r.Addresses)...)
+}
+
+func firewallItems(f nat.Firewall, a Access) []string {
+	items := []string{nat.FirewallKeyInbound + ": " + f.Inbound.String()}
+	if f.OutboundUDP != nil {
+		items = append(items, nat.FirewallKeyUDP+": "+strings.ReplaceAll(fmt.Sprint(f.OutboundUDP), " ", ", "))
+	}
+	for _, l := range a.Lists() {
+		var rules []string
+		for _, r := range l.Rules {
+			rules = append(rules, flow(ruleItems(r)))
+		}
+		closed := l.Key == nat.AccessKeyOutbound && a.Outbound.Closed || l.Key == nat.AccessKeyBetween && a.Between.Closed
+		switch {
+		case len(rules) > 0:
+			items = append(items, l.Key+": ["+strings.Join(rules, ", ")+"]")
+		case closed:
+			items = append(items, l.Key+": "+wordNone)
+		}
+	}
+	return items
+}
+
+func ruleItems(r Rule) []string {
+	var items []string
+	if r.From != "" {
+		items = append(items, nat.RuleKeyFrom+": "+word(r.From))
+	}
+	if r.To != "" {
+		items = append(items, nat.RuleKeyTo+": "+word(r.To))
+	}
+	ports := func(key string, ranges []nat.PortRange) {
+		switch text := nat.FormatPorts(ranges); text {
+		case "":
+		case wordAll:
+			items = append(items, key+": "+text)
+		default:
+			items = append(items, key+": ["+text+"]")
+		}
+	}
+	ports(nat.RuleKeyTCP, r.TCP)
+	ports(nat.RuleKeyUDP, r.UDP)
+	return items
 }
 
 func hostItems(h Host) []string {

@@ -131,6 +131,9 @@ type RunningRouter interface {
 	// Fingerprint stands for the rules in force, those of others included, without
 	// what traffic changes: while it stays, the router behaves as it did.
 	Fingerprint() (string, error)
+	// Firewall gives what the firewall has counted since it was built, or since
+	// the last reboot or certification.
+	Firewall() (FirewallCounts, error)
 	// Rules renders the rules, Mappings the live mappings, for people.
 	Rules() (string, error)
 	Mappings() (string, error)
@@ -145,4 +148,23 @@ type RunningLink interface {
 	Impair(up, down link.Impairment) error
 	// Lost counts the packets that a cut or an impairment took, by direction.
 	Lost() (up, down uint64)
+}
+
+// FirewallCounts are what a router's firewall has counted.
+type FirewallCounts struct {
+	// Rules are those of its lists, in the order of the lab.
+	Rules []RuleCount
+	// Entering, Leaving and Between are packets that it dropped: those from
+	// outside, those that were to go there, and those from one host behind to
+	// another. Spoofed are those whose source address is not reached where they
+	// came from.
+	Entering, Leaving, Between, Spoofed uint64
+}
+
+// RuleCount is a rule of a list, and the flows that it has let begin. A flow
+// that was silent for so long that it was forgotten begins again.
+type RuleCount struct {
+	List  string // its key in files
+	Rule  Rule
+	Began uint64
 }

@@ -40,6 +40,11 @@ func labs() *rapid.Generator[*Lab] {
 		if len(lab.Hosts)+len(lab.Routers) == 0 {
 			lab.Hosts = []Host{{Name: "alone", Uplinks: []Uplink{{Name: DefaultUplink}}}}
 		}
+		for i := range lab.Routers {
+			if lab.Routers[i].Firewall != nil && rapid.Bool().Draw(t, "lists") {
+				drawAccess(t, lab, &lab.Routers[i])
+			}
+		}
 		for _, h := range lab.Hosts {
 			for _, u := range h.Uplinks {
 				if rapid.Bool().Draw(t, "impaired") {
@@ -114,4 +119,38 @@ func drawImpairment(t *rapid.T) link.Impairment {
 		i.Queue = 64_000
 	}
 	return i
+}
+
+// drawAccess gives a router's firewall lists of the hosts that it sees.
+func drawAccess(t *rapid.T, lab *Lab, r *Router) {
+	name := func(side nat.Side, not string) string {
+		names := []string{""}
+		for _, h := range lab.Hosts {
+			if seen, _ := lab.seenBy(*r, h, side); len(seen) > 0 && h.Name != not {
+				names = append(names, h.Name)
+			}
+		}
+		return rapid.SampledFrom(names).Draw(t, "host")
+	}
+	ports := rapid.SampledFrom([][]nat.PortRange{{nat.AllPorts}, {{Low: 443, High: 443}}, {{Low: 1, High: 9}, {Low: 49152, High: 65535}}})
+	rules := func(from, to nat.Side) (all []Rule) {
+		for range rapid.IntRange(0, 3).Draw(t, "rules") {
+			rule := Rule{From: name(from, ""), UDP: ports.Draw(t, "ports")}
+			if rule.To = name(to, rule.From); rapid.Bool().Draw(t, "tcp") {
+				rule.TCP = ports.Draw(t, "ports")
+			}
+			all = append(all, rule)
+		}
+		return all
+	}
+	passage := func(rules []Rule) Passage {
+		return Passage{Closed: len(rules) > 0 || rapid.Bool().Draw(t, "closed"), Rules: rules}
+	}
+	a := &Access{Allow: rules(nat.Outside, nat.Inside), Between: passage(rules(nat.Inside, nat.Inside))}
+	if r.Firewall.OutboundUDP == nil {
+		a.Outbound = passage(rules(nat.Inside, nat.Outside))
+	}
+	if !a.IsZero() {
+		r.Access = a
+	}
 }

@@ -57,9 +57,25 @@ type Router struct {
 	// Preset is the name that NAT was given by, for people; may be empty.
 	Preset   string
 	Firewall *nat.Firewall
+	// Access are the lists of the firewall, by names of hosts; they need one. Nil:
+	// there are none.
+	Access *Access
 	// Addresses is how many external addresses the router has; 0 means 1.
 	Addresses int
 }
+
+// Access are lists of what may begin through a firewall. In Allow, From is a host
+// outside and To one behind; in Outbound it is the other way round; in Between
+// both stand behind. An empty name means anyone there. A host is known by its
+// address, so there may be no NAT between it and the router; of a host with
+// several uplinks, all count that are on the side in question.
+type Access = nat.Access[string]
+
+// Rule is an entry of a list, Passage a list that closes a direction.
+type (
+	Rule    = nat.Rule[string]
+	Passage = nat.Passage[string]
+)
 
 // Link sets the impairments of one uplink of a node. Uplinks without a Link are
 // perfect.

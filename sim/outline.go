@@ -108,6 +108,9 @@ func (r Router) Describe() []string {
 	if r.Firewall != nil {
 		all = append(all, describeFirewall(*r.Firewall))
 	}
+	if r.Access != nil {
+		all = append(all, describeAccess(*r.Access)...)
+	}
 	if len(all) == 0 {
 		all = append(all, "no NAT")
 	}
@@ -142,6 +145,48 @@ func describeFirewall(f nat.Firewall) string {
 		text += ", UDP out to " + strings.Join(ports, ", ")
 	}
 	return text
+}
+
+// describeAccess says what the lists of a firewall let begin, a rule in each
+// phrase.
+func describeAccess(a Access) []string {
+	var all []string
+	for _, l := range []struct {
+		head, nothing string
+		Passage
+	}{
+		{"in", "", Passage{Rules: a.Allow}},
+		{"out", "nothing out", a.Outbound},
+		{"between", "nothing between its hosts", a.Between},
+	} {
+		if l.Closed && len(l.Rules) == 0 {
+			all = append(all, l.nothing)
+		}
+		for _, r := range l.Rules {
+			all = append(all, l.head+": "+DescribeRule(r))
+		}
+	}
+	return all
+}
+
+// DescribeRule says what a rule of a list lets begin, for people: "agent →
+// nats TCP 4222".
+func DescribeRule(r Rule) string {
+	name := func(host string) string {
+		if host == "" {
+			return "any"
+		}
+		return host
+	}
+	text := name(r.From) + " → " + name(r.To)
+	var ports []string
+	if len(r.TCP) > 0 {
+		ports = append(ports, "TCP "+nat.FormatPorts(r.TCP))
+	}
+	if len(r.UDP) > 0 {
+		ports = append(ports, "UDP "+nat.FormatPorts(r.UDP))
+	}
+	return text + " " + strings.Join(ports, ", ")
 }
 
 // DescribeImpairment says what one direction of a link does, for people: "30ms

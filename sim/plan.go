@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"p2pmodel/nat"
 )
 
 // Plan is the addressing of a lab: which address each end of each link has. It
@@ -19,6 +21,8 @@ type Plan struct {
 	links map[LinkID]int
 	owner map[realmAddr]LinkID
 	spare map[string]spares // by router
+
+	access map[string]nat.Access[[]netip.Addr] // by router
 }
 
 // PlannedLink is one link with its addresses. Both ends are point to point.
@@ -114,6 +118,7 @@ func (l *Lab) Plan() (*Plan, error) {
 	}
 	b.routes()
 	b.reserve()
+	b.resolveAccess()
 	return b.plan, nil
 }
 
@@ -140,7 +145,7 @@ type openRealm struct {
 func newPlanner(l *Lab) *planner {
 	b := &planner{
 		lab:     l,
-		plan:    &Plan{links: map[LinkID]int{}, owner: map[realmAddr]LinkID{}, spare: map[string]spares{}},
+		plan:    &Plan{links: map[LinkID]int{}, owner: map[realmAddr]LinkID{}, spare: map[string]spares{}, access: map[string]nat.Access[[]netip.Addr]{}},
 		routers: map[string]Router{},
 		realms:  map[string]*openRealm{Internet: {Realm: Realm{Name: Internet}}},
 		done:    map[string]bool{Internet: true},

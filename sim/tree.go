@@ -59,16 +59,25 @@ func (l *Lab) Chain(host, uplink string) ([]Router, error) {
 	if !ok {
 		return nil, fmt.Errorf("host %q has no uplink %q", host, uplink)
 	}
-	var chain []Router
-	for at := front(u.Behind); at != Internet; {
+	chain, ok := l.inFront(u.Behind)
+	if !ok {
+		return nil, fmt.Errorf("host %q is not connected to %s: %w", host, Internet, l.Validate())
+	}
+	return chain, nil
+}
+
+// inFront gives the routers from what a node stands behind to the Internet,
+// inner first; false: they do not lead there.
+func (l *Lab) inFront(behind string) (chain []Router, ok bool) {
+	for at := front(behind); at != Internet; {
 		r, ok := l.Router(at)
 		if !ok || len(chain) > MaxChain {
-			return nil, fmt.Errorf("host %q is not connected to %s: %w", host, Internet, l.Validate())
+			return chain, false
 		}
 		chain = append(chain, r)
 		at = front(r.Behind)
 	}
-	return chain, nil
+	return chain, true
 }
 
 // LinkID gives the full name of a link: where the node is a router or has one

@@ -91,6 +91,7 @@ func (l *Lab) problems() []problem {
 	for _, k := range l.Links {
 		v.link(k, seen)
 	}
+	v.accessHosts()
 	return v.found
 }
 
@@ -175,6 +176,9 @@ func (v *validator) router(r Router) {
 			key, _, _ := strings.Cut(line, ":")
 			v.add(append(path, "firewall", key), "%s: firewall: %s", who, line)
 		}
+	}
+	if r.Access != nil {
+		v.access(r, who, append(path, "firewall"))
 	}
 }
 

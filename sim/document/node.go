@@ -1,6 +1,9 @@
 package document
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Kind is what a node is.
 type Kind uint8
@@ -144,10 +147,14 @@ func (n *Node) List() []*Node {
 	return nil
 }
 
-// Find descends by keys and gives the deepest node that exists on the way: where
-// to point for an error about path.
+// Find descends by keys, and into lists by numbers from 0, and gives the deepest
+// node that exists on the way: where to point for an error about path.
 func (n *Node) Find(path ...string) *Node {
 	for _, key := range path {
+		if i, err := strconv.Atoi(key); n.kind == List && err == nil && i >= 0 && i < len(n.items) {
+			n = n.items[i]
+			continue
+		}
 		if n.kind != Mapping {
 			break
 		}

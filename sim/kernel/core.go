@@ -12,6 +12,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 
+	"p2pmodel/nat/ruleset"
 	"p2pmodel/sim"
 )
 
@@ -57,14 +58,21 @@ func (n *Network) installRules(ctx context.Context) error {
 // coreTable is where the Internet's filter lives.
 var coreTable = nftables.Table{Name: "core", Family: nftables.TableFamilyIPv4}
 
+const (
+	chainBogons  = "bogons"
+	chainSpoofed = "spoofed"
+)
+
 // dropBogons drops what has no business on the Internet, before it is routed:
-// there is no answer, and a counter for each prefix and direction.
+// there is no answer, and a counter for each prefix and direction. What is left
+// is dropped if its source is not one of those that sent it, as providers do at
+// their edge (RFC 2827).
 func (n *node) dropBogons() error {
 	err := n.nft(func(conn *nftables.Conn) error {
 		table := coreTable
 		conn.AddTable(&table)
 		chain := conn.AddChain(&nftables.Chain{
-			Name: "bogons", Table: &table, Type: nftables.ChainTypeFilter,
+			Name: chainBogons, Table: &table, Type: nftables.ChainTypeFilter,
 			Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
 		})
 		for _, p := range bogons {
@@ -82,6 +90,12 @@ func (n *node) dropBogons() error {
 				}})
 			}
 		}
+		spoofed := conn.AddChain(&nftables.Chain{
+			Name: chainSpoofed, Table: &table, Type: nftables.ChainTypeFilter,
+			Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRef(*nftables.ChainPriorityRaw + 1),
+		})
+		conn.AddRule(&nftables.Rule{Table: &table, Chain: spoofed, Exprs: append(ruleset.Spoofed(),
+			&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})})
 		return conn.Flush()
 	})
 	if err != nil {
@@ -92,11 +106,18 @@ func (n *node) dropBogons() error {
 
 // Bogons counts the packets that the Internet's core has dropped because their
 // source or destination is private.
-func (n *Network) Bogons() (uint64, error) {
+func (n *Network) Bogons() (uint64, error) { return n.coreCount(chainBogons) }
+
+// Spoofed counts the packets that the Internet's core has dropped because their
+// source is not an address of the node that sent them. Firewalls of routers have
+// counters of their own.
+func (n *Network) Spoofed() (uint64, error) { return n.coreCount(chainSpoofed) }
+
+func (n *Network) coreCount(chain string) (uint64, error) {
 	var total uint64
 	err := n.nodes[sim.Internet].nft(func(conn *nftables.Conn) error {
 		table := coreTable
-		rules, err := conn.GetRules(&table, &nftables.Chain{Name: "bogons", Table: &table})
+		rules, err := conn.GetRules(&table, &nftables.Chain{Name: chain, Table: &table})
 		total = countIn(rules)
 		return err
 	})

@@ -14,3 +14,8 @@ func PretendOldKernel(tb testing.TB) {
 
 // AtLeast is atLeast, which compares kernel releases.
 var AtLeast = atLeast
+
+// Inside runs f on a thread in the host's network.
+func (h *Host) Inside(f func() error) (name string, err error) {
+	return h.lab.Name, h.node.ns.inside(f)
+}

@@ -38,6 +38,9 @@ var _ sim.RunningRouter = (*Router)(nil)
 // ErrNoNAT is returned where a router is asked for what only a NAT has.
 var ErrNoNAT = errors.New("the router does not translate addresses")
 
+// ErrNoFirewall is returned where a router is asked for what only a firewall has.
+var ErrNoFirewall = errors.New("the router has no firewall")
+
 func newRouter(n *Network, lab *sim.Router, node *node, uplink *cable) *Router {
 	r := &Router{network: n, lab: lab, node: node, uplink: uplink, external: uplink.planned.NodeAddrs}
 	if lab.NAT != nil {
@@ -92,7 +95,10 @@ func (r *Router) installFirewall() error {
 		return nil
 	}
 	return r.node.nft(func(conn *nftables.Conn) error {
-		return ruleset.InstallFirewall(conn, r.lab.Name, r.uplink.lower.name, *r.lab.Firewall)
+		return ruleset.InstallFirewall(conn, ruleset.FirewallConfig{
+			Router: r.lab.Name, Outside: r.uplink.lower.name,
+			Policy: *r.lab.Firewall, Access: r.network.plan.Access(r.lab.Name),
+		})
 	})
 }
 
@@ -203,6 +209,35 @@ func (r *Router) Fingerprint() (text string, err error) {
 		return "", r.errorf("read its rules", err)
 	}
 	return text, nil
+}
+
+// Firewall implements sim.RunningRouter.
+func (r *Router) Firewall() (counts sim.FirewallCounts, err error) {
+	if r.lab.Firewall == nil {
+		return counts, r.errorf("count at its firewall", ErrNoFirewall)
+	}
+	var counted ruleset.FirewallCounts
+	err = r.node.nft(func(conn *nftables.Conn) (err error) {
+		counted, err = ruleset.CountFirewall(conn)
+		return err
+	})
+	if err != nil {
+		return counts, r.errorf("count at its firewall", err)
+	}
+	counts = sim.FirewallCounts{Entering: counted.Entering, Leaving: counted.Leaving, Between: counted.Between, Spoofed: counted.Spoofed}
+	if r.lab.Access == nil {
+		return counts, nil
+	}
+	for _, l := range r.lab.Access.Lists() {
+		for i, rule := range l.Rules {
+			c := sim.RuleCount{List: l.Key, Rule: rule}
+			if began := counted.Began[l.Key]; i < len(began) {
+				c.Began = began[i]
+			}
+			counts.Rules = append(counts.Rules, c)
+		}
+	}
+	return counts, nil
 }
 
 // Rules implements sim.RunningRouter: NAT and firewall, as nft would print them.
