@@ -66,7 +66,9 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see %s --help", err, cmd.CommandPath())
 	})
-	for _, cmd := range []*cobra.Command{newRendezvousCommand(), newRelayCommand(), newPeerCommand()} {
+	for _, cmd := range []*cobra.Command{
+		newRendezvousCommand(), newRelayCommand(), newPeerCommand(), newTokenCommand(), newAccountCommand(),
+	} {
 		root.AddCommand(configured(cmd))
 	}
 	return root
