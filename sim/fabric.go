@@ -44,6 +44,15 @@ type Network interface {
 	Host(name string) (RunningHost, error)
 	Router(name string) (RunningRouter, error)
 	Link(id LinkID) (RunningLink, error)
+	// Partition loses all packets between hosts of different groups, until Heal;
+	// hosts of no group speak with all. Nobody is told, as when a network splits.
+	// It may be called again, to part them otherwise. When it returns, no packet
+	// passes any more; when it fails, nothing has changed. Hosts behind different
+	// NATs cannot be parted: neither is known by its address to the other.
+	Partition(groups [][]string) error
+	Heal() error
+	// Partitioned counts the packets that partitions have taken so far.
+	Partitioned() (uint64, error)
 	// Now is the fabric's time: all events, captures and machines use it.
 	Now() time.Time
 	// Packets gives what was captured so far, in order of time. The slices are

@@ -63,12 +63,12 @@ func (c *cable) setCut(on bool) (err error) {
 	}
 	if on {
 		if c.losing.up == nil {
-			if c.losing.up, err = loseAt(c.child, "cut", []*iface{c.lower}, nil); err != nil {
+			if c.losing.up, err = loseAt(c.child, "cut", []*iface{c.lower}, selection{}); err != nil {
 				return err
 			}
 		}
 		if c.losing.down == nil {
-			c.losing.down, err = loseAt(c.parent, "cut", []*iface{c.upper}, nil)
+			c.losing.down, err = loseAt(c.parent, "cut", []*iface{c.upper}, selection{})
 		}
 		return err
 	}

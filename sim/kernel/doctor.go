@@ -141,13 +141,13 @@ func examineKernel() []Check {
 			return err
 		})
 	})
-	e.try("nf_tables", "packet filters can be installed", "sudo modprobe nf_tables", func() error {
+	e.try("nf_tables", "packet filters can be installed", "sudo modprobe -a nf_tables nft_fib_ipv4", func() error {
 		return e.a.dropBogons()
 	})
 	e.try("NAT by dynamic sets", "the rules of all preset NATs can be installed",
 		"sudo modprobe -a nf_tables nft_numgen nft_hash nft_limit nft_ct nft_masq nft_chain_nat", e.nats)
 	e.try("egress filter", "links can be cut and hosts restricted", "a kernel with CONFIG_NETFILTER_EGRESS (Linux 5.16)", func() error {
-		_, err := loseAt(e.a, "examination", []*iface{e.near}, nil)
+		_, err := loseAt(e.a, "examination", []*iface{e.near}, selection{})
 		return err
 	})
 	e.try("PID namespaces", "programs can be started so that they die with us", "a kernel with CONFIG_PID_NS", e.program)

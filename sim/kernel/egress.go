@@ -31,31 +31,52 @@ var nowhere = []byte{0x02, 0x4c, 0xff, 0xff, 0xff, 0xff}
 // lossTables numbers the tables, which must be unique in a namespace only.
 var lossTables atomic.Uint64
 
-// loseAt begins to lose what leaves by the given interfaces, other than what is
-// addressed to one of the exempt.
-func loseAt(n *node, purpose string, by []*iface, exempt []netip.Addr) (*egress, error) {
+// selection is which packets are lost. The zero value is all of them.
+type selection struct {
+	offset uint32 // of the address in the IPv4 header that is looked at
+	addrs  []netip.Addr
+	// only loses what has one of the addresses, and else what has another.
+	only bool
+}
+
+// allBut selects the packets that are addressed to others.
+func allBut(to []netip.Addr) selection { return selection{offset: destinationOffset, addrs: to} }
+
+// sentTo and sentFrom select packets by one of their addresses.
+func sentTo(addrs []netip.Addr) selection   { return selection{destinationOffset, addrs, true} }
+func sentFrom(addrs []netip.Addr) selection { return selection{sourceOffset, addrs, true} }
+
+// loseAt begins to lose the selected packets of those that leave by the given
+// interfaces.
+func loseAt(n *node, purpose string, by []*iface, lost selection) (*egress, error) {
 	e := &egress{node: n, table: &nftables.Table{
 		Name:   fmt.Sprintf("%s %d", purpose, lossTables.Add(1)),
 		Family: nftables.TableFamilyNetdev,
 	}}
+	lose := []expr.Any{
+		&expr.Counter{},
+		&expr.Immediate{Register: 1, Data: nowhere},
+		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 0, Len: 6},
+	}
 	err := n.nft(func(conn *nftables.Conn) error {
 		conn.AddTable(e.table)
 		// One counted chain for all interfaces.
 		e.chain = conn.AddChain(&nftables.Chain{Name: "lose", Table: e.table})
-		for _, a := range exempt {
-			conn.AddRule(&nftables.Rule{Table: e.table, Chain: e.chain, Exprs: []expr.Any{
+		for _, a := range lost.addrs {
+			has := []expr.Any{
 				&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: 1},
 				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0x08, 0x00}},
-				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: lost.offset, Len: 4},
 				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()},
-				&expr.Verdict{Kind: expr.VerdictReturn},
-			}})
+			}
+			if lost.only {
+				has = append(has, lose...)
+			}
+			conn.AddRule(&nftables.Rule{Table: e.table, Chain: e.chain, Exprs: append(has, &expr.Verdict{Kind: expr.VerdictReturn})})
 		}
-		conn.AddRule(&nftables.Rule{Table: e.table, Chain: e.chain, Exprs: []expr.Any{
-			&expr.Counter{},
-			&expr.Immediate{Register: 1, Data: nowhere},
-			&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 0, Len: 6},
-		}})
+		if !lost.only {
+			conn.AddRule(&nftables.Rule{Table: e.table, Chain: e.chain, Exprs: lose})
+		}
 		for _, i := range by {
 			hook := conn.AddChain(&nftables.Chain{
 				Name: "on " + i.name, Table: e.table, Device: i.name,

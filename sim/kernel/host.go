@@ -127,7 +127,7 @@ func (h *Host) Restrict(to []netip.Addr) error {
 	for _, u := range h.lab.Uplinks {
 		ends = append(ends, h.uplinks[u.Name].lower)
 	}
-	e, err := loseAt(h.node, "restriction", ends, to)
+	e, err := loseAt(h.node, "restriction", ends, allBut(to))
 	if err != nil {
 		return h.errorf("restrict", err)
 	}

@@ -36,6 +36,8 @@ type Network struct {
 	starter  starter
 	recorder *capture.Recorder
 
+	partition partition
+
 	logging sync.Mutex
 	closing sync.Once
 	closed  chan struct{} // closed when Close begins
