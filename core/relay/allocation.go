@@ -36,6 +36,7 @@ type allocation struct {
 	client   netip.AddrPort
 	username string
 	account  string
+	by       Authenticator // that has its user's password
 	relayed  netip.AddrPort
 	socket   sansio.Socket
 	expires  time.Time

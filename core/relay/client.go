@@ -36,7 +36,7 @@ type ClientConfig struct {
 	// Server is the relay's transport address.
 	Server netip.AddrPort
 	// Username and Password are long-term credentials; for time-limited ones
-	// see SharedSecretCredentials.
+	// see SharedSecret.Credentials. SetCredentials gives others.
 	Username, Password string
 	// Rand gives transaction ids; required.
 	Rand io.Reader
@@ -74,6 +74,9 @@ type Client struct {
 
 	realm, nonce []byte
 	integrity    stun.Integrity
+	// former made the allocation, as long as the server has not taken what
+	// SetCredentials gave.
+	former formerCredentials
 
 	requests stun.Transactions[*clientRequest]
 	inFlight [requestKinds]int
@@ -89,6 +92,12 @@ type Client struct {
 	numbers     map[netip.AddrPort]uint16
 	nextChannel uint16
 	indications uint64 // Send indications so far
+}
+
+// formerCredentials are zero if there are none.
+type formerCredentials struct {
+	username  string
+	integrity stun.Integrity
 }
 
 type clientState uint8
@@ -143,6 +152,27 @@ func (c *Client) Rebind(now time.Time) {
 	c.abandon()
 	c.evicted = false
 	c.allocate(now)
+}
+
+// SetCredentials goes on with other credentials, before the old ones expire. An
+// allocation is refreshed with them at once: Renewed follows where the server takes
+// them for the same user's, as Server does; otherwise Lost with ErrOtherUser, and
+// Rebind makes a new allocation in place of the old one.
+func (c *Client) SetCredentials(now time.Time, username, password string) {
+	if c.cfg.Username == username && c.cfg.Password == password || c.state == clientClosed {
+		return
+	}
+	if c.state == clientAllocated && c.former.integrity == nil {
+		c.former = formerCredentials{c.cfg.Username, c.integrity}
+	}
+	c.cfg.Username, c.cfg.Password = username, password
+	if c.realm != nil {
+		c.integrity = stun.LongTerm(username, string(c.realm), password)
+	}
+	if c.state == clientAllocated {
+		c.refreshAt = time.Time{}
+		c.request(now, &clientRequest{kind: requestRefresh, renews: true})
+	}
 }
 
 // Close deletes the allocation (Refresh with lifetime 0). The request is
@@ -229,7 +259,7 @@ func (c *Client) PollTransmit() (to netip.AddrPort, payload []byte, ok bool) {
 	return d.Remote, d.Payload, ok
 }
 
-// PollEvent gives the next event: Allocated, AllocateFailed, Permitted,
+// PollEvent gives the next event: Allocated, AllocateFailed, Renewed, Permitted,
 // PermitFailed, Data or Lost.
 func (c *Client) PollEvent() (sansio.Event, bool) { return c.out.PollEvent() }
 

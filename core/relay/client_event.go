@@ -17,6 +17,10 @@ type Allocated struct {
 	RTT time.Duration
 }
 
+// Renewed says that the server has taken other credentials for the allocation,
+// which goes on as it was.
+type Renewed struct{}
+
 // AllocateFailed says that there is no allocation and that none is being
 // asked for any more.
 type AllocateFailed struct{ Err error }
@@ -58,6 +62,9 @@ var (
 	// ErrForgotten means that the server answers, and has no allocation of ours
 	// (any more): it was restarted, or our address has changed.
 	ErrForgotten = errors.New("the relay has forgotten our allocation")
+	// ErrOtherUser means that the server does not take the credentials of
+	// SetCredentials for the allocation, which others made.
+	ErrOtherUser = errors.New("the allocation is another user's by the relay's rules")
 	// ErrNotAllocated means that there is no allocation to send through.
 	ErrNotAllocated = errors.New("no allocation at the relay")
 	// ErrTooLarge means that a payload does not fit into one relayed datagram.

@@ -16,6 +16,9 @@ import (
 // 19).
 const codeMismatch = int(pion.CodeAllocMismatch)
 
+// codeOtherUser is 441: the allocation was made by other credentials.
+const codeOtherUser = int(pion.CodeWrongCredentials)
+
 // maxChallenges is how often one request is repeated because the server asked
 // for (other) credentials or a fresh nonce; more means a server that will
 // never be content.
@@ -40,7 +43,8 @@ type clientRequest struct {
 	kind       requestKind
 	peer       netip.AddrPort // requestPermission, requestChannel
 	channel    uint16         // requestChannel
-	signed     bool           // carries credentials
+	renews     bool           // requestRefresh: first with other credentials
+	key        stun.Integrity // of the credentials that it carries; nil: none
 	challenges int
 }
 
@@ -72,16 +76,20 @@ func (c *Client) request(now time.Time, r *clientRequest) {
 		addChannelNumber(m, r.channel)
 		addXORAddress(m, pion.AttrXORPeerAddress, r.peer)
 	}
-	r.signed = false
+	r.key = nil
 	if r.kind != requestProbe && c.integrity != nil {
-		m.Add(pion.AttrUsername, []byte(c.cfg.Username))
+		username, key := c.cfg.Username, c.integrity
+		if r.kind == requestEvict && c.former.integrity != nil {
+			username, key = c.former.username, c.former.integrity
+		}
+		m.Add(pion.AttrUsername, []byte(username))
 		m.Add(pion.AttrRealm, c.realm)
 		m.Add(pion.AttrNonce, c.nonce)
-		if err := c.integrity.AddTo(m); err != nil {
+		if err := key.AddTo(m); err != nil {
 			c.failed(now, r, fmt.Errorf("sign the request: %w", err))
 			return
 		}
-		r.signed = true
+		r.key = key
 	}
 	c.inFlight[r.kind]++
 	tx := c.requests.Start(now, m, c.cfg.Schedule, r)
@@ -147,26 +155,29 @@ func (c *Client) handleResponse(now time.Time, m *pion.Message) bool {
 // request must be signed; an error may come unsigned, as 401 and 438 always do
 // and other codes from servers that reject before they look at credentials.
 func (c *Client) authentic(r *clientRequest, m *pion.Message) bool {
-	if !r.signed {
+	if r.key == nil {
 		return true
 	}
 	_, present := m.Attributes.Get(pion.AttrMessageIntegrity)
 	if !present {
 		return m.Type.Class == pion.ClassErrorResponse
 	}
-	return c.integrity.Check(m) == nil
+	return r.key.Check(m) == nil
 }
 
 // refused handles an error response.
 func (c *Client) refused(now time.Time, r *clientRequest, m *pion.Message, err error) {
 	switch {
-	case stun.IsCode(err, stun.CodeUnauthorized) && r.signed && !c.otherRealm(m):
+	case stun.IsCode(err, stun.CodeUnauthorized) && r.key != nil && !c.otherRealm(m):
 		err = fmt.Errorf("user %q: %w", c.cfg.Username, ErrCredentials)
 	case stun.IsCode(err, stun.CodeUnauthorized), stun.IsCode(err, stun.CodeStaleNonce):
 		if r.challenges++; r.challenges <= maxChallenges && c.challenged(m) {
 			c.request(now, r)
 			return
 		}
+	case stun.IsCode(err, codeOtherUser) && r.kind != requestAllocate && r.kind != requestEvict && r.kind != requestDelete:
+		c.lost(fmt.Errorf("%w: %s: %w", ErrOtherUser, c.cfg.Server, err))
+		return
 	case stun.IsCode(err, codeMismatch):
 		switch {
 		case r.kind == requestAllocate && !c.evicted:
@@ -227,10 +238,15 @@ func (c *Client) succeeded(now time.Time, tx *stun.Transaction, r *clientRequest
 	case requestRefresh:
 		if d, present, ok := lifetimeOf(m.Attributes); present && ok && d > 0 {
 			c.scheduleRefresh(now, d)
+			if r.renews {
+				c.former = formerCredentials{}
+				c.out.Emit(Renewed{})
+			}
 		} else {
 			c.lost(fmt.Errorf("refresh: %w", ErrMalformed))
 		}
 	case requestEvict:
+		c.former = formerCredentials{}
 		c.allocate(now)
 	case requestPermission:
 		c.granted(now, r.peer)
@@ -251,6 +267,7 @@ func (c *Client) succeeded(now time.Time, tx *stun.Transaction, r *clientRequest
 func (c *Client) failed(now time.Time, r *clientRequest, err error) {
 	switch r.kind {
 	case requestAllocate, requestEvict:
+		c.former = formerCredentials{} // they do not help
 		c.abandon()
 		c.out.Emit(AllocateFailed{Err: fmt.Errorf("allocate at %s: %w", c.cfg.Server, err)})
 	case requestRefresh:

@@ -114,22 +114,42 @@ func (s SharedSecret) sign(username string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// ReadSharedSecret reads a secret: the one line of the source, without its line
-// end.
-func ReadSharedSecret(r io.Reader, file string) (SharedSecret, error) {
+// maxSecrets is more than a change of secrets needs.
+const maxSecrets = 8
+
+// ReadSharedSecrets reads secrets, one a line: several while they change, so that
+// credentials made with either are good.
+func ReadSharedSecrets(r io.Reader, file string) ([]SharedSecret, error) {
 	const most = 4096
 	raw, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the shared secret from %s: %w", file, err)
 	}
-	secret := strings.TrimRight(string(raw), "\r\n")
-	switch {
-	case len(raw) > most:
-		return nil, fmt.Errorf("%s: longer than %d bytes; the file holds one line, the secret", file, most)
-	case secret == "":
-		return nil, fmt.Errorf("%s:1: empty; the file holds one line, the secret", file)
-	case strings.ContainsAny(secret, "\r\n"):
+	if len(raw) > most {
+		return nil, fmt.Errorf("%s: longer than %d bytes; the file holds a secret a line", file, most)
+	}
+	var secrets []SharedSecret
+	for i, line := range strings.Split(strings.TrimRight(string(raw), "\r\n"), "\n") {
+		secret := strings.TrimSuffix(line, "\r")
+		switch {
+		case secret == "":
+			return nil, fmt.Errorf("%s:%d: empty; the file holds a secret a line", file, i+1)
+		case len(secrets) == maxSecrets:
+			return nil, fmt.Errorf("%s:%d: more than %d secrets", file, i+1, maxSecrets)
+		}
+		secrets = append(secrets, SharedSecret(secret))
+	}
+	return secrets, nil
+}
+
+// ReadSharedSecret reads the only secret of a file.
+func ReadSharedSecret(r io.Reader, file string) (SharedSecret, error) {
+	secrets, err := ReadSharedSecrets(r, file)
+	if err != nil {
+		return nil, err
+	}
+	if len(secrets) > 1 {
 		return nil, fmt.Errorf("%s:2: more than one line; the file holds one line, the secret", file)
 	}
-	return SharedSecret(secret), nil
+	return secrets[0], nil
 }

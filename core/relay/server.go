@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"sort"
 	"time"
 
@@ -41,7 +42,8 @@ type ServerConfig struct {
 	// Realm is the realm of the credentials, 1 to 127 characters. Empty:
 	// DefaultRealm.
 	Realm string
-	// Authenticators are asked in order; the first that knows the user decides.
+	// Authenticators are asked in order, until one has the password of the
+	// request. SetAuthenticators changes them.
 	Authenticators []Authenticator
 	// AllowPeers are peers to relay to although they are not public; DenyPeers
 	// wins over it.
@@ -142,6 +144,20 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	return s, nil
 }
 
+// SetAuthenticators changes who may allocate, at once. Whoever has an allocation
+// goes on with it by the credentials that it has for as long as these are good in
+// themselves, time-limited ones until they expire. The error says that nobody could
+// use the relay; then nothing changes.
+func (s *Server) SetAuthenticators(as []Authenticator) error {
+	if len(as) == 0 {
+		return errNobody
+	}
+	s.cfg.Authenticators = slices.Clone(as)
+	return nil
+}
+
+var errNobody = errors.New("no credentials: nobody could use the relay")
+
 func (c *ServerConfig) validate() error {
 	switch {
 	case !c.Listen.Addr().IsValid():
@@ -155,7 +171,7 @@ func (c *ServerConfig) validate() error {
 	case len(c.Realm) > 127:
 		return fmt.Errorf("realm: %d bytes; at most 127", len(c.Realm))
 	case len(c.Authenticators) == 0:
-		return errors.New("no credentials: nobody could use the relay")
+		return errNobody
 	case c.MaxAllocationsPerUser < 1:
 		return fmt.Errorf("%d allocations per user: at least 1", c.MaxAllocationsPerUser)
 	case c.Rand == nil:

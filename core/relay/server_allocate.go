@@ -230,6 +230,7 @@ func (s *Server) create(now time.Time, p *pendingAllocate) {
 		client:   r.client,
 		username: r.username,
 		account:  r.account,
+		by:       r.by,
 		relayed:  netip.AddrPortFrom(s.cfg.RelayAddress, p.port),
 		socket:   p.socket,
 		expires:  now.Add(p.lifetime),
@@ -306,15 +307,19 @@ func (s *Server) refresh(now time.Time, r *request) {
 }
 
 // owned is the allocation of a request's 5-tuple, if the user is the one who
-// made it; otherwise the request is answered with 437 or 441.
+// made it; otherwise the request is answered with 437 or 441. Time-limited
+// usernames of one user (see Authenticator) are that user: who has got new ones
+// before the old ones expired goes on with the allocation, where RFC 8656 section
+// 5 would have it made anew.
 func (s *Server) owned(now time.Time, r *request) (*allocation, bool) {
 	a := s.allocationOf(now, r.client)
 	switch {
 	case a == nil:
 		s.refuse(now, r, pion.CodeAllocMismatch)
-	case a.username != r.username:
+	case a.account != r.account:
 		s.refuse(now, r, pion.CodeWrongCredentials)
 	default:
+		a.username, a.by = r.username, r.by
 		return a, true
 	}
 	return nil, false

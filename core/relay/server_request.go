@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	pion "github.com/pion/stun/v3"
@@ -28,6 +29,7 @@ type request struct {
 	fingerprint bool // the client signs with FINGERPRINT, so we do
 	username    string
 	account     string
+	by          Authenticator
 	key         stun.Integrity // nil before authentication
 }
 
@@ -130,30 +132,34 @@ func (s *Server) authenticate(now time.Time, r *request, m *pion.Message) bool {
 		s.challenge(now, r, pion.CodeStaleNonce)
 		return false
 	}
-	// The check is made for unknown users as well, with a key that nobody has,
-	// so that its duration does not tell which names exist.
-	name := string(username.Value)
-	password, account, known := s.password(now, name)
-	key := stun.LongTerm(name, s.cfg.Realm, password)
-	if !known {
-		key = s.nobody[:]
-	}
-	if key.Check(m) != nil || !known || !bytes.Equal(realm.Value, []byte(s.cfg.Realm)) {
+	if !s.identify(now, r, m, string(username.Value)) || !bytes.Equal(realm.Value, []byte(s.cfg.Realm)) {
+		r.key = nil // the answer is to nobody that we know
 		s.challenge(now, r, pion.CodeUnauthorized)
 		return false
 	}
-	r.username, r.account, r.key = name, account, key
 	return true
 }
 
-// password asks the authenticators.
-func (s *Server) password(now time.Time, username string) (password, account string, ok bool) {
-	for _, a := range s.cfg.Authenticators {
-		if p, known := a.Password(now, username); known {
-			return p, a.Account(username), true
+// identify finds the authenticator that has the password of a request. Each makes
+// a check, of users that it does not know with a key that nobody has, so that the
+// duration does not tell which names exist.
+func (s *Server) identify(now time.Time, r *request, m *pion.Message, name string) bool {
+	asked := s.cfg.Authenticators
+	if a := s.allocationOf(now, r.client); a != nil && r.method != pion.MethodAllocate {
+		asked = append(slices.Clip(asked), a.by) // which may be one of before
+	}
+	for _, by := range asked {
+		password, known := by.Password(now, name)
+		key := stun.LongTerm(name, s.cfg.Realm, password)
+		if !known {
+			key = s.nobody[:]
+		}
+		if key.Check(m) == nil && known {
+			r.username, r.account, r.by, r.key = name, by.Account(name), by, key
+			return true
 		}
 	}
-	return "", "", false
+	return false
 }
 
 // succeed sends a success response, signed if the request was.
