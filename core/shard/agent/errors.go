@@ -10,9 +10,13 @@ import (
 
 	"connectrpc.com/connect"
 
+	"p2pmodel/core/shard"
 	"p2pmodel/core/shard/login"
 	"p2pmodel/core/shard/rpc"
 )
+
+// errLeaving: the Agent is ending.
+var errLeaving = errors.New("agent: ending")
 
 // busy is a refusal because of a limit.
 func busy(retry time.Duration, format string, args ...any) *rpc.Error {
@@ -30,6 +34,9 @@ func (s *Server) public(err error) *connect.Error {
 	}
 	code, message, retry := s.explain(err)
 	e := connect.NewError(code, errors.New(message))
+	if errors.Is(err, errLeaving) {
+		e.Meta().Set(shard.ElsewhereHeader, "1")
+	}
 	if retry > 0 {
 		e.Meta().Set("Retry-After", strconv.Itoa(int((retry+time.Second-1)/time.Second)))
 	}
@@ -40,6 +47,8 @@ func (s *Server) public(err error) *connect.Error {
 func (s *Server) explain(err error) (connect.Code, string, time.Duration) {
 	var e *rpc.Error
 	switch {
+	case errors.Is(err, errLeaving):
+		return connect.CodeUnavailable, leaving.reason, time.Second
 	case errors.As(err, &e):
 	case errors.Is(err, errFull):
 		return connect.CodeResourceExhausted, "the server has too much to do; try again in a second", time.Second

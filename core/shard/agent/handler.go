@@ -68,7 +68,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) enter(c *call) error {
 	switch {
 	case s.draining.Load():
-		return rpc.Errorf(connect.CodeUnavailable, "%s", leaving.reason)
+		return errLeaving
 	case s.requests.Add(1) > int64(s.cfg.Limits.Requests):
 		s.requests.Add(-1)
 		s.metrics.reject("requests")

@@ -151,14 +151,14 @@ func moved(err error) bool {
 func asSession[Resp any, P interface {
 	*Resp
 	proto.Message
-}](ctx context.Context, s *Server, x *session, subject string, req proto.Message) (P, error) {
+}](ctx context.Context, s *Server, x *session, subject string, req proto.Message, opts ...rpc.Option) (P, error) {
 	used := x.currentPass()
-	resp, err := rpc.Call[Resp, P](ctx, s.inside, subject, req, rpc.WithPass(used))
+	resp, err := rpc.Call[Resp, P](ctx, s.inside, subject, req, append(opts, rpc.WithPass(used))...)
 	if rpc.CodeOf(err) != connect.CodeUnauthenticated {
 		return resp, err
 	}
 	if err := s.renewPass(ctx, x, used); err != nil {
 		return nil, err
 	}
-	return rpc.Call[Resp, P](ctx, s.inside, subject, req, rpc.WithPass(x.currentPass()))
+	return rpc.Call[Resp, P](ctx, s.inside, subject, req, append(opts, rpc.WithPass(x.currentPass()))...)
 }

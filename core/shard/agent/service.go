@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"sync"
 	"time"
 
@@ -169,12 +170,13 @@ func (s *service) Events(ctx context.Context, _ *connect.Request[agentv1.EventsR
 
 // ListRooms implements agentv1connect.AgentServiceHandler.
 func (s *service) ListRooms(ctx context.Context, r *connect.Request[agentv1.ListRoomsRequest]) (*connect.Response[agentv1.ListRoomsResponse], error) {
-	return inDirectory[agentv1.ListRoomsResponse](ctx, s.Server, "ListRooms", r.Msg)
+	return inDirectory[agentv1.ListRoomsResponse](ctx, s.Server, "ListRooms", r.Msg, rpc.Idempotent())
 }
 
 // CreateRoom implements agentv1connect.AgentServiceHandler.
 func (s *service) CreateRoom(ctx context.Context, r *connect.Request[agentv1.CreateRoomRequest]) (*connect.Response[agentv1.CreateRoomResponse], error) {
-	placed, err := inDirectory[insidev1.PlaceRoomResponse](ctx, s.Server, "PlaceRoom", &insidev1.PlaceRoomRequest{Settings: r.Msg.Settings})
+	// With a key, an answer that got lost costs no room.
+	placed, err := inDirectory[insidev1.PlaceRoomResponse](ctx, s.Server, "PlaceRoom", &insidev1.PlaceRoomRequest{Settings: r.Msg.Settings, Key: rand.Text()}, rpc.Idempotent())
 	if err != nil {
 		return nil, err
 	}
@@ -219,12 +221,12 @@ func (s *service) Chat(ctx context.Context, r *connect.Request[agentv1.ChatReque
 
 // QuickMatch implements agentv1connect.AgentServiceHandler.
 func (s *service) QuickMatch(ctx context.Context, r *connect.Request[agentv1.QuickMatchRequest]) (*connect.Response[agentv1.QuickMatchResponse], error) {
-	return inDirectory[agentv1.QuickMatchResponse](ctx, s.Server, "QuickMatch", r.Msg)
+	return inDirectory[agentv1.QuickMatchResponse](ctx, s.Server, "QuickMatch", r.Msg, rpc.Idempotent())
 }
 
 // CancelMatch implements agentv1connect.AgentServiceHandler.
 func (s *service) CancelMatch(ctx context.Context, r *connect.Request[agentv1.CancelMatchRequest]) (*connect.Response[agentv1.CancelMatchResponse], error) {
-	return inDirectory[agentv1.CancelMatchResponse](ctx, s.Server, "CancelMatch", r.Msg)
+	return inDirectory[agentv1.CancelMatchResponse](ctx, s.Server, "CancelMatch", r.Msg, rpc.Idempotent())
 }
 
 // PlayTicket implements agentv1connect.AgentServiceHandler.
@@ -258,12 +260,12 @@ func (s *service) GetMatch(ctx context.Context, r *connect.Request[agentv1.GetMa
 func inDirectory[Resp any, P interface {
 	*Resp
 	proto.Message
-}](ctx context.Context, s *Server, method string, req proto.Message) (*connect.Response[Resp], error) {
+}](ctx context.Context, s *Server, method string, req proto.Message, opts ...rpc.Option) (*connect.Response[Resp], error) {
 	if err := s.gate.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.gate.leave()
-	resp, err := asSession[Resp, P](ctx, s, callOf(ctx).session, shard.DirectorySubject(method), req)
+	resp, err := asSession[Resp, P](ctx, s, callOf(ctx).session, shard.DirectorySubject(method), req, opts...)
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ func (s *Server) attach(given *insidev1.SessionResponse) (*session, string, erro
 	if s.draining.Load() {
 		// It came while the others were told to leave.
 		s.end(x, leaving)
-		return nil, "", rpc.Errorf(connect.CodeUnavailable, "%s", leaving.reason)
+		return nil, "", errLeaving
 	}
 	return x, token, nil
 }
