@@ -43,7 +43,7 @@ const (
 	MaxChat         = 500
 	MaxResult       = 4 << 10
 	MaxLatency      = 60 * time.Second
-	MaxLatencies    = 32
+	MaxLatencies    = 16
 	PeerIDSize      = identity.Size
 	DefaultList     = 50
 	MaxList         = 100

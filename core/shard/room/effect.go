@@ -7,7 +7,8 @@ import (
 	"p2pmodel/core/shard/api/insidev1"
 )
 
-// Effect is what a room wants done: Tell, Save, Ended or Drop.
+// Effect is what a room wants done, or has to be known around it: Tell, Save,
+// Ended, Drop, Entered or Left.
 type Effect any
 
 // Tell publishes an event to sessions.
@@ -17,8 +18,19 @@ type Tell struct {
 }
 
 // Save gives the room's record to the directory. One at a time: the next comes
-// after Saved was called.
-type Save struct{ Record *insidev1.RoomRecord }
+// after Saved was called. Changes is how many changes it has that the last one
+// had not; 0: it was asked for by Want.
+type Save struct {
+	Record  *insidev1.RoomRecord
+	Changes int
+}
+
+// Entered and Left: a session has a place, or has it no more. Abandon gives all up
+// without a word.
+type (
+	Entered struct{ Session string }
+	Left    struct{ Session string }
+)
 
 // Ended is the record of a match that has ended.
 type Ended struct{ Match *agentv1.Match }
@@ -104,9 +116,17 @@ func (r *Room) tell(e *agentv1.Event) {
 	if len(r.members) == 0 {
 		return
 	}
+	r.effects = append(r.effects, Tell{r.Sessions(), e})
+}
+
+// Sessions are those that have places.
+func (r *Room) Sessions() []string {
 	sessions := make([]string, len(r.members))
 	for i, m := range r.members {
 		sessions[i] = m.session
 	}
-	r.effects = append(r.effects, Tell{sessions, e})
+	return sessions
 }
+
+// Unsaved reports whether the record has changes that no Save has had yet.
+func (r *Room) Unsaved() bool { return r.unsaved > 0 }

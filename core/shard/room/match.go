@@ -176,7 +176,8 @@ func (r *Room) Ticket(now time.Time, c Caller, peer identity.ID) ([]*agentv1.Pee
 			r.match.link(now, m.player, o.player).restart(now)
 		}
 	}
-	r.mesh.wanted, r.save.wanted = true, true
+	r.mesh.wanted = true
+	r.changedSilently()
 	return r.peers(), nil
 }
 
@@ -226,7 +227,7 @@ func (r *Room) Finish(now time.Time, c Caller, result []byte) error {
 		return nil
 	}
 	m.part.finished, m.part.result = true, bytes.Clone(result)
-	r.save.wanted = true
+	r.changedSilently()
 	return nil
 }
 

@@ -75,6 +75,9 @@ func superseded() error {
 	return rpc.Errorf(connect.CodeFailedPrecondition, "the session was taken over by another connection")
 }
 
+// Has reports whether the player has a place.
+func (r *Room) Has(player string) bool { return r.byPlayer(player) != nil }
+
 // seen notes what a call says of a member's connection. One that is attached, or
 // attached anew (the generation has grown), is online; so is one whose pass had
 // only lapsed. Other calls prove nothing: they may have been overtaken by the word
@@ -142,6 +145,7 @@ func (r *Room) add(now time.Time, c Caller, leader bool) *member {
 		}
 	}
 	r.members = append(r.members, m)
+	r.effects = append(r.effects, Entered{m.session})
 	r.changedRecord()
 	return m
 }
@@ -150,7 +154,7 @@ func (r *Room) add(now time.Time, c Caller, leader bool) *member {
 func (r *Room) takeOver(now time.Time, m *member, c Caller) {
 	r.effects = append(r.effects, Tell{[]string{m.session}, &agentv1.Event{Kind: &agentv1.Event_RoomClosed{RoomClosed: &agentv1.RoomClosed{
 		Room: r.id, Reason: "you have joined with another session",
-	}}}})
+	}}}}, Left{m.session}, Entered{c.Session})
 	m.session, m.generation, m.rating = c.Session, c.Generation, c.Rating
 	m.online, m.lapsed, m.until = true, false, c.Until
 	if m.part != nil {
@@ -178,6 +182,7 @@ func (r *Room) Leave(now time.Time, c Caller) error {
 
 func (r *Room) remove(now time.Time, m *member) {
 	r.members = slices.DeleteFunc(r.members, func(o *member) bool { return o == m })
+	r.effects = append(r.effects, Left{m.session})
 	if r.playing() {
 		r.match.leave(now, m, r.times.Report)
 		r.mesh.wanted = r.mesh.wanted || !m.peer.IsZero()

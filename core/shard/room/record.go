@@ -225,6 +225,7 @@ func (r *Room) restoreMember(now time.Time, saved *insidev1.RoomMember) {
 		m.peer = id
 	}
 	r.members = append(r.members, m)
+	r.effects = append(r.effects, Entered{m.session})
 	if r.match.started.IsZero() {
 		return
 	}

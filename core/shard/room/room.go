@@ -127,6 +127,7 @@ type Room struct {
 	mesh    pace // MeshChanged
 	save    pace // Save
 	saving  bool
+	unsaved int // changes since the last Save
 }
 
 // pace lets something that is wanted often be done at most so often.
@@ -219,7 +220,13 @@ func (r *Room) changed() {
 // changedRecord says that the record is another one as well.
 func (r *Room) changedRecord() {
 	r.changed()
+	r.changedSilently()
+}
+
+// changedSilently says that the record is another one, and the view is not.
+func (r *Room) changedSilently() {
 	r.save.wanted = true
+	r.unsaved++
 }
 
 // alive refuses calls to a room that is over here.
@@ -253,8 +260,8 @@ func (r *Room) settle(now time.Time) {
 		r.mesh.done(now, tellEvery)
 	}
 	if r.save.due(now) && !r.saving {
-		r.effects = append(r.effects, Save{r.Record(now)})
-		r.saving = true
+		r.effects = append(r.effects, Save{r.Record(now), r.unsaved})
+		r.saving, r.unsaved = true, 0
 		r.save.done(now, saveEvery)
 	}
 }
