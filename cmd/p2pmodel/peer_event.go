@@ -125,6 +125,12 @@ func (p *printer) event(at time.Time, own identity.ID, e sansio.Event) {
 		p.line(at, "reflexive_changed", field{"old", e.Old}, field{"new", e.New})
 	case peer.RelayReady:
 		p.line(at, "relay_ready", field{"relayed", e.Relayed})
+	case peer.TicketRenewed:
+		p.line(at, "ticket_renewed")
+	case peer.RelayRenewed:
+		p.line(at, "relay_renewed", field{"relayed", e.Relayed})
+	case peer.RelayReleased:
+		p.line(at, "relay_released", field{"relayed", e.Relayed})
 	case peer.RelayFailed:
 		p.line(at, "relay_failed", field{"error", errorText(e.Err)})
 	case peer.Introduced:

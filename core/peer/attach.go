@@ -28,7 +28,7 @@ const (
 func (m *Machine) HandleInterfaces(now time.Time, addrs []netip.Addr) {
 	var fit []netip.Addr
 	for _, a := range addrs {
-		if a = a.Unmap(); a.Is4() == m.cfg.Rendezvous.Addr().Is4() || !m.cfg.Listen.Addr().Is4() {
+		if a = a.Unmap(); a.Is4() == m.servers.Rendezvous.Addr().Is4() || !m.cfg.Listen.Addr().Is4() {
 			fit = append(fit, a)
 		}
 	}
@@ -40,13 +40,19 @@ func (m *Machine) HandleInterfaces(now time.Time, addrs []netip.Addr) {
 		return
 	}
 	m.stats.Roams++
-	m.reflexive, m.relayed = netip.AddrPort{}, netip.AddrPort{}
+	m.reflexive = netip.AddrPort{}
+	if m.retiring != nil {
+		m.drop(now) // it was the old network's
+	}
+	if m.relay != nil {
+		m.relay.relayed = netip.AddrPort{}
+	}
 	m.updateOffer(now)
 	if len(fit) > 0 {
 		m.rendezvous.Rebind(now)
-		if m.relay != nil {
-			m.relayRetry, m.relayFailures = time.Time{}, 0
-			m.relay.Rebind(now)
+		if a := m.relay; a != nil {
+			a.retry, a.failures = time.Time{}, 0
+			a.relay.Rebind(now)
 		}
 	}
 	m.rebindAll(now)
@@ -80,12 +86,24 @@ func (m *Machine) direct() []punch.Candidate {
 	return list
 }
 
-// viaRelay are the candidates whose base is the allocation.
-func (m *Machine) viaRelay() []punch.Candidate {
-	if !m.relayed.IsValid() {
+// candidates are those whose base is the allocation.
+func (a *allocation) candidates() []punch.Candidate {
+	if !a.relayed.IsValid() {
 		return nil
 	}
-	return []punch.Candidate{{Kind: punch.Relayed, Addr: m.relayed, Priority: punch.Priority(punch.Relayed, 0)}}
+	return []punch.Candidate{{Kind: punch.Relayed, Addr: a.relayed, Priority: punch.Priority(punch.Relayed, 0)}}
+}
+
+// viaRelay are the candidates that peers are offered: of the allocation in use, or
+// of the one before until there is another.
+func (m *Machine) viaRelay() []punch.Candidate {
+	if r := m.retiring; r != nil && r.until.IsZero() {
+		return r.candidates()
+	}
+	if m.relay == nil {
+		return nil
+	}
+	return m.relay.candidates()
 }
 
 // updateOffer tells the rendezvous and all agents where we can be reached, if
@@ -115,7 +133,12 @@ func (m *Machine) updateOffer(now time.Time) bool {
 
 func (m *Machine) setLocal(now time.Time, s *session) {
 	s.agent.SetLocal(now, socketBase, m.direct())
-	s.agent.SetLocal(now, relayBase, m.viaRelay())
+	for _, a := range m.allocations() {
+		s.agent.SetLocal(now, relayBases[a.base], a.candidates())
+	}
+	if r := m.retiring; r != nil && !r.until.IsZero() {
+		s.agent.Withdraw(now, relayBases[r.base])
+	}
 }
 
 func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {
@@ -129,6 +152,9 @@ func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {
 		case rendezvous.Registered:
 			m.Emit(Registered{Reflexive: e.Reflexive, RTT: e.RTT})
 			m.registered(now, e.Reflexive)
+			m.arrived(now)
+		case rendezvous.TicketRenewed:
+			m.Emit(TicketRenewed{})
 		case rendezvous.ReflexiveChanged:
 			m.Emit(ReflexiveChanged{Old: e.Old, New: e.New})
 			m.moved(now, e.New)
@@ -144,7 +170,9 @@ func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {
 			m.Emit(Failed{Err: fmt.Errorf("room %q: %w", e.Room, e.Err)})
 		case rendezvous.Unreachable:
 			// Live sessions go on without a rendezvous.
-			m.Emit(Failed{Err: fmt.Errorf("rendezvous %s: %w", m.cfg.Rendezvous, e.Err)})
+			m.Emit(Failed{Err: fmt.Errorf("rendezvous %s: %w", m.servers.Rendezvous, e.Err)})
+		case rendezvous.Refused:
+			m.Emit(Failed{Err: fmt.Errorf("rendezvous %s: %w", m.servers.Rendezvous, e.Err)})
 		}
 	}
 	return busy
@@ -169,30 +197,33 @@ func (m *Machine) moved(now time.Time, reflexive netip.AddrPort) {
 // doubtRelay makes sure of the allocation. A relay that was restarted says
 // nothing of itself: what we send over it is dropped.
 func (m *Machine) doubtRelay(now time.Time) {
-	if m.relay != nil {
-		m.relay.Probe(now)
+	for _, a := range m.allocations() {
+		a.relay.Probe(now)
 	}
 }
 
-func (m *Machine) pumpRelay(now time.Time) (busy bool) {
-	for to, payload, ok := m.relay.PollTransmit(); ok; to, payload, ok = m.relay.PollTransmit() {
+func (m *Machine) pumpAllocation(now time.Time, a *allocation) (busy bool) {
+	for to, payload, ok := a.relay.PollTransmit(); ok; to, payload, ok = a.relay.PollTransmit() {
 		m.Outbox.Send(0, to, payload)
 		busy = true
 	}
-	for e, ok := m.relay.PollEvent(); ok; e, ok = m.relay.PollEvent() {
+	for e, ok := a.relay.PollEvent(); ok; e, ok = a.relay.PollEvent() {
 		busy = true
 		switch e := e.(type) {
 		case relay.Allocated:
-			m.relayFailures = 0
-			m.relayed = e.Relayed
+			a.failures = 0
+			a.relayed = e.Relayed
 			m.Emit(RelayReady{Relayed: e.Relayed})
+			m.retire(now)
 			m.trickle(now)
+		case relay.Renewed:
+			m.Emit(RelayRenewed{Relayed: a.relayed})
 		case relay.AllocateFailed:
-			m.relayDown(now, e.Err)
+			m.relayDown(now, a, e.Err)
 		case relay.Lost:
-			m.relayDown(now, e.Err)
+			m.relayDown(now, a, e.Err)
 		case relay.Data:
-			m.receive(now, relayBase, unmap(e.From), e.Payload)
+			m.receive(now, relayBases[a.base], unmap(e.From), e.Payload)
 		}
 		// Permitted needs no action: checks that the relay dropped before are
 		// sent again. PermitFailed neither: the pair fails.
@@ -213,15 +244,20 @@ func (m *Machine) trickle(now time.Time) {
 
 // relayDown waits before it asks again; at once only where a live allocation
 // was lost to a new address of ours, or to a restart of the relay.
-func (m *Machine) relayDown(now time.Time, err error) {
-	m.relayed = netip.AddrPort{}
-	m.Emit(RelayFailed{Err: err})
-	m.updateOffer(now)
-	if m.relayFailures == 0 && (errors.Is(err, relay.ErrAddressChanged) || errors.Is(err, relay.ErrForgotten)) {
-		m.relayFailures = 1
-		m.relay.Rebind(now)
+func (m *Machine) relayDown(now time.Time, a *allocation, err error) {
+	if a != m.relay {
+		m.lostRetiring(now)
 		return
 	}
-	m.relayRetry = now.Add(min(relayBackoff<<min(m.relayFailures, 10), relayBackoffMax))
-	m.relayFailures++
+	a.relayed = netip.AddrPort{}
+	m.Emit(RelayFailed{Err: err})
+	m.updateOffer(now)
+	atOnce := errors.Is(err, relay.ErrAddressChanged) || errors.Is(err, relay.ErrForgotten) || errors.Is(err, relay.ErrOtherUser)
+	if a.failures == 0 && atOnce {
+		a.failures = 1
+		a.relay.Rebind(now)
+		return
+	}
+	a.retry = now.Add(min(relayBackoff<<min(a.failures, 10), relayBackoffMax))
+	a.failures++
 }

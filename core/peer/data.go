@@ -22,6 +22,8 @@ type Stats struct {
 	// Unauthentic are frames with a wrong tag, Strange datagrams that belong
 	// to no session, BadOffers introductions that were not understood.
 	Unauthentic, Strange, BadOffers uint64
+	// NotAllowed are introductions of peers that SetAllowed does not name.
+	NotAllowed uint64
 	// NotSent are datagrams that the relay could not take, Withheld checks to
 	// peers that nobody asked for, beyond what these may have.
 	NotSent, Withheld uint64

@@ -34,6 +34,13 @@ type (
 	ReflexiveChanged struct{ Old, New netip.AddrPort }
 	// RelayReady: we have an allocation on the relay.
 	RelayReady struct{ Relayed netip.AddrPort }
+	// TicketRenewed: the rendezvous goes by the ticket that SetServers gave;
+	// RelayRenewed: the relay by the credentials.
+	TicketRenewed struct{}
+	RelayRenewed  struct{ Relayed netip.AddrPort }
+	// RelayReleased: the allocation at the relay before the present one has been
+	// given back, or was lost.
+	RelayReleased struct{ Relayed netip.AddrPort }
 	// RelayFailed: we have none, or lost it. The machine asks again.
 	RelayFailed struct{ Err error }
 	// Introduced: a session with a peer has begun; checks start.
@@ -75,7 +82,7 @@ type (
 		Via PathKind
 	}
 	// Closed: the session is over. Err is nil if we closed it, else
-	// ErrClosedByPeer, ErrReplaced or ErrGivenUp.
+	// ErrClosedByPeer, ErrReplaced, ErrGivenUp or ErrNotAllowed.
 	Closed struct {
 		Peer    identity.ID
 		Session SessionID

@@ -133,7 +133,7 @@ func (m *Machine) connectFailed(now time.Time, e rendezvous.ConnectFailed) {
 		return
 	}
 	m.Emit(Failed{Peer: s.peer, Err: e.Err})
-	if s.pathlessAt.IsZero() && errors.Is(e.Err, rendezvous.ErrUnknownPeer) {
+	if s.pathlessAt.IsZero() && (errors.Is(e.Err, rendezvous.ErrUnknownPeer) || errors.Is(e.Err, rendezvous.ErrTicket)) {
 		return // it lives, without the rendezvous; so be it
 	}
 	m.retryLater(now, s)
@@ -142,6 +142,10 @@ func (m *Machine) connectFailed(now time.Time, e rendezvous.ConnectFailed) {
 // introduced takes what the rendezvous says of a peer.
 func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
 	if e.Peer == m.ID() || m.buried.has(e.Session) {
+		return
+	}
+	if !m.allows(e.Peer) {
+		m.stats.NotAllowed++
 		return
 	}
 	o, err := decodeOffer(e.Offer)
@@ -256,7 +260,7 @@ func withReflexive(candidates []punch.Candidate, reflexive netip.AddrPort) []pun
 // permit lets a peer's candidates through our allocation, before the first
 // check arrives there.
 func (m *Machine) permit(now time.Time, s *session, candidates []punch.Candidate) {
-	if m.relay == nil {
+	if m.relay == nil && m.retiring == nil {
 		return
 	}
 	old := s.permitted
@@ -264,7 +268,9 @@ func (m *Machine) permit(now time.Time, s *session, candidates []punch.Candidate
 	for _, c := range candidates {
 		if punch.Relayable(c.Addr.Addr()) && len(s.permitted) < maxPermitted {
 			s.permitted = append(s.permitted, c.Addr)
-			m.relay.Permit(now, c.Addr)
+			for _, a := range m.allocations() {
+				a.relay.Permit(now, c.Addr)
+			}
 		}
 	}
 	for _, p := range old {
@@ -279,5 +285,7 @@ func (m *Machine) forgetPermission(p netip.AddrPort) {
 			return
 		}
 	}
-	m.relay.Forget(p)
+	for _, a := range m.allocations() {
+		a.relay.Forget(p)
+	}
 }

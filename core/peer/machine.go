@@ -24,7 +24,6 @@ import (
 
 	"p2pmodel/core/identity"
 	"p2pmodel/core/punch"
-	"p2pmodel/core/relay"
 	"p2pmodel/core/rendezvous"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
@@ -38,8 +37,10 @@ type Config struct {
 	// nil: whoever answers there.
 	Rendezvous    netip.AddrPort
 	RendezvousKey *identity.ID
+	// Ticket is what admits us to the rendezvous, where it asks for one.
+	Ticket []byte
 	// Relay is where to allocate; nil: no relay of our own. The peer's may
-	// still carry the session.
+	// still carry the session. SetServers changes these four.
 	Relay *RelayConfig
 	// Listen is the local address of the socket; the zero value: any address
 	// of the rendezvous' family, any port.
@@ -95,30 +96,30 @@ var (
 	ErrUnknownPeer = rendezvous.ErrUnknownPeer
 )
 
-// The bases of the agents: the socket and the allocation.
-const (
-	socketBase punch.Base = 0
-	relayBase  punch.Base = 1
-)
+// socketBase is the base of agents that stands for the socket.
+const socketBase punch.Base = 0
+
+// relayBases are those of the allocations: one, and another one while sessions
+// move from one relay to the next.
+var relayBases = [2]punch.Base{1, 2}
 
 // Machine is a peer without I/O, a sansio.Machine. It is not safe for
 // concurrent use.
 type Machine struct {
 	sansio.Outbox
-	cfg Config
+	cfg     Config
+	servers Servers
 
 	rendezvous *rendezvous.Client
-	relay      *relay.Client // nil: none configured
+	relay      *allocation // nil: none configured
+	retiring   *retirement // nil as a rule
+	// moving: the rendezvous is another one, and has not registered us yet.
+	moving bool
 
 	bound     bool
 	local     netip.AddrPort
 	addrs     []netip.Addr
 	reflexive netip.AddrPort
-	relayed   netip.AddrPort
-	// relayRetry is when to ask for an allocation again; relayFailures how
-	// often in a row that failed.
-	relayRetry    time.Time
-	relayFailures int
 
 	instance   uint64
 	generation uint32
@@ -128,6 +129,8 @@ type Machine struct {
 	buried   tombstones
 	rooms    []*membership
 	expected []expectation
+	// allowed are whom there may be sessions with; nil: anybody.
+	allowed map[identity.ID]bool
 	// strangers is what is left to send to peers that nobody asked for.
 	strangers allowance
 	stats     Stats
@@ -138,38 +141,33 @@ var _ sansio.Machine = (*Machine)(nil)
 // NewMachine makes a machine. It opens its socket, registers and allocates as soon as
 // it is driven.
 func NewMachine(cfg Config) (*Machine, error) {
-	switch {
+	servers := Servers{Rendezvous: cfg.Rendezvous, RendezvousKey: cfg.RendezvousKey, Ticket: cfg.Ticket, Relay: cfg.Relay}
+	switch err := servers.check(); {
 	case cfg.Key.IsZero():
 		return nil, fmt.Errorf("%w: no key", ErrConfig)
 	case cfg.Rand == nil:
 		return nil, fmt.Errorf("%w: no source of randomness", ErrConfig)
-	case !cfg.Rendezvous.IsValid() || cfg.Rendezvous.Port() == 0:
-		return nil, fmt.Errorf("%w: no rendezvous address", ErrConfig)
-	case cfg.Relay != nil && (!cfg.Relay.Server.IsValid() || cfg.Relay.Server.Port() == 0):
-		return nil, fmt.Errorf("%w: a relay without an address", ErrConfig)
+	case err != nil:
+		return nil, err
 	}
+	servers = servers.plain()
 	if cfg.GiveUpAfter == 0 {
 		cfg.GiveUpAfter = DefaultGiveUpAfter
 	}
-	cfg.Rendezvous = unmap(cfg.Rendezvous)
 	if !cfg.Listen.Addr().IsValid() {
 		any := netip.IPv4Unspecified()
-		if cfg.Rendezvous.Addr().Is6() {
+		if servers.Rendezvous.Addr().Is6() {
 			any = netip.IPv6Unspecified()
 		}
 		cfg.Listen = netip.AddrPortFrom(any, cfg.Listen.Port())
 	}
-	m := &Machine{cfg: cfg, rendezvous: rendezvous.NewClient(rendezvous.ClientConfig{
-		Server: cfg.Rendezvous, Key: cfg.Key, ServerKey: cfg.RendezvousKey, Rand: cfg.Rand, Keepalive: cfg.Keepalive,
-	})}
+	m := &Machine{cfg: cfg, servers: servers}
+	m.rendezvous = m.newRendezvous()
 	var instance [8]byte
 	m.draw(instance[:])
 	m.instance = binary.BigEndian.Uint64(instance[:])
-	if cfg.Relay != nil {
-		m.relay = relay.NewClient(relay.ClientConfig{
-			Server: unmap(cfg.Relay.Server), Username: cfg.Relay.Username, Password: cfg.Relay.Password,
-			Rand: cfg.Rand, Keepalive: cfg.Keepalive,
-		})
+	if servers.Relay != nil {
+		m.relay = m.newAllocation(*servers.Relay, 0)
 	}
 	m.Bind(0, cfg.Listen)
 	return m, nil
@@ -202,7 +200,7 @@ func (m *Machine) HandleBound(now time.Time, _ sansio.Socket, local netip.AddrPo
 	m.updateOffer(now)
 	m.rendezvous.Start(now)
 	if m.relay != nil {
-		m.relay.Start(now)
+		m.relay.relay.Start(now)
 	}
 	m.pump(now)
 }
@@ -212,7 +210,7 @@ func (m *Machine) HandleDatagram(now time.Time, d sansio.Datagram) {
 	from := unmap(d.Remote)
 	switch {
 	case m.rendezvous.HandleDatagram(now, from, d.Payload):
-	case m.relay != nil && m.relay.HandleDatagram(now, from, d.Payload):
+	case m.relayed(now, from, d.Payload):
 	default:
 		m.receive(now, socketBase, from, d.Payload)
 	}
@@ -246,11 +244,11 @@ func (m *Machine) HandleTimeout(now time.Time) {
 		return
 	}
 	m.rendezvous.HandleTimeout(now)
-	if m.relay != nil {
-		m.relay.HandleTimeout(now)
-		if due(now, m.relayRetry) {
-			m.relayRetry = time.Time{}
-			m.relay.Start(now)
+	for _, a := range m.allocations() {
+		a.relay.HandleTimeout(now)
+		if due(now, a.retry) {
+			a.retry = time.Time{}
+			a.relay.Start(now)
 		}
 	}
 	for _, s := range m.sessions {
@@ -261,6 +259,7 @@ func (m *Machine) HandleTimeout(now time.Time) {
 	m.pump(now)
 	m.keepTrying(now)
 	m.meetExpected(now)
+	m.watchRetiring(now)
 	m.pump(now)
 }
 
@@ -269,9 +268,12 @@ func (m *Machine) PollTimeout() time.Time {
 	if !m.bound {
 		return time.Time{}
 	}
-	t := earlier(m.rendezvous.PollTimeout(), m.relayRetry)
-	if m.relay != nil {
-		t = earlier(t, m.relay.PollTimeout())
+	t := m.rendezvous.PollTimeout()
+	for _, a := range m.allocations() {
+		t = earlier(earlier(t, a.relay.PollTimeout()), a.retry)
+	}
+	if m.retiring != nil {
+		t = earlier(t, m.retiring.retiringAt())
 	}
 	for _, s := range m.sessions {
 		t = earlier(t, s.agent.PollTimeout())
@@ -289,13 +291,21 @@ func (m *Machine) PollTimeout() time.Time {
 func (m *Machine) pump(now time.Time) {
 	for busy := true; busy; {
 		busy = m.pumpRendezvous(now)
-		if m.relay != nil {
-			busy = m.pumpRelay(now) || busy
+		for _, a := range m.allocations() {
+			busy = m.pumpAllocation(now, a) || busy
 		}
 		for i := 0; i < len(m.sessions); i++ {
 			busy = m.pumpSession(now, m.sessions[i]) || busy
 		}
 	}
+}
+
+// relayed takes a datagram of a relay.
+func (m *Machine) relayed(now time.Time, from netip.AddrPort, payload []byte) bool {
+	if m.relay != nil && m.relay.relay.HandleDatagram(now, from, payload) {
+		return true
+	}
+	return m.retiring != nil && m.retiring.relay.HandleDatagram(now, from, payload)
 }
 
 func due(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }

@@ -133,6 +133,18 @@ func (p *Peer) Stats() (s Stats) {
 	return s
 }
 
+// SetServers is Machine.SetServers. The error is ErrConfig or ErrClosed.
+func (p *Peer) SetServers(s Servers) error {
+	err := ErrClosed
+	p.loop.Do(func(now time.Time) { err = p.machine.SetServers(now, s) })
+	return err
+}
+
+// SetAllowed is Machine.SetAllowed.
+func (p *Peer) SetAllowed(ids []identity.ID) {
+	p.loop.Do(func(now time.Time) { p.machine.SetAllowed(now, ids) })
+}
+
 // Dial connects to a peer and waits until there is a path, over the relay as a
 // rule, which may become direct later. If there is a connection with the peer
 // already, Dial gives that one. When ctx ends first, the error is ctx's, joined

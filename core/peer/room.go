@@ -12,6 +12,11 @@ import (
 type membership struct {
 	name    string
 	members []identity.ID
+	// moved: the rendezvous is another one, and members may come to it later than
+	// we do. Those who have not are absent, and members still while there is a
+	// session with them.
+	moved  bool
+	absent []identity.ID
 }
 
 // expectation is a session that the other side of a room is to begin. If it has
@@ -40,7 +45,7 @@ func (m *Machine) Join(now time.Time, name string) error {
 }
 
 // Leave leaves a room and closes the sessions with its members, but for those
-// that Connect asked for or that another room wants.
+// that Connect asked for, that another room wants or that SetAllowed names.
 func (m *Machine) Leave(now time.Time, name string) {
 	left := m.room(name)
 	if left == nil {
@@ -51,7 +56,8 @@ func (m *Machine) Leave(now time.Time, name string) {
 	m.expected = slices.DeleteFunc(m.expected, func(e expectation) bool { return e.room == name })
 	for _, s := range slices.Clone(m.sessions) {
 		with := func(r *membership) bool { return slices.Contains(r.members, s.peer) }
-		if with(left) && !s.dialed && !slices.ContainsFunc(m.rooms, with) {
+		listed := m.allowed != nil && m.allowed[s.peer]
+		if with(left) && !listed && !s.dialed && !slices.ContainsFunc(m.rooms, with) {
 			m.Close(now, s.peer)
 		}
 	}
@@ -75,10 +81,17 @@ func (m *Machine) members(now time.Time, e rendezvous.Members) {
 		return
 	}
 	for _, id := range slices.Clone(r.members) {
-		if !slices.Contains(e.IDs, id) {
+		switch {
+		case slices.Contains(e.IDs, id):
+		case m.sessionWith(id) != nil && (r.moved || slices.Contains(r.absent, id)):
+			if !slices.Contains(r.absent, id) {
+				r.absent = append(r.absent, id)
+			}
+		default:
 			m.memberLeft(r, id)
 		}
 	}
+	r.moved = false
 	for _, id := range e.IDs {
 		m.memberJoined(now, r, id)
 	}
@@ -95,17 +108,24 @@ func (m *Machine) member(now time.Time, e rendezvous.Member) {
 	}
 }
 
-// memberJoined begins the session from the side of the smaller id; the other
-// side waits for it.
+// memberJoined takes one more member. The session begins from the side of the
+// smaller id; the other side waits for it.
 func (m *Machine) memberJoined(now time.Time, r *membership, id identity.ID) {
 	if id == m.ID() {
 		return
 	}
+	r.absent = without(r.absent, id)
 	if !slices.Contains(r.members, id) {
 		r.members = append(r.members, id)
 		m.Emit(MemberJoined{Room: r.name, Peer: id})
 	}
-	if m.sessionWith(id) != nil {
+	m.meet(now, r, id)
+}
+
+// meet begins the session with a member, or expects it, if there is none and may
+// be one.
+func (m *Machine) meet(now time.Time, r *membership, id identity.ID) {
+	if m.sessionWith(id) != nil || !m.allows(id) || slices.Contains(r.absent, id) {
 		return
 	}
 	if m.ID().Compare(id) < 0 {
@@ -123,9 +143,23 @@ func (m *Machine) memberLeft(r *membership, id identity.ID) {
 	if !slices.Contains(r.members, id) {
 		return
 	}
-	r.members = slices.DeleteFunc(r.members, func(o identity.ID) bool { return o == id })
+	r.members, r.absent = without(r.members, id), without(r.absent, id)
 	m.expected = slices.DeleteFunc(m.expected, func(e expectation) bool { return e.peer == id && e.room == r.name })
 	m.Emit(MemberLeft{Room: r.name, Peer: id})
+}
+
+func without(list []identity.ID, id identity.ID) []identity.ID {
+	return slices.DeleteFunc(list, func(o identity.ID) bool { return o == id })
+}
+
+// missed ends the membership of an absent one with whom there is no session any
+// more.
+func (m *Machine) missed(id identity.ID) {
+	for _, r := range m.rooms {
+		if slices.Contains(r.absent, id) && m.sessionWith(id) == nil {
+			m.memberLeft(r, id)
+		}
+	}
 }
 
 // meetExpected connects to members who should have connected to us.

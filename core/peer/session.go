@@ -2,6 +2,7 @@ package peer
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -52,8 +53,12 @@ const (
 	byes = 3
 )
 
-// begin makes a session. The error is identity.ErrUnusable or ErrTooMany.
+// begin makes a session. The error is identity.ErrUnusable, ErrTooMany or
+// ErrNotAllowed.
 func (m *Machine) begin(now time.Time, peer identity.ID, id SessionID, initiator bool) (*session, error) {
+	if !m.allows(peer) {
+		return nil, ErrNotAllowed
+	}
 	if room := maxSessions - len(m.sessions); room <= 0 || !initiator && room <= ownSessions {
 		return nil, ErrTooMany
 	}
@@ -129,8 +134,8 @@ func (m *Machine) Shutdown(now time.Time) {
 		m.Close(now, m.sessions[0].peer)
 	}
 	m.rooms, m.expected = nil, nil
-	if m.relay != nil {
-		m.relay.Close(now)
+	for _, a := range m.allocations() {
+		a.relay.Close(now)
 	}
 	m.rendezvous.Stop(now)
 	m.pump(now)
@@ -144,6 +149,9 @@ func (m *Machine) end(now time.Time, s *session, err error) {
 		m.forgetPermission(p)
 	}
 	m.Emit(Closed{Peer: s.peer, Session: s.id, Err: err})
+	if !errors.Is(err, ErrReplaced) {
+		m.missed(s.peer)
+	}
 }
 
 func (m *Machine) sessionWith(peer identity.ID) *session {
@@ -201,14 +209,18 @@ func (m *Machine) transmit(now time.Time, b punch.Base, to netip.AddrPort, paylo
 		m.Outbox.Send(0, to, payload)
 		return
 	}
-	if m.relay == nil || m.relay.Send(now, to, payload) != nil {
-		m.stats.NotSent++
+	for _, a := range m.allocations() {
+		if relayBases[a.base] == b && a.relay.Send(now, to, payload) == nil {
+			return
+		}
 	}
+	m.stats.NotSent++
 }
 
 func (m *Machine) pathChanged(now time.Time, s *session, e punch.PathChanged) {
 	m.acquainted(s)
 	m.Emit(PathChanged{Peer: s.peer, Session: s.id, Old: e.Old, New: e.New})
+	m.watchRetiring(now)
 	if e.New.Kind == NoPath {
 		s.pathlessAt = now
 		return

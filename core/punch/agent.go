@@ -112,6 +112,7 @@ type Agent struct {
 	controlling   bool
 
 	locals  []local
+	leaving []Base // those that Withdraw named
 	remotes []Candidate
 	pairs   []*pair
 	flights flights
@@ -177,6 +178,9 @@ func New(now time.Time, cfg Config) (*Agent, error) {
 // means that the base is gone, and its pairs with it.
 func (a *Agent) SetLocal(now time.Time, b Base, candidates []Candidate) {
 	a.locals = slices.DeleteFunc(a.locals, func(l local) bool { return l.base == b })
+	if len(candidates) == 0 {
+		a.leaving = slices.DeleteFunc(a.leaving, func(o Base) bool { return o == b })
+	}
 	for i, c := range candidates {
 		if c.Priority == 0 {
 			c.Priority = Priority(c.Kind, i)
@@ -202,9 +206,22 @@ func (a *Agent) SetLocal(now time.Time, b Base, candidates []Candidate) {
 	a.step(now)
 }
 
+// Withdraw says that a base is on its way out: another one is used as soon as it
+// works, and the peer is told by a nomination. SetLocal ends the base.
+func (a *Agent) Withdraw(now time.Time, b Base) {
+	if !slices.Contains(a.leaving, b) {
+		a.leaving = append(a.leaving, b)
+	}
+	for _, p := range a.pairs {
+		p.withdrawn = p.withdrawn || p.base == b
+	}
+	a.step(now)
+}
+
 // SetRemote says which candidates the peer offers now, replacing what it
 // offered before. Pairs of candidates that are gone leave, but for valid ones,
-// which go on until they die.
+// which go on until they die, or, where a relayed address is gone, until another
+// pair works.
 func (a *Agent) SetRemote(now time.Time, candidates []Candidate) {
 	a.remotes = a.remotes[:0]
 	for _, c := range candidates {
@@ -218,10 +235,12 @@ func (a *Agent) SetRemote(now time.Time, candidates []Candidate) {
 				// What was learned from a check has a proper name now
 				// (RFC 8838 section 11.4).
 				p.remote = c
+				p.withdrawn = slices.Contains(a.leaving, p.base)
 				a.prioritise(p)
 				return false
 			}
 		}
+		p.withdrawn = p.withdrawn || p.remote.Kind == Relayed
 		return p.state != succeeded && p.remote.Kind != PeerReflexive
 	})
 	a.order()

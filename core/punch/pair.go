@@ -53,6 +53,10 @@ type pair struct {
 
 	// acknowledged is the highest nomination that the peer answered.
 	acknowledged uint32
+
+	// withdrawn: one of its relayed addresses is on its way out. The pair is used
+	// while there is no other.
+	withdrawn bool
 }
 
 func (p *pair) relayed() bool { return p.local.Kind == Relayed || p.remote.Kind == Relayed }
@@ -131,7 +135,7 @@ func (a *Agent) addPair(now time.Time, b Base, remote Candidate) *pair {
 	if !ok || !a.permitted(local, remote) {
 		return nil
 	}
-	p := &pair{base: b, local: local, remote: remote, next: now}
+	p := &pair{base: b, local: local, remote: remote, next: now, withdrawn: slices.Contains(a.leaving, b)}
 	a.prioritise(p)
 	if len(a.pairs) >= MaxPairs && !a.evict(p.priority) {
 		return nil

@@ -136,6 +136,9 @@ func (a *Agent) preferable(now time.Time, p, q *pair) bool {
 	if p.relayed() != q.relayed() {
 		return q.relayed()
 	}
+	if p.withdrawn != q.withdrawn {
+		return q.withdrawn
+	}
 	if q != a.selected {
 		return p.priority > q.priority
 	}
@@ -160,12 +163,17 @@ func (a *Agent) standby() *pair {
 	if a.selected == nil || a.selected.relayed() {
 		return nil
 	}
+	var withdrawn *pair
 	for _, p := range a.pairs {
-		if p.state == succeeded && p.relayed() {
+		switch {
+		case p.state != succeeded || !p.relayed():
+		case !p.withdrawn:
 			return p
+		case withdrawn == nil:
+			withdrawn = p
 		}
 	}
-	return nil
+	return withdrawn
 }
 
 // scheduleConsent says when a valid pair is asked next: the one in use and the

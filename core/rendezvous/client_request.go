@@ -194,6 +194,7 @@ func (c *Client) succeeded(now time.Time, t *stun.Transaction, p *pending, m *pi
 		c.emit(Registered{Reflexive: reflexive, RTT: c.rtt})
 		c.rejoin(now)
 	} else if renewed {
+		c.emit(TicketRenewed{})
 		c.rejoin(now) // it may be for another mesh
 	}
 	if !c.admitted() {

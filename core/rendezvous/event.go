@@ -53,6 +53,8 @@ type (
 		Room string
 		Err  error
 	}
+	// TicketRenewed: the rendezvous goes by the ticket that SetTicket gave.
+	TicketRenewed struct{}
 	// Refused: the rendezvous does not let us in; Err is ErrTicket with the
 	// reason. Once for each ticket; the client asks again now and then, and at
 	// once after SetTicket.

@@ -231,7 +231,7 @@ func TestEstimate(t *testing.T) {
 // fits is found in the end.
 func TestWorkIsBounded(t *testing.T) {
 	q := New(0)
-	const many = 4000
+	const many = 2500
 	for i := range many {
 		add(t, q, 0, solo(fmt.Sprint(i), 0, 2, map[string]uint32{fmt.Sprint(i): 1}))
 	}
