@@ -2,6 +2,7 @@ package game
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -25,14 +26,18 @@ type actor struct {
 	over     chan struct{} // closed when no job is begun any more
 	state    atomic.Int32  // agentv1.RoomState, for metrics
 
-	// Of the goroutine. verified is the term of the lease in which the room was
-	// known to be ours; while it is not the present one, jobs wait. asked is the
-	// term in which the directory was asked last.
-	verified, asked uint64
-	pending         bool // a save is under way
-	// parked came before it was noticed that jobs have to wait.
-	parked *job
+	// Of the goroutine. proved is the term of the lease in which the directory
+	// has taken a record, so that the room is ours; while that is not the present
+	// term, jobs wait, and so does what others would notice. asked is the term in
+	// which the directory was asked last.
+	proved, asked uint64
+	pending       bool // a save is under way
+	parked        *job // came before it was noticed that jobs have to wait
+	held          []room.Effect
 }
+
+// never is no term of a lease.
+const never = math.MaxUint64
 
 type job struct {
 	ctx  context.Context
@@ -49,7 +54,7 @@ type saved struct {
 func newActor(s *Rooms, r *room.Room) *actor {
 	a := &actor{
 		rooms: s, id: r.ID(), epoch: r.Epoch(), mail: make(chan job, mailbox), saved: make(chan saved, 1),
-		replaced: make(chan struct{}), over: make(chan struct{}), verified: s.cfg.Lease.Term(),
+		replaced: make(chan struct{}), over: make(chan struct{}), proved: never, asked: s.cfg.Lease.Term(),
 	}
 	a.state.Store(int32(r.State()))
 	return a
@@ -123,8 +128,10 @@ func (a *actor) run(r *room.Room) {
 	a.finish(drop)
 }
 
-// mine reports whether the room is known to be ours.
-func (a *actor) mine() bool { return a.verified == a.rooms.cfg.Lease.Term() }
+// mine reports whether the room is known to be ours. A room that was opened or
+// adopted is not, before it was saved: the answer to the directory may come too
+// late, and the room be another's.
+func (a *actor) mine() bool { return a.proved == a.rooms.cfg.Lease.Term() }
 
 // tick does what the time has come for. Of a room that may be another's by now,
 // that is to ask the directory.
@@ -168,7 +175,7 @@ func (a *actor) learn(s saved, r *room.Room) {
 	a.pending = false
 	switch s.outcome {
 	case room.Kept:
-		a.verified = max(a.verified, s.term)
+		a.proved = s.term
 	case room.Fenced:
 		a.rooms.log.Warn("the room is another shard's, and let go of", "room", a.id, "epoch", a.epoch)
 	}
@@ -178,6 +185,12 @@ func (a *actor) learn(s saved, r *room.Room) {
 // act does what the room wants done. It reports whether the directory shall forget
 // the room.
 func (a *actor) act(r *room.Room) (drop bool) {
+	if a.mine() {
+		for _, e := range a.held {
+			drop = a.show(e) || drop
+		}
+		a.held = nil
+	}
 	for {
 		e, ok := r.PollEffect()
 		if !ok {
@@ -185,8 +198,6 @@ func (a *actor) act(r *room.Room) (drop bool) {
 			return drop
 		}
 		switch e := e.(type) {
-		case room.Tell:
-			a.rooms.tell(e.Event, e.Sessions...)
 		case room.Entered:
 			a.rooms.entered(e.Session)
 		case room.Left:
@@ -196,14 +207,29 @@ func (a *actor) act(r *room.Room) (drop bool) {
 			a.rooms.metrics.saved(e)
 			term := a.rooms.cfg.Lease.Term()
 			a.rooms.actors.Go(func() { a.saved <- saved{a.rooms.save(e.Record), term} })
-		case room.Ended:
-			if err := a.rooms.history.add(e.Match); err != nil {
-				a.rooms.log.Error("a match could not be recorded", "room", a.id, "error", err)
+		default:
+			if a.mine() {
+				drop = a.show(e) || drop
+			} else {
+				a.held = append(a.held, e)
 			}
-		case room.Drop:
-			drop = true
 		}
 	}
+}
+
+// show does what others notice.
+func (a *actor) show(e room.Effect) (drop bool) {
+	switch e := e.(type) {
+	case room.Tell:
+		a.rooms.tell(e.Event, e.Sessions...)
+	case room.Ended:
+		if err := a.rooms.history.add(e.Match); err != nil {
+			a.rooms.log.Error("a match could not be recorded", "room", a.id, "error", err)
+		}
+	case room.Drop:
+		return true
+	}
+	return false
 }
 
 // arm sets the timer to the room's next timeout. While the lease is not held, or
@@ -211,7 +237,7 @@ func (a *actor) act(r *room.Room) (drop bool) {
 func (a *actor) arm(timer *time.Timer, r *room.Room) {
 	next := r.PollTimeout()
 	switch held := a.rooms.cfg.Lease.Held(); {
-	case held && !a.mine() && a.asked != a.rooms.cfg.Lease.Term():
+	case held && !a.mine() && !a.pending && a.asked != a.rooms.cfg.Lease.Term():
 		timer.Reset(0)
 	case !held || !a.mine():
 		timer.Reset(fencedPause)

@@ -4,8 +4,9 @@
 // authority.
 //
 // A shard acts while it holds its lease. When it does not, every request is
-// refused with Unavailable and rooms stand still; when it has registered anew,
-// each room is first saved once, which tells whether it still is this shard's.
+// refused with Unavailable and rooms stand still. A room serves nobody before its
+// record was saved once in the present term of the lease: only that tells that it
+// is this shard's.
 package game
 
 import (
@@ -155,7 +156,8 @@ func notHere(id string) error {
 	return rpc.Errorf(connect.CodeNotFound, "the room %s is not on this shard", id)
 }
 
-// Open opens a room; again, it gives the room as it is. Aborted: the room is here
+// Open opens a room, and returns when the directory has its record; again, it
+// gives the room as it is. Aborted: the room is here
 // with a later epoch.
 func (s *Rooms) Open(ctx context.Context, req *insidev1.OpenRoomRequest) (*agentv1.Room, error) {
 	a, err := s.place(req.Room, req.Epoch, len(req.Members), func(now time.Time) (*room.Room, error) {
@@ -179,10 +181,13 @@ func (s *Rooms) Open(ctx context.Context, req *insidev1.OpenRoomRequest) (*agent
 
 // Adopt goes on with a room of another shard; again, it does nothing.
 func (s *Rooms) Adopt(ctx context.Context, rec *insidev1.RoomRecord, reason string) error {
-	_, err := s.place(rec.GetRoom(), rec.GetEpoch(), len(rec.GetMembers()), func(now time.Time) (*room.Room, error) {
+	a, err := s.place(rec.GetRoom(), rec.GetEpoch(), len(rec.GetMembers()), func(now time.Time) (*room.Room, error) {
 		return room.Adopt(now, s.cfg.Shard, rec, reason, s.cfg.Times)
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return a.do(ctx, func(time.Time, *room.Room) error { return nil })
 }
 
 // place finds the room of this epoch or makes it. A room of an earlier epoch is
