@@ -86,6 +86,13 @@ func (e *Engine) reachable() bool {
 	return e.connected && !e.stalled && !e.closed
 }
 
+// linked is reachable, also while Close waits for handlers that run.
+func (e *Engine) linked() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.connected && !e.stalled
+}
+
 // usable says why the engine cannot be used.
 func (e *Engine) usable() error {
 	e.mu.Lock()

@@ -47,7 +47,7 @@ func (s *subscription) deliver(i item) {
 
 // answer sends an answer, unless the connection has been cut meanwhile.
 func (s *subscription) answer(i item, data []byte) {
-	if data != nil && s.engine.reachable() {
+	if data != nil && s.engine.linked() {
 		i.reply(append([]byte{}, data...))
 	}
 }
