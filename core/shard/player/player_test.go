@@ -2,12 +2,20 @@ package player_test
 
 import (
 	"context"
+	"errors"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
+	"p2pmodel/core/identity"
+	"p2pmodel/core/peer"
+	"p2pmodel/core/shard/api/agentv1"
+	"p2pmodel/core/shard/client"
 	"p2pmodel/core/shard/player"
 )
 
@@ -57,4 +65,395 @@ func TestAMatchConnectsItsPlayers(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestReportsTellConnectionsOnChangeAndAtIntervals(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		guests := h.play(t, "ann", "bob")
+		time.Sleep(time.Second)
+		h.mu.Lock()
+		before := h.reached["ann"]
+		want := agentv1.Connection{Player: "bob", Path: agentv1.PathKind_PATH_KIND_DIRECT, RttMs: 11}
+		if got := h.reports["ann"]; len(got) != 1 || got[0].Player != want.Player || got[0].Path != want.Path || got[0].RttMs < 10 || got[0].RttMs > want.RttMs {
+			t.Errorf("a second after the start ann has reported %v, want about %v", got, &want)
+		}
+		h.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		h.mu.Lock()
+		if n := h.reached["ann"] - before; n < 9 || n > 11 {
+			t.Errorf("%d reports in 30 s without changes, want one each 3 s", n)
+		}
+		h.mu.Unlock()
+		guests[1].host.unplug(true)
+		until(t, 15*time.Second, "bob reported lost", func() bool {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			got := h.reports["ann"]
+			return len(got) == 1 && got[0].Path == agentv1.PathKind_PATH_KIND_NONE
+		}, guests...)
+		lost := events[player.PathLost](guests[0])
+		if len(lost) == 0 || lost[0].Player != "bob" {
+			t.Errorf("no path was lost%s", guests[0].history())
+		}
+	})
+}
+
+func TestTicketsAreRenewedInTime(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		guests := h.play(t, "ann", "bob")
+		session := guests[0].player.Links()[0].Session
+		h.mu.Lock()
+		before := h.tickets["ann"]
+		h.mu.Unlock()
+		time.Sleep(5 * h.life)
+		h.mu.Lock()
+		got := h.tickets["ann"] - before
+		h.mu.Unlock()
+		if got < 7 || got > 9 { // a ticket each 40 s, and 5 minutes
+			t.Errorf("%d tickets in five lives of one, want one each two thirds", got)
+		}
+		if n := len(events[player.Renewed](guests[0])); n < 7 {
+			t.Errorf("%d renewals%s", n, guests[0].history())
+		}
+		// The rendezvous knows them still: a third one is introduced.
+		carl := h.guest("carl", "10.0.9.9")
+		if _, err := carl.player.EnterRoom(context.Background(), room); err != nil {
+			t.Fatal(err)
+		}
+		all := append(guests, carl)
+		until(t, 10*time.Second, "connected with one who came late", connected(all...), all...)
+		if now := guests[0].player.Links()[0].Session; now != session {
+			t.Errorf("ann and bob have another session than %v: %v", session, now)
+		}
+	})
+}
+
+func TestARoomThatMovesKeepsItsSessions(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		guests := h.play(t, "ann", "bob")
+		session := guests[0].player.Links()[0].Session
+		for _, g := range guests {
+			g.forget()
+		}
+		h.move("10.0.0.2")
+		until(t, 5*time.Second, "moved", func() bool {
+			return len(events[player.Moved](guests[0])) == 1 && len(events[player.Moved](guests[1])) == 1
+		}, guests...)
+		moved := events[player.Moved](guests[0])[0]
+		if moved.Rendezvous != "10.0.0.2:3478" || moved.Mesh != "mesh of 10.0.0.2" || moved.After <= 0 || moved.After > 100*time.Millisecond {
+			t.Errorf("moved: %+v", moved)
+		}
+		time.Sleep(30 * time.Second)
+		for _, g := range guests {
+			if n := len(events[player.PeerDown](g)) + len(events[player.PathChanged](g)) + len(events[player.PeerUp](g)); n != 0 {
+				t.Errorf("%s: the path did not stay as it was%s", g.name, g.history())
+			}
+		}
+		if now := guests[0].player.Links()[0].Session; now != session {
+			t.Errorf("another session than %v: %v", session, now)
+		}
+		// The other rendezvous introduces to new ones.
+		carl := h.guest("carl", "10.0.9.9")
+		if _, err := carl.player.EnterRoom(context.Background(), room); err != nil {
+			t.Fatal(err)
+		}
+		all := append(guests, carl)
+		until(t, 10*time.Second, "connected with one who came after the move", connected(all...), all...)
+	})
+}
+
+func TestALostAgentLeavesThePeerAlone(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		guests := h.play(t, "ann", "bob")
+		session := guests[0].player.Links()[0].Session
+		h.life = 20 * time.Second // a ticket has to be renewed meanwhile
+		stop := make(chan struct{})
+		heard := make(chan int)
+		go func() {
+			n := 0
+			for ; ; time.Sleep(50 * time.Millisecond) {
+				select {
+				case <-stop:
+					heard <- n
+					return
+				default:
+					n += guests[0].player.Send(func(time.Time, string) []byte { return []byte("tick") })
+				}
+			}
+		}()
+		h.lose(15*time.Second, nil)
+		time.Sleep(time.Second)
+		close(stop)
+		if sent, got := <-heard, len(events[player.Received](guests[1])); sent < 300 || got < sent-1 {
+			t.Errorf("of %d datagrams %d arrived while the Agent was lost, want all of 320", sent, got)
+		}
+		for _, g := range guests {
+			lost, back := events[player.Disconnected](g), events[player.Resumed](g)
+			if len(lost) != 1 || len(back) != 1 || back[0].Agent != "b:1" || back[0].After != 15*time.Second {
+				t.Errorf("%s: lost %v, resumed %v", g.name, lost, back)
+			}
+			if n := len(events[player.PeerDown](g)) + len(events[player.Stopped](g)); n != 0 {
+				t.Errorf("%s: its peer did not go on%s", g.name, g.history())
+			}
+		}
+		if now := guests[0].player.Links()[0].Session; now != session {
+			t.Errorf("another session than %v: %v", session, now)
+		}
+	})
+}
+
+func TestWhatWasMissedIsAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		meanwhile func(h *house)
+		want      func(h *house, ann *guest) bool
+	}{
+		{"another one joined the mesh", func(h *house) {
+			id := keyOf("dora").ID()
+			h.peers = append(h.peers, &agentv1.Peer{Player: "dora", PeerId: id[:]})
+		}, func(_ *house, ann *guest) bool {
+			links := ann.player.Links()
+			return len(links) == 2 && links[1].Player == "dora"
+		}},
+		{"the match ended", func(h *house) {
+			h.room.State = agentv1.RoomState_ROOM_STATE_ENDED
+			h.room.Revision++
+		}, func(_ *house, ann *guest) bool {
+			return len(events[player.Ended](ann)) == 1 && len(events[player.Stopped](ann)) == 1
+		}},
+		{"the room is gone", func(h *house) { h.room = nil }, func(_ *house, ann *guest) bool {
+			return len(events[player.Left](ann)) == 1 && ann.player.Room() == nil && len(events[player.Stopped](ann)) == 1
+		}},
+		{"the room moved", func(h *house) {
+			h.mu.Unlock()
+			h.serve("10.0.0.3")
+			h.mu.Lock()
+			h.room.Revision = 1
+		}, func(_ *house, ann *guest) bool { return len(events[player.Moved](ann)) == 1 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			simulate(t, func(t *testing.T, h *house) {
+				ann := h.play(t, "ann", "bob")[0]
+				h.lose(4*time.Second, func() { c.meanwhile(h) })
+				until(t, 5*time.Second, "known", func() bool { return c.want(h, ann) }, ann)
+			})
+		})
+	}
+}
+
+func TestOverflowHasEverythingAskedAnew(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		ann := h.play(t, "ann", "bob")[0]
+		h.mu.Lock()
+		h.room.Settings.Title = "another title"
+		h.room.Revision++
+		id := keyOf("dora").ID()
+		h.peers = append(h.peers, &agentv1.Peer{Player: "dora", PeerId: id[:]})
+		ann.events <- &agentv1.Event{Kind: &agentv1.Event_Overflow{Overflow: &agentv1.Overflow{Missed: 2}}}
+		h.mu.Unlock()
+		until(t, 5*time.Second, "known", func() bool {
+			return len(ann.player.Links()) == 2 && ann.player.Room().Settings.Title == "another title"
+		}, ann)
+	})
+}
+
+func TestAPlayerWhoComesBackWithAnotherPeer(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		guests := h.play(t, "ann", "bob")
+		ann, bob := guests[0], guests[1]
+		bob.host.unplug(true) // says no farewell
+		bob.stop()
+		time.Sleep(time.Second)
+		bob.host.unplug(false)
+		again := h.guest("bob", "10.0.9.7", func(c *player.Config) { c.Key = keyOf("bob's other key") })
+		if _, err := again.player.EnterRoom(context.Background(), room); err != nil {
+			t.Fatal(err)
+		}
+		until(t, 10*time.Second, "connected with the other peer", connected(ann, again), ann, again)
+		down := events[player.PeerDown](ann)
+		if len(down) != 1 || down[0].Player != "bob" || !errors.Is(down[0].Err, peer.ErrNotAllowed) {
+			t.Errorf("the session with the former peer: %+v, want it ended as not allowed any more", down)
+		}
+		if links := ann.player.Links(); len(links) != 1 || links[0].Peer != keyOf("bob's other key").ID() {
+			t.Errorf("links %+v, want one, with the other peer", links)
+		}
+	})
+}
+
+func TestTicketsAreAskedForUntilGiven(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		ann, bob := h.guest("ann", "10.0.9.1"), h.guest("bob", "10.0.9.2")
+		for _, g := range []*guest{ann, bob} {
+			if _, err := g.player.EnterRoom(context.Background(), room); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.mu.Lock()
+		h.refuse = connect.NewError(connect.CodeUnavailable, errors.New("the shard has no lease"))
+		h.mu.Unlock()
+		h.start()
+		time.Sleep(30 * time.Second)
+		if n := len(events[player.Failed](ann)); n < 8 || n > 12 {
+			t.Errorf("%d attempts in 30 s, want some, with longer and longer waits%s", n, ann.history())
+		}
+		h.mu.Lock()
+		h.refuse = nil
+		h.mu.Unlock()
+		until(t, 10*time.Second, "connected", connected(ann, bob), ann, bob)
+	})
+}
+
+func TestTheEndOfAMatch(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		guests := h.play(t, "ann", "bob")
+		for _, g := range guests {
+			if err := g.player.Finish(t.Context(), []byte("ann won")); err != nil {
+				t.Error(err)
+			}
+		}
+		h.end("everybody finished")
+		time.Sleep(time.Second)
+		for _, g := range guests {
+			ended, stopped := events[player.Ended](g), events[player.Stopped](g)
+			if len(ended) != 1 || ended[0].Reason != "everybody finished" || len(stopped) != 1 || stopped[0].Err != nil || g.player.Links() != nil {
+				t.Errorf("%s: ended %+v, stopped %+v%s", g.name, ended, stopped, g.history())
+			}
+			if h.results[g.name] != "ann won" {
+				t.Errorf("%s: result %q", g.name, h.results[g.name])
+			}
+		}
+	})
+}
+
+func TestLeavingSaysFarewell(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		guests := h.play(t, "ann", "bob", "carl")
+		if err := guests[0].player.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		for _, g := range guests[1:] {
+			if down := events[player.PeerDown](g); len(down) != 1 || down[0].Player != "ann" {
+				t.Errorf("%s: %+v, want ann's session ended%s", g.name, down, g.history())
+			}
+			if links := g.player.Links(); len(links) != 1 {
+				t.Errorf("%s: links %+v, want one", g.name, links)
+			}
+		}
+		// What comes late of the room that we left does not take us back.
+		h.mu.Lock()
+		h.room.Members = append(h.room.Members, &agentv1.Member{Player: "ann"})
+		h.change(func(*agentv1.Room) {})
+		h.mu.Unlock()
+		time.Sleep(time.Second)
+		if r := guests[0].player.Room(); r != nil || guests[0].player.Links() != nil {
+			t.Errorf("ann is in %v again", r)
+		}
+		if err := guests[0].player.SetReady(t.Context(), true); !errors.Is(err, player.ErrNoRoom) {
+			t.Errorf("ready in no room: %v", err)
+		}
+	})
+}
+
+func TestRoomsAndChat(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		ann := h.guest("ann", "10.0.9.1")
+		if _, err := ann.player.EnterRoom(t.Context(), "zzzzzzzzzzzz"); connect.CodeOf(err) != connect.CodeNotFound {
+			t.Errorf("a room that is not there: %v", err)
+		}
+		settings := proto.CloneOf(h.room.Settings)
+		settings.Title = "ann's own"
+		r, err := ann.player.CreateRoom(t.Context(), settings)
+		if err != nil || r.Settings.Title != "ann's own" {
+			t.Fatalf("%v, %v", r, err)
+		}
+		if err := errors.Join(ann.player.SetReady(t.Context(), true), ann.player.Say(t.Context(), "hello")); err != nil {
+			t.Error(err)
+		}
+		bob := h.guest("bob", "10.0.9.2")
+		wait, err := bob.player.QuickMatch(t.Context(), &agentv1.QuickMatchRequest{Mode: "field"})
+		if err != nil || wait != 7*time.Second {
+			t.Errorf("quick match: %v, %v", wait, err)
+		}
+		time.Sleep(time.Second)
+		if j := events[player.Joined](bob); len(j) != 1 || len(j[0].Room.Members) != 2 || !j[0].Room.Members[0].Ready {
+			t.Errorf("bob joined %+v", j)
+		}
+		if c := events[player.Chat](ann); len(c) != 1 || c[0].Player != "ann" || c[0].Text != "hello" {
+			t.Errorf("chat: %+v", c)
+		}
+		if n := len(events[player.Joined](ann)); n != 1 {
+			t.Errorf("ann joined %d times", n)
+		}
+	})
+}
+
+// TestAPeerThatCannotStart is a port that is taken: the player tries again.
+func TestAPeerThatCannotStart(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		local := netip.MustParseAddrPort("10.0.9.1:7000")
+		taken, err := h.net.host("10.0.9.1").ListenPacket(t.Context(), "udp4", local.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ann := h.guest("ann", "10.0.9.1", func(c *player.Config) { c.Peer.Listen = local })
+		bob := h.guest("bob", "10.0.9.2")
+		for _, g := range []*guest{ann, bob} {
+			if _, err := g.player.EnterRoom(t.Context(), room); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.start()
+		time.Sleep(10 * time.Second)
+		stopped := events[player.Stopped](ann)
+		if len(stopped) < 3 || stopped[0].Err == nil {
+			t.Errorf("stopped %+v, want several attempts, and why%s", stopped, ann.history())
+		}
+		taken.Close()
+		until(t, 10*time.Second, "connected", connected(ann, bob), ann, bob)
+	})
+}
+
+func TestTheSessionsEndIsThePlayers(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		ann := h.play(t, "ann", "bob")[0]
+		ann.closed = client.ErrEnded
+		close(ann.events)
+		until(t, time.Second, "ended", func() bool { return len(events[player.Stopped](ann)) == 1 }, ann)
+		if err := ann.stop(); !errors.Is(err, client.ErrEnded) {
+			t.Errorf("Run: %v, want why the session has ended", err)
+		}
+		if _, err := ann.player.EnterRoom(t.Context(), room); !errors.Is(err, player.ErrEnded) {
+			t.Errorf("a request after the end: %v", err)
+		}
+	})
+}
+
+func TestConfig(t *testing.T) {
+	good := player.Config{Agent: &guest{}, Changes: player.NewChanges(), Key: keyOf("ann"), Rand: random("ann")}
+	for name, change := range map[string]func(c *player.Config){
+		"no Agent":   func(c *player.Config) { c.Agent = nil },
+		"no Changes": func(c *player.Config) { c.Changes = nil },
+		"no key":     func(c *player.Config) { c.Key = identity.Key{} },
+		"no Rand":    func(c *player.Config) { c.Rand = nil },
+		"reports":    func(c *player.Config) { c.ReportEvery = -1 },
+	} {
+		c := good
+		change(&c)
+		if _, err := player.New(c); !errors.Is(err, player.ErrConfig) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	p, err := player.New(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Run(ctx); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if err := p.Run(ctx); !errors.Is(err, player.ErrEnded) {
+		t.Errorf("a second Run: %v", err)
+	}
 }
