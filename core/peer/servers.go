@@ -63,8 +63,8 @@ func (s Servers) sameRendezvous(o Servers) bool {
 // A fresh ticket, or fresh credentials of the same user at the same relay, renew
 // what there is: TicketRenewed and RelayRenewed tell, and sessions notice nothing.
 //
-// Another rendezvous replaces the old one at once; its Registered tells. Rooms are
-// joined there; members who are not there yet stay members while there is a session
+// Another rendezvous replaces the old one at once; its Registered tells, and the
+// old registration expires. Rooms are joined there; members who are not there yet stay members while there is a session
 // with them. Another relay replaces the old one when it has made an allocation
 // (RelayReady): sessions are introduced anew and move over, and then, or after a
 // minute, the old allocation is given back (RelayReleased). Direct paths stay as
@@ -82,7 +82,7 @@ func (m *Machine) SetServers(now time.Time, s Servers) error {
 	before := m.servers
 	m.servers = s
 	if !s.sameRendezvous(before) {
-		m.changeRendezvous(now, before)
+		m.changeRendezvous(now)
 	} else if err := m.rendezvous.SetTicket(now, s.Ticket); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -98,12 +98,9 @@ func (m *Machine) newRendezvous() *rendezvous.Client {
 	})
 }
 
-// changeRendezvous registers elsewhere.
-func (m *Machine) changeRendezvous(now time.Time, before Servers) {
-	if before.Rendezvous != m.servers.Rendezvous {
-		m.rendezvous.Stop(now) // one farewell, which may get lost
-		m.pumpRendezvous(now)
-	}
+// changeRendezvous registers elsewhere. The old registration is left to expire: to
+// take it back would have the others told that we have left their rooms.
+func (m *Machine) changeRendezvous(now time.Time) {
 	m.rendezvous = m.newRendezvous()
 	for _, r := range m.rooms {
 		r.moved = true
@@ -193,6 +190,7 @@ func (m *Machine) setRelay(now time.Time, cfg *RelayConfig) {
 	m.relay = nil
 	if cfg == nil {
 		m.retire(now)
+		m.trickle(now)
 		return
 	}
 	m.relay = m.newAllocation(*cfg, base)
@@ -212,7 +210,8 @@ func (m *Machine) newAllocation(cfg RelayConfig, base int) *allocation {
 	})}
 }
 
-// retire has sessions leave the old allocation, now that there is the other one.
+// retire has sessions leave the old allocation, now that there is the other one, or
+// shall be none.
 func (m *Machine) retire(now time.Time) {
 	r := m.retiring
 	if r == nil || !r.until.IsZero() {
@@ -226,7 +225,6 @@ func (m *Machine) retire(now time.Time) {
 	for _, s := range m.sessions {
 		s.agent.Withdraw(now, relayBases[r.base])
 	}
-	m.updateOffer(now)
 	m.watchRetiring(now)
 }
 

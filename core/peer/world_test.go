@@ -151,7 +151,9 @@ func (w *world) start(n *node, cfg Config) {
 	if cfg.Key.IsZero() {
 		cfg.Key = identity.KeyFromSeed([identity.Size]byte{1: byte(number + 1)})
 	}
-	cfg.Rendezvous = rendezvousAddr
+	if !cfg.Rendezvous.IsValid() {
+		cfg.Rendezvous = rendezvousAddr
+	}
 	if cfg.Relay == nil {
 		cfg.Relay = &RelayConfig{Server: relayAddr, Username: "user", Password: "secret"}
 	}
