@@ -135,6 +135,9 @@ func New(cfg Config) (*Server, error) {
 // Addr is where the Agent listens.
 func (s *Server) Addr() net.Addr { return s.cfg.Listener.Addr() }
 
+// Sessions is how many sessions are attached here.
+func (s *Server) Sessions() int { return s.sessions.count() }
+
 // Ready is nil while the Agent serves and reaches the inside.
 func (s *Server) Ready() error {
 	switch {

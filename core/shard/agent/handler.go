@@ -36,7 +36,12 @@ const framing = 5
 
 // serveHTTP takes a request, bounds it and passes it to Connect.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	began := time.Now()
+	began, l := time.Now(), s.cfg.Limits
+	deadlines := http.NewResponseController(w)
+	// They hold until the next request of the connection sets its own, or, by
+	// HTTP/2, for the stream.
+	_ = deadlines.SetReadDeadline(began.Add(l.BodyTimeout))
+	_ = deadlines.SetWriteDeadline(began.Add(l.BodyTimeout + l.RequestTimeout + l.WriteTimeout))
 	method, ours := strings.CutPrefix(r.URL.Path, "/"+agentv1connect.AgentServiceName+"/")
 	if !ours {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -44,17 +49,13 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte("There is nothing here. The service is at /" + agentv1connect.AgentServiceName + "/METHOD.\n"))
 		return
 	}
-	c := &call{method: method, deadlines: http.NewResponseController(w), code: "malformed"}
+	c := &call{method: method, deadlines: deadlines, code: "malformed"}
 	if conn, ok := r.Context().Value(connKey{}).(*conn); ok && conn != nil {
 		c.address = conn.of()
 	}
 	if c.address == nil {
 		c.address = s.addresses.crowd
 	}
-	l := s.cfg.Limits
-	// A connection that has no deadlines is none of a client's.
-	_ = c.deadlines.SetReadDeadline(began.Add(l.BodyTimeout))
-	_ = c.deadlines.SetWriteDeadline(began.Add(l.BodyTimeout + l.RequestTimeout + l.WriteTimeout))
 	r.Body = http.MaxBytesReader(w, r.Body, int64(l.BodyBytes+framing))
 	if err := s.enter(c); err != nil {
 		s.refuse(w, r, err)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"p2pmodel/core/shard"
 	"p2pmodel/core/shard/api/insidev1"
 	"p2pmodel/core/shard/limits"
+	"p2pmodel/core/shard/pass"
 	"p2pmodel/core/shard/rpc"
 )
 
@@ -154,11 +156,22 @@ func asSession[Resp any, P interface {
 }](ctx context.Context, s *Server, x *session, subject string, req proto.Message, opts ...rpc.Option) (P, error) {
 	used := x.currentPass()
 	resp, err := rpc.Call[Resp, P](ctx, s.inside, subject, req, append(opts, rpc.WithPass(used))...)
-	if rpc.CodeOf(err) != connect.CodeUnauthenticated {
+	if !refusesPass(err) {
 		return resp, err
 	}
 	if err := s.renewPass(ctx, x, used); err != nil {
 		return nil, err
 	}
 	return rpc.Call[Resp, P](ctx, s.inside, subject, req, append(opts, rpc.WithPass(x.currentPass()))...)
+}
+
+// refusesPass reports whether a server of the inside wants another pass: it has
+// expired, or knows of a later one. The latter is for a directory to confirm.
+func refusesPass(err error) bool {
+	var e *rpc.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	return e.Code == connect.CodeUnauthenticated ||
+		e.Code == connect.CodeFailedPrecondition && e.Message == pass.ErrSuperseded.Error()
 }

@@ -133,11 +133,13 @@ func (x *session) missed() {
 // run sends events until the stream, its client or the session ends.
 func (s *Server) run(ctx context.Context, x *session, st *stream, to *connect.ServerStream[agentv1.Event], deadlines *http.ResponseController) error {
 	send := func(e *agentv1.Event) error {
-		// Not all connections have deadlines; those of tests by HTTP alone.
+		// A deadline ends the stream when it passes, even if nothing waits to be
+		// written then.
 		_ = deadlines.SetWriteDeadline(time.Now().Add(s.cfg.Limits.WriteTimeout))
 		if err := to.Send(e); err != nil {
 			return err
 		}
+		_ = deadlines.SetWriteDeadline(time.Time{})
 		s.metrics.events.WithLabelValues("sent").Inc()
 		return nil
 	}

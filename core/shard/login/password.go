@@ -68,7 +68,7 @@ func (h hash) String() string {
 func (c Cost) String() string { return fmt.Sprintf("m=%d,t=%d,p=%d", c.Memory, c.Time, c.Threads) }
 
 // errHash is told of a hash that cannot be used; it does not repeat it.
-var errHash = errors.New("the password is no hash $argon2id$v=19$m=…,t=…,p=…$SALT$HASH; make one with p2pmodel token --password")
+var errHash = errors.New("the password is no hash $argon2id$v=19$m=…,t=…,p=…$SALT$HASH; make one with p2pmodel account")
 
 func parseHash(text string) (hash, error) {
 	parts := strings.Split(text, "$")
