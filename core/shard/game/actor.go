@@ -146,12 +146,13 @@ func (a *actor) tick(r *room.Room) {
 	}
 }
 
-// last saves what has changed, and lets go of the room.
+// last saves how the room is, and lets go of it. Of a match, the connections
+// change without a save.
 func (a *actor) last(r *room.Room) {
 	if a.pending {
 		a.learn(<-a.saved, r)
 	}
-	if !r.Closed() && r.Unsaved() && a.mine() && a.rooms.cfg.Lease.Held() {
+	if playing := r.State() == agentv1.RoomState_ROOM_STATE_PLAYING; !r.Closed() && (playing || r.Unsaved()) && a.mine() && a.rooms.cfg.Lease.Held() {
 		a.rooms.save(r.Record(time.Now()))
 	}
 	r.Abandon()

@@ -160,7 +160,7 @@ func notHere(id string) error {
 // gives the room as it is. Aborted: the room is here
 // with a later epoch.
 func (s *Rooms) Open(ctx context.Context, req *insidev1.OpenRoomRequest) (*agentv1.Room, error) {
-	a, err := s.place(req.Room, req.Epoch, len(req.Members), func(now time.Time) (*room.Room, error) {
+	a, err := s.place(req.Room, req.Epoch, 1, len(req.Members), func(now time.Time) (*room.Room, error) {
 		return room.Open(now, room.Config{
 			ID: req.Room, Shard: s.cfg.Shard, Epoch: req.Epoch, Settings: req.Settings, Members: req.Members, Start: req.Start, Times: s.cfg.Times,
 		})
@@ -179,9 +179,10 @@ func (s *Rooms) Open(ctx context.Context, req *insidev1.OpenRoomRequest) (*agent
 	return view, nil
 }
 
-// Adopt goes on with a room of another shard; again, it does nothing.
+// Adopt goes on with a room of another shard; again, it does nothing. A shard takes
+// up to twice its capacity of such rooms: they would be lost otherwise.
 func (s *Rooms) Adopt(ctx context.Context, rec *insidev1.RoomRecord, reason string) error {
-	a, err := s.place(rec.GetRoom(), rec.GetEpoch(), len(rec.GetMembers()), func(now time.Time) (*room.Room, error) {
+	a, err := s.place(rec.GetRoom(), rec.GetEpoch(), 2, len(rec.GetMembers()), func(now time.Time) (*room.Room, error) {
 		return room.Adopt(now, s.cfg.Shard, rec, reason, s.cfg.Times)
 	})
 	if err != nil {
@@ -191,8 +192,9 @@ func (s *Rooms) Adopt(ctx context.Context, rec *insidev1.RoomRecord, reason stri
 }
 
 // place finds the room of this epoch or makes it. A room of an earlier epoch is
-// let go of: the directory has given it to another shard meanwhile, and back.
-func (s *Rooms) place(id string, epoch uint64, players int, open func(now time.Time) (*room.Room, error)) (*actor, error) {
+// let go of: the directory has given it to another shard meanwhile, and back. So
+// many times the capacity is the most that there may be.
+func (s *Rooms) place(id string, epoch uint64, times, players int, open func(now time.Time) (*room.Room, error)) (*actor, error) {
 	if !s.cfg.Lease.Held() {
 		return nil, unavailable()
 	}
@@ -207,9 +209,9 @@ func (s *Rooms) place(id string, epoch uint64, players int, open func(now time.T
 		return former, nil
 	case former != nil && former.epoch > epoch:
 		return nil, rpc.Errorf(connect.CodeAborted, "the room %s is here with epoch %d, not %d", id, former.epoch, epoch)
-	case former == nil && len(s.rooms) >= s.cfg.CapacityRooms:
+	case former == nil && len(s.rooms) >= times*s.cfg.CapacityRooms:
 		return nil, rpc.Errorf(connect.CodeResourceExhausted, "the shard has %d rooms, as many as it can", len(s.rooms))
-	case int(s.players.Load())+players > s.cfg.CapacityPlayers:
+	case int(s.players.Load())+players > times*s.cfg.CapacityPlayers:
 		return nil, rpc.Errorf(connect.CodeResourceExhausted, "the shard has %d players, %d can be at most", s.players.Load(), s.cfg.CapacityPlayers)
 	}
 	r, err := open(time.Now())

@@ -3,9 +3,9 @@
 // servers that its players meet at.
 //
 // It takes rooms while it holds its lease and its UDP servers answer. At the end
-// its rooms are handed over: the directory gives them to other shards, as many as
-// it can in time; those left have their records saved, and the lease is given
-// back.
+// it stops its rooms, saves how they are, and gives its lease back, whereupon the
+// directory gives them to other shards. Whoever wants them to finish, or to move
+// one by one, drains the shard before.
 package unit
 
 import (
@@ -22,8 +22,6 @@ import (
 	"p2pmodel/core/relay"
 	"p2pmodel/core/rendezvous"
 	"p2pmodel/core/sansio"
-	"p2pmodel/core/shard"
-	"p2pmodel/core/shard/api/insidev1"
 	"p2pmodel/core/shard/engine"
 	"p2pmodel/core/shard/game"
 	"p2pmodel/core/shard/keeper"
@@ -32,9 +30,6 @@ import (
 	"p2pmodel/core/shard/rpc"
 	"p2pmodel/core/ticket"
 )
-
-// DefaultHandOver is how long rooms are handed over at the end.
-const DefaultHandOver = 10 * time.Second
 
 // Config is what a Server is made of.
 type Config struct {
@@ -64,9 +59,6 @@ type Config struct {
 	Tickets    *ticket.Signer
 	TicketLife time.Duration
 	Times      room.Times
-	// HandOver is how long rooms are handed over at the end; 0: DefaultHandOver,
-	// negative: not at all.
-	HandOver time.Duration
 
 	// Records gets each ended match as a line of JSON; nil: nobody does. It must
 	// not block for long.
@@ -79,7 +71,6 @@ type Config struct {
 type Server struct {
 	cfg    Config
 	log    *slog.Logger
-	client *rpc.Client
 	keeper *keeper.Keeper
 	rooms  *game.Rooms
 	lobby  *lobby.Server
@@ -96,9 +87,6 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Network == nil {
 		cfg.Network = sansio.System()
 	}
-	if cfg.HandOver == 0 {
-		cfg.HandOver = DefaultHandOver
-	}
 	s := &Server{cfg: cfg, log: cfg.Log.With("shard", cfg.ID)}
 	if err := s.build(); err != nil {
 		return nil, fmt.Errorf("shard %s: %w", cfg.ID, err)
@@ -111,7 +99,8 @@ func (s *Server) build() (err error) {
 	if err := s.buildUDP(); err != nil {
 		return err
 	}
-	if s.client, err = rpc.NewClient(rpc.ClientConfig{Engine: cfg.Engine, Metrics: cfg.Metrics}); err != nil {
+	client, err := rpc.NewClient(rpc.ClientConfig{Engine: cfg.Engine, Metrics: cfg.Metrics})
+	if err != nil {
 		return err
 	}
 	s.keeper, err = keeper.New(keeper.Config{
@@ -122,7 +111,7 @@ func (s *Server) build() (err error) {
 		return err
 	}
 	s.rooms, err = game.NewRooms(game.RoomsConfig{
-		Shard: cfg.ID, Engine: cfg.Engine, Client: s.client, Lease: s.keeper, CapacityRooms: cfg.CapacityRooms, CapacityPlayers: cfg.CapacityPlayers,
+		Shard: cfg.ID, Engine: cfg.Engine, Client: client, Lease: s.keeper, CapacityRooms: cfg.CapacityRooms, CapacityPlayers: cfg.CapacityPlayers,
 		Times: cfg.Times, Records: cfg.Records, Log: s.log, Metrics: cfg.Metrics,
 	})
 	if err != nil {
@@ -130,7 +119,7 @@ func (s *Server) build() (err error) {
 	}
 	guard := game.Guard{Lease: s.keeper, Passes: s.keeper.Verifier()}
 	s.lobby, err = lobby.New(lobby.Config{
-		Shard: cfg.ID, Engine: cfg.Engine, Client: s.client, Rooms: s.rooms, Guard: guard,
+		Shard: cfg.ID, Engine: cfg.Engine, Client: client, Rooms: s.rooms, Guard: guard,
 		Healthy: s.watch.ready, Draining: s.keeper.Draining, Log: s.log, Metrics: cfg.Metrics,
 	})
 	if err != nil {
@@ -151,9 +140,8 @@ func (s *Server) Ready() error {
 // Rooms are the shard's rooms.
 func (s *Server) Rooms() *game.Rooms { return s.rooms }
 
-// Run works until the context ends, hands over, and returns when nothing of the
-// shard is left. The error is that of the first part that failed. It is called
-// once.
+// Run works until the context ends, and returns when nothing of the shard is left.
+// The error is that of the first part that failed. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	// Parts end one after another, the last begun first; one that fails ends all.
 	failing, fail := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -181,7 +169,6 @@ func (s *Server) Run(ctx context.Context) error {
 	begin("lobby", s.lobby.Run)
 	select {
 	case <-ctx.Done():
-		s.handOver(failing)
 	case <-failing.Done():
 	}
 	for i := len(stops) - 1; i >= 0; i-- {
@@ -191,40 +178,4 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("shard %s: %w", s.cfg.ID, err)
 	}
 	return nil
-}
-
-// handOver has the directory give the rooms to other shards, for as long as that
-// makes progress in time.
-func (s *Server) handOver(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.HandOver)
-	defer cancel()
-	if rooms, _ := s.rooms.Load(); rooms == 0 || ctx.Err() != nil || !s.keeper.Held() {
-		return
-	}
-	if err := s.drain(ctx); err != nil {
-		s.log.Warn("rooms are not handed over: others take them when the lease has been given back", "error", err)
-		return
-	}
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		rooms, _ := s.rooms.Load()
-		if rooms == 0 {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			s.log.Warn("not all rooms were handed over in time; others take them from their records", "rooms", rooms)
-			return
-		}
-	}
-}
-
-// drain asks the directory to take the rooms at once; a second is the shortest
-// deadline that there is.
-func (s *Server) drain(ctx context.Context) error {
-	_, err := rpc.Call[insidev1.DrainShardResponse](ctx, s.client, shard.DirectoryFrom(s.cfg.ID, "DrainShard"),
-		&insidev1.DrainShardRequest{Shard: s.cfg.ID, DeadlineSeconds: 1}, rpc.Idempotent())
-	return err
 }
