@@ -19,7 +19,10 @@ func (f *Fencer) Answer(member int, promised bool) {
 }
 
 // Fenced reports that a majority has promised.
-func (f *Fencer) Fenced() bool { return f.count(true) >= f.terms.Majority() }
+func (f *Fencer) Fenced() bool { return f.Promises() >= f.terms.Majority() }
+
+// Promises is how many have promised.
+func (f *Fencer) Promises() int { return f.count(true) }
 
 // Failed reports that a majority cannot be reached any more.
 func (f *Fencer) Failed() bool { return f.count(false) > f.terms.Members-f.terms.Majority() }

@@ -117,6 +117,21 @@ func TestANewAttachmentEndsEarlierPasses(t *testing.T) {
 	}
 }
 
+func TestSignedAsksForTheSignatureOnly(t *testing.T) {
+	v, old := New(public(1)), sign(t, 1, of("s", 1, -time.Hour))
+	for range 2 {
+		if p, err := v.Signed(old); err != nil || p.Session != "s" {
+			t.Errorf("%v, %v", p, err)
+		}
+	}
+	if _, err := v.Signed(sign(t, 2, of("s", 1, time.Minute))); !errors.Is(err, ErrSignature) {
+		t.Errorf("another's key: %v", err)
+	}
+	if _, err := v.Signed(nil); !errors.Is(err, ErrMissing) {
+		t.Errorf("no pass: %v", err)
+	}
+}
+
 func TestKeysChangeWithoutARestart(t *testing.T) {
 	v, raw := New(), sign(t, 1, of("s", 1, time.Minute))
 	for i, c := range []struct {
