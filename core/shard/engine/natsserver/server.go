@@ -128,7 +128,7 @@ func (s *Server) Ready() error {
 	switch {
 	case !s.ns.Running():
 		return errors.New("nats server: it has ended")
-	case !s.ns.ReadyForConnections(0):
+	case !s.ns.ReadyForConnections(time.Millisecond):
 		return errors.New("nats server: it takes no connections")
 	case s.ns.JetStreamIsClustered() && !s.ns.JetStreamIsCurrent():
 		return errors.New("nats server: this node knows no leader of the streams, or is behind it; are most of the cluster's nodes up?")
