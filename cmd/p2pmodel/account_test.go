@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"p2pmodel/core/shard/api/agentv1"
+	"p2pmodel/core/shard/engine/layout"
 	"p2pmodel/core/shard/login"
 )
 
@@ -176,11 +177,11 @@ func TestCertificatesAreKept(t *testing.T) {
 	if second == first {
 		t.Error("the certificate is not good for the new address")
 	}
-	now = now.Add(certificateLife - 29*24*time.Hour)
+	now = now.Add(layout.CertificateLife - 29*24*time.Hour)
 	if read("127.0.0.1") == second {
 		t.Error("the certificate ends within a month")
 	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 3 {
 		t.Errorf("left behind: %v, error %v", entries, err)
 	}
 }

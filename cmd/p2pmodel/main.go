@@ -68,6 +68,8 @@ func newRootCommand() *cobra.Command {
 	})
 	for _, cmd := range []*cobra.Command{
 		newRendezvousCommand(), newRelayCommand(), newPeerCommand(), newTokenCommand(), newAccountCommand(),
+		newAllCommand(), newEngineCommand(), newDirectoryCommand(), newShardCommand(), newAgentCommand(),
+		newShardsCommand(), newDrainCommand(),
 	} {
 		root.AddCommand(configured(cmd))
 	}
