@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"bytes"
+	"time"
 
 	pion "github.com/pion/stun/v3"
 
@@ -77,7 +78,7 @@ func (b *bench) sign(by identity.Key, m *pion.Message) []byte {
 }
 
 // serverCorpus are messages that a server may get.
-func serverCorpus() [][]byte {
+func serverCorpus(g *gate) [][]byte {
 	peer := idAttribute(stun.AttrPeerID, testKey(1).ID())
 	target := idAttribute(stun.AttrTarget, testKey(2).ID())
 	session := stun.Attribute{Type: stun.AttrSession, Value: make([]byte, SessionSize)}
@@ -86,11 +87,14 @@ func serverCorpus() [][]byte {
 	padding := stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, challengePadding)}
 	classic := binding(changeRequest(changePort)).Raw
 	copy(classic[4:8], "abcd")
+	admitted := showing(g.ticket(1, "hall", time.Hour))
 	return [][]byte{
 		binding().Raw, binding(changeRequest(6), padding).Raw, classic,
 		binding(stun.Attribute{Type: pion.AttrResponsePort, Value: []byte{1, 2, 0, 0}}, pion.Fingerprint).Raw,
 		seal(stun.MethodRegister, pion.ClassRequest, transactionID{1}, nil, peer, padding).Raw,
 		seal(stun.MethodRegister, pion.ClassRequest, transactionID{2}, nil, sequenceAttribute(1), offer).Raw,
+		seal(stun.MethodRegister, pion.ClassRequest, transactionID{8}, nil, sequenceAttribute(1), offer, admitted).Raw,
+		seal(stun.MethodRegister, pion.ClassRequest, transactionID{9}, nil, sequenceAttribute(1), offer, admitted, stun.Uint32(pion.AttrLifetime, 9)).Raw,
 		seal(stun.MethodRegister, pion.ClassRequest, transactionID{3}, nil, sequenceAttribute(1), stun.Uint32(pion.AttrLifetime, 0)).Raw,
 		seal(stun.MethodConnect, pion.ClassRequest, transactionID{4}, nil, sequenceAttribute(1), target, session, offer).Raw,
 		seal(stun.MethodJoin, pion.ClassRequest, transactionID{5}, nil, sequenceAttribute(1), room, idAttribute(stun.AttrCursor, testKey(3).ID())).Raw,

@@ -295,12 +295,15 @@ func TestListenFailure(t *testing.T) {
 // FuzzServer: no datagram makes trouble, neither a stranger's nor one that a
 // registered peer has signed.
 func FuzzServer(f *testing.F) {
-	for _, m := range serverCorpus() {
+	for _, m := range serverCorpus(newGate(f, 1)) {
 		f.Add(m, false, uint8(0))
 		f.Add(m, true, uint8(0))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte, authentic bool, socket uint8) {
 		b := newBench(t, ServerConfig{})
+		if len(payload)%8 == 4 { // as good as any half of all messages
+			b.SetAdmission(b.now, admissionOf(t, newGate(t, 1)))
+		}
 		if authentic {
 			m := &pion.Message{Raw: bytes.Clone(payload)}
 			if m.Decode() == nil {
