@@ -60,6 +60,17 @@ func (d description) heading(text string) {
 func (d description) item(text string) { paragraph(d, "  ", "  ", text, d.width) }
 
 func (d description) actors(sc *scenarios.Scenario) {
+	if sc.System != nil {
+		d.system(sc)
+	} else {
+		d.peers(sc)
+	}
+	d.item("techniques: " + strings.Join(sc.Techniques, ", "))
+	d.settings(sc.Settings)
+}
+
+// peers lists the servers, the peers, and who connects to whom.
+func (d description) peers(sc *scenarios.Scenario) {
 	d.item("rendezvous on host " + sc.Rendezvous)
 	if sc.Relay == "" {
 		d.item("no relay")
@@ -81,8 +92,9 @@ func (d description) actors(sc *scenarios.Scenario) {
 	for _, pair := range sc.Connect {
 		d.item(fmt.Sprintf("%s connects to %s", pair[0], pair[1]))
 	}
-	d.item("techniques: " + strings.Join(sc.Techniques, ", "))
-	s := sc.Settings
+}
+
+func (d description) settings(s scenarios.Settings) {
 	text := fmt.Sprintf("payload: %d bytes every %v in each direction", s.Size, s.Interval)
 	switch {
 	case s.Keepalive == scenarios.Off:

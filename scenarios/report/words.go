@@ -172,7 +172,7 @@ func actionWords(a scenarios.Action) string {
 	case scenarios.ActSend:
 		return fmt.Sprintf("%s alone sends %s", a.Target, plural(a.Count, "datagram", "datagrams"))
 	}
-	return string(a.Kind)
+	return systemActionWords(a)
 }
 
 func actionsWords(actions []scenarios.Action) string {
@@ -192,7 +192,7 @@ func expectWords(e scenarios.Expect) string {
 	if e.Reaches != "" {
 		text += ", payload dies at " + e.Reaches
 	}
-	return text
+	return text + systemExpectWords(e)
 }
 
 func natWords(c scenarios.NATChoice) string {

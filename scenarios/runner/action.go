@@ -15,8 +15,24 @@ type deed struct {
 	begin, done time.Time
 }
 
+// actions are those that were done, with what they came to be about.
+func (p *phase) actions() []scenarios.Action {
+	var all []scenarios.Action
+	for _, d := range p.deeds {
+		all = append(all, d.Action)
+	}
+	return all
+}
+
 // act does one action.
 func (s *stage) act(ctx context.Context, p *phase, a scenarios.Action) error {
+	if a.ShardOf != "" {
+		shard, err := s.system.shardOf(a.ShardOf)
+		if err != nil {
+			return err
+		}
+		a.Shard = shard
+	}
 	d := &deed{Action: a, begin: s.net.Now()}
 	p.deeds = append(p.deeds, d)
 	err := s.carryOut(ctx, p, d)
@@ -30,7 +46,7 @@ func (s *stage) act(ctx context.Context, p *phase, a scenarios.Action) error {
 // changesNetwork reports whether an action may change what paths there are.
 func changesNetwork(kind scenarios.ActionKind) bool {
 	switch kind {
-	case scenarios.ActQuiet, scenarios.ActWait, scenarios.ActSend:
+	case scenarios.ActQuiet, scenarios.ActWait, scenarios.ActSend, scenarios.ActStart:
 		return false
 	}
 	return true
@@ -117,6 +133,8 @@ func (s *stage) change(ctx context.Context, p *phase, a scenarios.Action) (strin
 			}
 		}
 		return a.Target + " restarted", s.startServer(ctx, a.Target)
+	case scenarios.ActKill, scenarios.ActStart, scenarios.ActDrain, scenarios.ActPartition, scenarios.ActHeal:
+		return s.changeSystem(ctx, p, a)
 	}
 	return "", fmt.Errorf("unknown action")
 }

@@ -39,13 +39,13 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 	s := &stage{
 		v: v, seed: r.seed(v), log: &logbook{},
 		actors: map[string]*actor{}, byID: map[identity.ID]string{}, servers: map[string]sim.RunningMachine{},
-		seals: map[string]*seal{},
+		seals: map[string]*seal{}, shards: map[string]string{}, binary: r.P2PModel,
 	}
 	r.progress(v, "build", "")
 	started := time.Now()
 	net, err := r.Fabric.Build(ctx, v.lab, sim.Options{
-		Seed: s.seed,
-		Log:  func(at time.Time, line string) { s.log.add(at, "lab", line) },
+		Seed: s.seed, Connections: v.scenario.System != nil,
+		Log: func(at time.Time, line string) { s.log.add(at, "lab", line) },
 	})
 	if err != nil {
 		return o.fail("the lab could not be built: %v", err)
@@ -55,6 +55,9 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 	s.log.add(net.Now(), "lab", fmt.Sprintf("built in %v", time.Since(started).Round(100*time.Microsecond)))
 
 	phases, err := r.play(ctx, s, o)
+	if s.system != nil {
+		err = errors.Join(err, s.system.stop())
+	}
 	r.progress(v, "judge", "")
 	o.run.Packets = r.packets(v, net)
 	s.record(o.run, phases)
@@ -123,6 +126,9 @@ func (r *Runner) play(ctx context.Context, s *stage, o *outcome) ([]*phase, erro
 	if err := s.allSealed(); err != nil {
 		return phases, err
 	}
+	if s.system != nil {
+		return phases, nil // it is stopped in any case
+	}
 	return phases, s.stop()
 }
 
@@ -184,11 +190,7 @@ func (s *stage) record(run *scenarios.Run, phases []*phase) {
 	for _, p := range phases {
 		run.Phases = append(run.Phases, scenarios.PhaseSpan{Name: p.spec.Name, Begin: p.begin, End: p.end})
 	}
-	for _, host := range []string{s.v.scenario.Rendezvous, s.v.scenario.Relay} {
-		if host != "" {
-			run.Servers = append(run.Servers, host)
-		}
-	}
+	run.Servers = slices.Concat(s.v.scenario.RendezvousHosts(), s.v.scenario.RelayHosts())
 	if pairs := s.pairs(); len(pairs) > 0 {
 		a, b := s.actors[pairs[0][0]], s.actors[pairs[0][1]]
 		if a != nil && b != nil {

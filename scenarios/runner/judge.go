@@ -37,8 +37,8 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 	for _, h := range s.v.lab.Hosts {
 		j.scene.Hosts = append(j.scene.Hosts, h.Name)
 	}
-	j.scene.Rendezvous = s.serverAddresses(s.v.scenario.Rendezvous)
-	j.scene.Relay = s.serverAddresses(s.v.scenario.Relay)
+	j.scene.Rendezvous = s.serverAddresses(s.v.scenario.RendezvousHosts())
+	j.scene.Relay = s.serverAddresses(s.v.scenario.RelayHosts())
 	for _, pair := range s.pairs() {
 		d, err := witness.Deliveries(o.run.Packets, j.scene, s.host(pair[0]), s.host(pair[1]))
 		if err != nil {
@@ -49,7 +49,7 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 	}
 	j.traces = witness.Traces(o.run.Packets, j.scene)
 	j.last = phases[len(phases)-1]
-	alone := s.v.scenario.Relay != "" && !j.world.relayUsable()
+	alone := len(s.v.scenario.RelayHosts()) > 0 && len(j.world.relays()) == 0
 	var before *phase
 	for _, p := range phases {
 		j.phase(p, before)
@@ -65,18 +65,19 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 
 func (s *stage) host(peer string) string { return s.actors[peer].host }
 
-// serverAddresses are all addresses that a server's host has by the plan.
-func (s *stage) serverAddresses(host string) []netip.Addr {
-	if host == "" {
-		return nil
+// serverAddresses are all addresses that hosts of servers have by the plan.
+func (s *stage) serverAddresses(hosts []string) []netip.Addr {
+	var all []netip.Addr
+	for _, host := range hosts {
+		h, _ := s.v.lab.Host(host)
+		all = append(all, s.net.Plan().Addresses(host, h.ActiveUplink())...)
 	}
-	h, _ := s.v.lab.Host(host)
-	return s.net.Plan().Addresses(host, h.ActiveUplink())
+	return all
 }
 
 // phase judges one phase: the path of every pair, and what else it expects.
 func (j *judgement) phase(p, before *phase) {
-	j.world.apply(p.spec.Actions)
+	j.world.apply(p.actions())
 	if p.disrupted {
 		j.changed = p.done
 	}
@@ -111,6 +112,7 @@ func (j *judgement) phase(p, before *phase) {
 		j.reached(p, router)
 	}
 	j.mappings(p, before, &res)
+	j.ofSystem(p, before, &res)
 	j.prove(p, &res)
 	j.gap(p, &res)
 	j.o.phases = append(j.o.phases, res)

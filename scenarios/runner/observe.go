@@ -67,8 +67,7 @@ func (s *stage) observe(a *actor, at time.Time, e sansio.Event) {
 		a.settled[s.byID[e.Peer]] = time.Time{}
 	}
 	s.log.add(at, a.name, describe(e, s.byID))
-	close(a.changed)
-	a.changed = make(chan struct{})
+	a.stir()
 }
 
 func (a *actor) isRegistered() bool {

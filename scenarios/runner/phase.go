@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"p2pmodel/scenarios"
+	"p2pmodel/sim"
 )
 
 // window is how many payload datagrams of a pair the observed path is read from,
@@ -27,6 +28,7 @@ type phase struct {
 	settled                          bool   // all peers said so before the deadline
 	facts                            []string
 	duplicates                       int
+	scans                            []sim.ScanResult // in the order of Expect.Scans
 }
 
 // perform runs one phase to its end. An error means that the laboratory failed.
@@ -46,11 +48,17 @@ func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase) err
 		p.since = p.changed
 	} else {
 		s.quiet(false)
+		if err := s.settleSystem(ctx, p); err != nil {
+			return err
+		}
 		p.settled = s.settle(ctx, p)
 		p.since = s.net.Now()
 		if err := s.converse(ctx, p); err != nil {
 			return err
 		}
+	}
+	if err := s.scan(ctx, p); err != nil {
+		return err
 	}
 	if err := sleep(ctx, s.grace()+s.rtt()); err != nil {
 		return err

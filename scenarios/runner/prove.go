@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"p2pmodel/scenarios"
@@ -35,7 +36,7 @@ func (j *judgement) proved(p *phase, d *deed) (fact string, ok bool) {
 		})
 		return fmt.Sprintf("%s sent %d packets by its uplink %s after the move", d.Target, n, d.Uplink), n > 0
 	case scenarios.ActStop, scenarios.ActRestart:
-		asked, answered := j.served(d.Target, d.done, p.end)
+		asked, answered := j.served(d, d.done, p.end)
 		if d.Kind == scenarios.ActStop {
 			return fmt.Sprintf("the stopped %s got %d datagrams and sent %d", d.Target, asked, answered), asked > 0 && answered == 0
 		}
@@ -54,13 +55,10 @@ func (j *judgement) proved(p *phase, d *deed) (fact string, ok bool) {
 	return "", true
 }
 
-// served counts the datagrams that came to a server's host and left it.
-func (j *judgement) served(server string, from, to time.Time) (in, out int) {
-	host := j.s.v.scenario.Rendezvous
-	if server == scenarios.ServerRelay {
-		host = j.s.v.scenario.Relay
-	}
-	isHost := func(k witness.Packet) bool { return k.Point.Node == host && k.Protocol == protocolUDP }
+// served counts the datagrams that came to the hosts of servers and left them.
+func (j *judgement) served(d *deed, from, to time.Time) (in, out int) {
+	hosts := j.s.v.hostsOf(d.Action)
+	isHost := func(k witness.Packet) bool { return slices.Contains(hosts, k.Point.Node) && k.Protocol == protocolUDP }
 	return j.count(from, to, witness.In, isHost), j.count(from, to, witness.Out, isHost)
 }
 

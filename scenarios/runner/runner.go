@@ -18,6 +18,9 @@ import (
 // called concurrently.
 type Runner struct {
 	Fabric sim.Fabric
+	// P2PModel is the program that scenarios with a system run as servers; it may be
+	// empty where there are none.
+	P2PModel string
 	// Seed seeds keys, payload, ports and losses.
 	Seed uint64
 	// Slots bounds how many labs stand at once over all calls of Run; see

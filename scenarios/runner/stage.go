@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -44,9 +45,12 @@ type stage struct {
 	servers        map[string]sim.RunningMachine // by scenarios.ServerRendezvous, ServerRelay
 	actors         map[string]*actor             // by peer
 	byID           map[identity.ID]string
-	launched       time.Time        // when the peers were started
-	seals          map[string]*seal // by router
-	faults         []*fault         // in force
+	launched       time.Time         // when the peers were started
+	seals          map[string]*seal  // by router
+	faults         []*fault          // in force
+	system         *system           // nil: rendezvous and relay are the lab's own
+	binary         string            // of the program p2pmodel
+	shards         map[string]string // room → the shard that had it at the end of the phase before
 }
 
 // actor is a peer that runs on a host.
@@ -55,6 +59,7 @@ type actor struct {
 	id         identity.ID
 	agent      *agent
 	machine    sim.RunningMachine
+	session    *session // of a player; nil: the peer is one without an Agent
 
 	mu sync.Mutex
 	// What the peer said, by the other peer's name.
@@ -64,6 +69,22 @@ type actor struct {
 	duplicates int                  // datagrams that arrived again at the application
 	registered bool
 	changed    chan struct{} // closed and replaced with each event
+}
+
+func newActor(p scenarios.Peer, id identity.ID) *actor {
+	return &actor{
+		name: p.Name, host: p.Host, id: id,
+		settled:    map[string]time.Time{},
+		introduced: map[string]time.Time{},
+		sessions:   map[string][]string{},
+		changed:    make(chan struct{}),
+	}
+}
+
+// stir wakes who waits for the actor, whose lock is held.
+func (a *actor) stir() {
+	close(a.changed)
+	a.changed = make(chan struct{})
 }
 
 // source gives independent random streams for one run, by purpose.
@@ -90,8 +111,14 @@ func (s *stage) addr(host string, n int) (netip.Addr, error) {
 	return addrs[n], nil
 }
 
-// startServers starts rendezvous and relay.
+// address is the first address of a host's active uplink.
+func (s *stage) address(host string) (netip.Addr, error) { return s.addr(host, 0) }
+
+// startServers starts rendezvous and relay, or the servers of the system.
 func (s *stage) startServers(ctx context.Context) error {
+	if s.v.scenario.System != nil {
+		return s.startSystem(ctx)
+	}
 	key, err := identity.NewKey(s.source("rendezvous key"))
 	if err != nil {
 		return err
@@ -170,6 +197,9 @@ func offer(ch chan error, err error) {
 // startPeers starts all peers and waits until the rendezvous knows them, or until
 // it is clear that it will not.
 func (s *stage) startPeers(ctx context.Context, noPunching bool) error {
+	if s.v.scenario.System != nil {
+		return errors.Join(s.startPlayers(ctx, noPunching), s.startLoad(ctx))
+	}
 	keys := map[string]identity.Key{}
 	for _, p := range s.v.scenario.Peers {
 		key, err := identity.NewKey(s.source("key of " + p.Name))
@@ -220,19 +250,13 @@ func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Ke
 	if err != nil {
 		return err
 	}
-	a := &actor{
-		name: p.Name, host: p.Host, id: key.ID(),
-		agent: &agent{
-			Machine: machine, name: p.Name,
-			interval: s.v.settings.Interval, size: s.v.settings.Size,
-			random: rand.New(s.source("payload of " + p.Name)),
-			names:  s.byID,
-			links:  map[identity.ID]*conversation{},
-		},
-		settled:    map[string]time.Time{},
-		introduced: map[string]time.Time{},
-		sessions:   map[string][]string{},
-		changed:    make(chan struct{}),
+	a := newActor(p, key.ID())
+	a.agent = &agent{
+		Machine: machine, name: p.Name,
+		interval: s.v.settings.Interval, size: s.v.settings.Size,
+		random: rand.New(s.source("payload of " + p.Name)),
+		names:  s.byID,
+		links:  map[identity.ID]*conversation{},
 	}
 	h, err := s.net.Host(p.Host)
 	if err != nil {
@@ -247,6 +271,9 @@ func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Ke
 func (s *stage) connect(now time.Time) {
 	for _, a := range s.actors {
 		a.machine.Do(func(now time.Time) { a.agent.setQuiet(now, false) })
+	}
+	if s.v.scenario.System != nil {
+		return // they did it themselves
 	}
 	if room := s.v.scenario.Room; room != "" {
 		for _, p := range s.v.scenario.Peers {
@@ -272,17 +299,4 @@ func (s *stage) do(a *actor, what string, f func(now time.Time) error) {
 }
 
 // pairs are the pairs of peers that have to be connected.
-func (s *stage) pairs() [][2]string { return pairsOf(s.v.scenario) }
-
-func pairsOf(sc *scenarios.Scenario) [][2]string {
-	if sc.Room == "" {
-		return sc.Connect
-	}
-	var out [][2]string
-	for i, a := range sc.Peers {
-		for _, b := range sc.Peers[i+1:] {
-			out = append(out, [2]string{a.Name, b.Name})
-		}
-	}
-	return out
-}
+func (s *stage) pairs() [][2]string { return s.v.scenario.Pairs() }

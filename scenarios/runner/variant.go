@@ -74,6 +74,20 @@ func variants(sc *scenarios.Scenario, realTime bool) []*variant {
 	return out
 }
 
+// hostsOf are the hosts of the servers that an action is about.
+func (v *variant) hostsOf(a scenarios.Action) []string {
+	switch {
+	case a.Shard != "":
+		k, _ := v.scenario.System.Shard(a.Shard)
+		return k.Hosts()
+	case v.scenario.System != nil:
+		return []string{a.Target}
+	case a.Target == scenarios.ServerRelay:
+		return v.scenario.RelayHosts()
+	}
+	return v.scenario.RendezvousHosts()
+}
+
 // alter copies the lab and gives routers other NATs. A router that was only a
 // firewall becomes that NAT and nothing else.
 func alter(lab *sim.Lab, nats map[string]scenarios.NATChoice) *sim.Lab {
@@ -87,7 +101,7 @@ func alter(lab *sim.Lab, nats map[string]scenarios.NATChoice) *sim.Lab {
 		}
 		if choice, changed := nats[r.Name]; changed {
 			b := choice.Behavior
-			r.NAT, r.Preset, r.Firewall = &b, choice.Preset, nil
+			r.NAT, r.Preset, r.Firewall, r.Access = &b, choice.Preset, nil, nil
 		}
 	}
 	return &out

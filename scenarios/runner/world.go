@@ -19,7 +19,7 @@ type world struct {
 	nats       map[string]nat.Behavior // router → behaviour swapped in
 	restricted map[string][]string     // host → the hosts that it may send to
 	cut        map[sim.LinkID]bool
-	stopped    map[string]bool // servers
+	stopped    map[string]bool // hosts whose servers do not run
 	introduced map[string]bool // hosts that have once reached the rendezvous
 }
 
@@ -30,6 +30,11 @@ func newWorld(v *variant) *world {
 	}
 	for _, h := range v.lab.Hosts {
 		w.active[h.Name] = h.ActiveUplink()
+	}
+	if sys := v.scenario.System; sys != nil {
+		for _, k := range sys.Shards {
+			w.stop(k.Hosts(), k.Later)
+		}
 	}
 	w.apply(v.before)
 	return w
@@ -51,18 +56,36 @@ func (w *world) apply(actions []scenarios.Action) {
 			w.cut[a.Link] = true
 		case scenarios.ActRestore:
 			delete(w.cut, a.Link)
-		case scenarios.ActStop:
-			w.stopped[a.Target] = true
-		case scenarios.ActRestart:
-			delete(w.stopped, a.Target)
+		case scenarios.ActStop, scenarios.ActKill:
+			w.stop(w.v.hostsOf(a), true)
+		case scenarios.ActRestart, scenarios.ActStart:
+			w.stop(w.v.hostsOf(a), false)
 		}
 	}
-	rendezvous := w.v.scenario.Rendezvous
 	for _, p := range w.v.scenario.Peers {
-		if !w.stopped[scenarios.ServerRendezvous] && !w.isolated(rendezvous) && !w.isolated(p.Host) && w.maySend(p.Host, rendezvous) {
-			w.introduced[p.Host] = true
+		for _, rendezvous := range w.running(w.v.scenario.RendezvousHosts()) {
+			if !w.isolated(p.Host) && w.maySend(p.Host, rendezvous) {
+				w.introduced[p.Host] = true
+			}
 		}
 	}
+}
+
+// stop notes that the servers of hosts end, or run again.
+func (w *world) stop(hosts []string, stopped bool) {
+	for _, h := range hosts {
+		w.stopped[h] = stopped
+	}
+}
+
+// running are those of the hosts whose servers run and can be reached at all.
+func (w *world) running(hosts []string) (up []string) {
+	for _, h := range hosts {
+		if !w.stopped[h] && !w.isolated(h) {
+			up = append(up, h)
+		}
+	}
+	return up
 }
 
 // chain is what stands between a host and the Internet now.
@@ -82,11 +105,8 @@ func (w *world) chain(host string) (oracle.Chain, error) {
 	return chain, nil
 }
 
-// relayUsable reports whether the relay can be reached at all.
-func (w *world) relayUsable() bool {
-	host := w.v.scenario.Relay
-	return host != "" && !w.stopped[scenarios.ServerRelay] && !w.isolated(host)
-}
+// relays are the hosts of relays that can be reached.
+func (w *world) relays() []string { return w.running(w.v.scenario.RelayHosts()) }
 
 // isolated reports whether a cut stands between a host and the Internet.
 func (w *world) isolated(host string) bool {
@@ -146,7 +166,7 @@ func (w *world) ask(a, b string) (oracle.Expectation, error) {
 		if !w.introduced[host] {
 			return oracle.Expectation{Path: oracle.PathNone, Why: host + " cannot reach the rendezvous, so nobody introduces it"}, nil
 		}
-		if e.Path == oracle.PathRelay && !w.maySend(host, w.v.scenario.Relay) {
+		if e.Path == oracle.PathRelay && !slices.ContainsFunc(w.v.scenario.RelayHosts(), func(relay string) bool { return w.maySend(host, relay) }) {
 			e.Path = oracle.PathNone
 			e.Why += fmt.Sprintf("; and %s may not send to the relay", host)
 		}
@@ -154,9 +174,9 @@ func (w *world) ask(a, b string) (oracle.Expectation, error) {
 			e.Path, e.Why = oracle.PathNone, fmt.Sprintf("a cut link keeps %s from the Internet", host)
 		}
 	}
-	if e.Path == oracle.PathRelay && !w.relayUsable() {
+	if e.Path == oracle.PathRelay && len(w.relays()) == 0 {
 		e.Path = oracle.PathNone
-		e.Why += "; and the relay cannot be reached"
+		e.Why += "; and no relay can be reached"
 	}
 	return e, nil
 }
