@@ -88,7 +88,7 @@ const (
 )
 
 // insideWords are what texts about the inside have in them.
-var insideWords = regexp.MustCompile(`(?i)\b(shard|directory|lobby|game|agent|member)s?\.|\bnats\b|\bsubject\b|\b(shard|incarnation|epoch)\b`)
+var insideWords = regexp.MustCompile(`(?i)\b(shard|directory|lobby|game|agent|member)s?\.|\bnats\b|\bsubject\b|\b(shards?|director(y|ies)|incarnation|epoch)\b`)
 
 // discreetText is the text, or another one if it names the inside.
 func (s *Server) discreetText(text, other string) string {

@@ -110,7 +110,12 @@ func (w *world) run(name string, change func(*agent.Config)) *running {
 	})}
 	cfg := agent.Config{
 		Name: name, Engine: r.engine, Login: tokens, Log: slog.New(w.logs),
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &w.cert, nil },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			cert := w.cert
+			return &cert, nil
+		},
 	}
 	if w.pipes != nil {
 		l := newPipeListener(name)
