@@ -98,16 +98,15 @@ func (a *actor) run(r *room.Room) {
 		if !a.mine() {
 			mail = nil
 		} else if a.parked != nil {
-			a.serve(*a.parked, r)
+			drop = a.serve(*a.parked, r) || drop
 			a.parked = nil
-			drop = a.act(r) || drop
 			continue
 		}
 		a.arm(timer, r)
 		select {
 		case j := <-mail:
 			if a.mine() {
-				a.serve(j, r)
+				drop = a.serve(j, r) || drop
 			} else {
 				a.parked = &j
 			}
@@ -158,17 +157,20 @@ func (a *actor) last(r *room.Room) {
 	r.Abandon()
 }
 
-// serve does a job, if its caller still waits and the lease is held at this very
-// moment.
-func (a *actor) serve(j job, r *room.Room) {
+// serve does a job and what follows from it, if its caller still waits and the
+// lease is held at this very moment.
+func (a *actor) serve(j job, r *room.Room) (drop bool) {
 	switch {
 	case j.ctx.Err() != nil:
 		j.done <- j.ctx.Err()
 	case !a.rooms.cfg.Lease.Held():
 		j.done <- unavailable()
 	default:
-		j.done <- j.f(time.Now(), r)
+		err := j.f(time.Now(), r)
+		drop = a.act(r)
+		j.done <- err
 	}
+	return drop
 }
 
 // learn takes what became of a save.

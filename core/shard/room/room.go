@@ -166,10 +166,8 @@ func Open(now time.Time, cfg Config) (*Room, error) {
 		}
 		r.start(now, true)
 	}
-	r.changed()
-	if !cfg.Start {
-		r.roster.wanted = false // who opened it gets it as the answer
-	}
+	r.changedRecord()
+	r.roster.wanted = false // who opened it gets it as the answer, others by Matched
 	r.settle(now)
 	return r, nil
 }

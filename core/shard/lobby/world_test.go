@@ -1,0 +1,511 @@
+package lobby_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/relay"
+	"p2pmodel/core/shard"
+	"p2pmodel/core/shard/api/agentv1"
+	"p2pmodel/core/shard/api/insidev1"
+	"p2pmodel/core/shard/engine"
+	"p2pmodel/core/shard/engine/memory"
+	"p2pmodel/core/shard/game"
+	"p2pmodel/core/shard/lobby"
+	"p2pmodel/core/shard/pass"
+	"p2pmodel/core/shard/rpc"
+	"p2pmodel/core/ticket"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// lease is a lease that tests take and give.
+type lease struct {
+	held atomic.Bool
+	term atomic.Uint64
+}
+
+func (l *lease) Held() bool   { return l.held.Load() }
+func (l *lease) Term() uint64 { return l.term.Load() }
+
+// regain gives the lease back, in a new term.
+func (l *lease) regain() {
+	l.term.Add(1)
+	l.held.Store(true)
+}
+
+// registry is a directory: the records of rooms, by their epochs.
+type registry struct {
+	t      testing.TB
+	client *rpc.Client
+	server *rpc.Server
+
+	mu      sync.Mutex
+	records map[string]*insidev1.RoomRecord
+	dropped map[string]bool
+	saves   map[string]int
+	// away makes it answer Unavailable.
+	away bool
+	// home is the shard that rooms of matches are placed on.
+	home   string
+	placed int
+}
+
+func newRegistry(t testing.TB, hub *memory.Hub) *registry {
+	e := hub.Connect("directory")
+	r := &registry{t: t, records: map[string]*insidev1.RoomRecord{}, dropped: map[string]bool{}, saves: map[string]int{}}
+	var err error
+	if r.client, err = rpc.NewClient(rpc.ClientConfig{Engine: e}); err != nil {
+		t.Fatal(err)
+	}
+	if r.server, err = rpc.NewServer(rpc.ServerConfig{Engine: e, Pattern: shard.DirectoryFrom("*", "*")}); err != nil {
+		t.Fatal(err)
+	}
+	rpc.Handle(r.server, "SaveRoom", r.save)
+	rpc.Handle(r.server, "DropRoom", r.drop)
+	rpc.Handle(r.server, "PlaceRoom", r.place)
+	if err := r.server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.server.Close() })
+	return r
+}
+
+// check reports whether a shard owns a room at an epoch. The lock is held.
+func (r *registry) check(id, shardID string, epoch uint64) error {
+	if r.away {
+		return rpc.Errorf(connect.CodeUnavailable, "no leader at present")
+	}
+	rec := r.records[id]
+	if rec == nil || rec.Shard != shardID || rec.Epoch != epoch {
+		return rpc.Errorf(connect.CodeAborted, "not your room")
+	}
+	return nil
+}
+
+func (r *registry) save(_ context.Context, _ *rpc.Request, req *insidev1.SaveRoomRequest) (*insidev1.SaveRoomResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.check(req.Record.Room, req.Shard, req.Record.Epoch); err != nil {
+		return nil, err
+	}
+	r.records[req.Record.Room] = req.Record
+	r.saves[req.Record.Room]++
+	return &insidev1.SaveRoomResponse{}, nil
+}
+
+func (r *registry) drop(_ context.Context, _ *rpc.Request, req *insidev1.DropRoomRequest) (*insidev1.DropRoomResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.check(req.Room, req.Shard, req.Epoch); err != nil {
+		return nil, err
+	}
+	delete(r.records, req.Room)
+	r.dropped[req.Room] = true
+	return &insidev1.DropRoomResponse{}, nil
+}
+
+func (r *registry) place(ctx context.Context, _ *rpc.Request, req *insidev1.PlaceRoomRequest) (*insidev1.PlaceRoomResponse, error) {
+	r.mu.Lock()
+	if r.away {
+		r.mu.Unlock()
+		return nil, rpc.Errorf(connect.CodeUnavailable, "no shard takes rooms")
+	}
+	r.placed++
+	id := roomID(900 + r.placed)
+	r.mu.Unlock()
+	view, err := r.open(ctx, r.home, &insidev1.OpenRoomRequest{Room: id, Epoch: 1, Settings: req.Settings, Members: req.Members, Start: req.Start})
+	if err != nil {
+		return nil, err
+	}
+	return &insidev1.PlaceRoomResponse{Place: &insidev1.RoomPlace{Room: id, Shard: r.home, Epoch: 1}, Room: view}, nil
+}
+
+// open writes a room's owner and asks it.
+func (r *registry) open(ctx context.Context, shardID string, req *insidev1.OpenRoomRequest) (*agentv1.Room, error) {
+	r.own(shardID, req.Room, req.Epoch)
+	resp, err := rpc.Call[insidev1.OpenRoomResponse](ctx, r.client, shard.LobbySubject(shardID, "OpenRoom"), req)
+	return resp.GetRoom(), err
+}
+
+func (r *registry) own(shardID, id string, epoch uint64) *insidev1.RoomRecord {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec := &insidev1.RoomRecord{Room: id}
+	if old := r.records[id]; old != nil {
+		rec = proto.CloneOf(old)
+	}
+	rec.Shard, rec.Epoch = shardID, epoch
+	r.records[id] = rec
+	return rec
+}
+
+func (r *registry) record(id string) *insidev1.RoomRecord {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.records[id]
+}
+
+func (r *registry) count(id string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.saves[id]
+}
+
+func (r *registry) wasDropped(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dropped[id]
+}
+
+func (r *registry) setAway(away bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away = away
+}
+
+// unit is one shard.
+type unit struct {
+	id      string
+	lease   *lease
+	rooms   *game.Rooms
+	lobby   *lobby.Server
+	game    *game.Server
+	records *buffer
+	healthy atomic.Pointer[error]
+	drain   atomic.Bool
+	stop    func()
+}
+
+// buffer is a writer that may be read meanwhile.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// world is a directory, shards, and the sessions of players.
+type world struct {
+	t         testing.TB
+	hub       *memory.Hub
+	engine    engine.Engine // an Agent's
+	client    *rpc.Client
+	directory *registry
+	key       ed25519.PrivateKey
+	signer    *ticket.Signer
+	shards    map[string]*unit
+
+	mu     sync.Mutex
+	events map[string][]*agentv1.Event
+}
+
+// each runs a test in the simulated time of a world with shards a and b.
+func each(t *testing.T, f func(w *world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.shard("a")
+		w.shard("b")
+		f(w)
+	})
+}
+
+func newWorld(t testing.TB) *world {
+	w := &world{
+		t: t, hub: memory.NewHub(), key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)),
+		shards: map[string]*unit{}, events: map[string][]*agentv1.Event{},
+	}
+	w.directory = newRegistry(t, w.hub)
+	w.engine = w.hub.Connect("agent")
+	var err error
+	if w.client, err = rpc.NewClient(rpc.ClientConfig{Engine: w.engine}); err != nil {
+		t.Fatal(err)
+	}
+	if w.signer, err = ticket.NewSigner(bytes.Repeat([]byte{2}, 32)); err != nil {
+		t.Fatal(err)
+	}
+	sub, err := w.engine.Subscribe(shard.SessionEvents("*"), 10000, w.event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sub.Close() })
+	return w
+}
+
+func (w *world) event(e engine.Event) {
+	m := &insidev1.SessionEvent{}
+	if err := proto.Unmarshal(e.Data, m); err != nil {
+		w.t.Errorf("an event that cannot be read: %v", err)
+		return
+	}
+	if !strings.HasSuffix(e.Subject, "."+m.Session) {
+		w.t.Errorf("an event for %s at %s", m.Session, e.Subject)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events[m.Session] = append(w.events[m.Session], m.Event)
+}
+
+// close stops all, and sees to it that the bubble ends.
+func (w *world) close() {
+	for _, u := range w.shards {
+		u.stop()
+	}
+}
+
+func (w *world) shard(id string) *unit {
+	w.t.Helper()
+	e := w.hub.Connect("shard " + id)
+	u := &unit{id: id, lease: &lease{}, records: &buffer{}}
+	u.lease.regain()
+	client, err := rpc.NewClient(rpc.ClientConfig{Engine: e})
+	fatal(w.t, err)
+	u.rooms, err = game.NewRooms(game.RoomsConfig{
+		Shard: id, Engine: e, Client: client, Lease: u.lease, CapacityRooms: 20, CapacityPlayers: 40, Records: u.records,
+	})
+	fatal(w.t, err)
+	guard := game.Guard{Lease: u.lease, Passes: pass.New(w.key.Public().(ed25519.PublicKey))}
+	u.lobby, err = lobby.New(lobby.Config{
+		Shard: id, Engine: e, Client: client, Rooms: u.rooms, Guard: guard, Draining: u.drain.Load,
+		Healthy: func() error {
+			if p := u.healthy.Load(); p != nil {
+				return *p
+			}
+			return nil
+		},
+	})
+	fatal(w.t, err)
+	u.game, err = game.New(game.Config{
+		Rooms: u.rooms, Guard: guard, Tickets: w.signer,
+		Rendezvous: game.Rendezvous{Addr: addr("192.0.2.1:3478"), Key: peerID("rendezvous")},
+		Relay:      game.Relay{Addr: addr("192.0.2.2:3478"), Secret: relay.SharedSecret("secret")},
+	})
+	fatal(w.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context) error{u.rooms.Run, u.lobby.Run, u.game.Run} {
+		running.Go(func() {
+			if err := run(ctx); err != nil {
+				w.t.Error(err)
+			}
+		})
+	}
+	u.stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	w.shards[id] = u
+	for errors.Join(u.rooms.Ready(), u.lobby.Ready(), u.game.Ready()) != nil {
+		time.Sleep(time.Millisecond)
+	}
+	return u
+}
+
+// player is a player with a session at an Agent.
+type player struct {
+	w          *world
+	name       string
+	session    string
+	generation uint64
+	life       time.Duration
+}
+
+func (w *world) player(name string) *player {
+	return &player{w, name, "s-" + name, 1, time.Minute}
+}
+
+// pass is one that was given just now.
+func (p *player) pass() []byte {
+	raw, err := pass.Sign(p.w.key, &insidev1.Pass{
+		Session: p.session, Player: p.name, Rating: 1500, Generation: p.generation, ExpiresMs: time.Now().Add(p.life).UnixMilli(), Agent: "x",
+	})
+	fatal(p.w.t, err)
+	return raw
+}
+
+func call[Resp any, P interface {
+	*Resp
+	proto.Message
+}](p *player, subject string, req proto.Message) (P, error) {
+	return rpc.Call[Resp, P](context.Background(), p.w.client, subject, req, rpc.WithPass(p.pass()), rpc.WithTimeout(3*time.Second))
+}
+
+func (p *player) join(on, id string) (*agentv1.Room, error) {
+	resp, err := call[agentv1.JoinRoomResponse](p, shard.LobbySubject(on, "JoinRoom"), &agentv1.JoinRoomRequest{Room: id})
+	return resp.GetRoom(), err
+}
+
+func (p *player) ready(on, id string) error {
+	_, err := call[agentv1.SetReadyResponse](p, shard.LobbySubject(on, "SetReady"), &agentv1.SetReadyRequest{Room: id, Ready: true})
+	return err
+}
+
+func (p *player) leave(on, id string) error {
+	_, err := call[agentv1.LeaveRoomResponse](p, shard.LobbySubject(on, "LeaveRoom"), &agentv1.LeaveRoomRequest{Room: id})
+	return err
+}
+
+func (p *player) say(on, id, text string) error {
+	_, err := call[agentv1.ChatResponse](p, shard.LobbySubject(on, "Chat"), &agentv1.ChatRequest{Room: id, Text: text})
+	return err
+}
+
+func (p *player) presence(on, id string, online bool) error {
+	_, err := call[insidev1.PresenceResponse](p, shard.LobbySubject(on, "Presence"), &insidev1.PresenceRequest{Room: id, Online: online})
+	return err
+}
+
+func (p *player) look(on, id string) (*agentv1.Room, error) {
+	resp, err := call[agentv1.GetRoomResponse](p, shard.LobbySubject(on, "GetRoom"), &agentv1.GetRoomRequest{Room: id})
+	return resp.GetRoom(), err
+}
+
+func (p *player) ticket(on, id, peer string) (*agentv1.PlayTicketResponse, error) {
+	key := peerID(peer)
+	return call[agentv1.PlayTicketResponse](p, shard.GameSubject(on, "PlayTicket"), &agentv1.PlayTicketRequest{Room: id, PeerId: key[:]})
+}
+
+func (p *player) report(on, id string, path agentv1.PathKind, others ...string) error {
+	req := &agentv1.ReportRequest{Room: id}
+	for _, o := range others {
+		req.Connections = append(req.Connections, &agentv1.Connection{Player: o, Path: path, RttMs: 20})
+	}
+	_, err := call[agentv1.ReportResponse](p, shard.GameSubject(on, "Report"), req)
+	return err
+}
+
+func (p *player) finish(on, id, result string) error {
+	_, err := call[agentv1.FinishResponse](p, shard.GameSubject(on, "Finish"), &agentv1.FinishRequest{Room: id, Result: []byte(result)})
+	return err
+}
+
+func (p *player) match(on, id string) (*agentv1.Match, error) {
+	resp, err := call[agentv1.GetMatchResponse](p, shard.GameSubject(on, "GetMatch"), &agentv1.GetMatchRequest{Room: id})
+	return resp.GetMatch(), err
+}
+
+// told gives the kinds of the events that the player got since it was asked last.
+func (p *player) told() (kinds []string) {
+	for _, e := range p.events() {
+		kinds = append(kinds, kindOf(e))
+	}
+	return kinds
+}
+
+func (p *player) events() []*agentv1.Event {
+	p.w.settle()
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	events := p.w.events[p.session]
+	delete(p.w.events, p.session)
+	return events
+}
+
+func kindOf(e *agentv1.Event) string {
+	name := fmt.Sprintf("%T", e.Kind)
+	return name[strings.LastIndexByte(name, '_')+1:]
+}
+
+// settle lets what is under way arrive.
+func (w *world) settle() { synctest.Wait() }
+
+// open opens a room on a shard for players, the first of whom leads.
+func (w *world) open(on, id string, change func(*insidev1.OpenRoomRequest), players ...*player) *agentv1.Room {
+	w.t.Helper()
+	req := &insidev1.OpenRoomRequest{Room: id, Epoch: 1, Settings: &agentv1.RoomSettings{
+		Kind: agentv1.RoomKind_ROOM_KIND_PLAY, Title: "A room", Mode: "duel", Capacity: 4,
+	}}
+	for i, p := range players {
+		req.Members = append(req.Members, &insidev1.Participant{Session: p.session, Player: p.name, Rating: 1500, Leader: i == 0})
+	}
+	if change != nil {
+		change(req)
+	}
+	view, err := w.directory.open(context.Background(), on, req)
+	fatal(w.t, err)
+	return view
+}
+
+// running opens a room whose match runs.
+func (w *world) running(on, id string, players ...*player) {
+	w.t.Helper()
+	w.open(on, id, func(r *insidev1.OpenRoomRequest) { r.Start = true }, players...)
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	fatal(w.t, err)
+}
+
+// refused checks an error's code and what it says.
+func (w *world) refused(err error, code connect.Code, says string) {
+	w.t.Helper()
+	if rpc.CodeOf(err) != code || !strings.Contains(fmt.Sprint(err), says) {
+		w.t.Errorf("got %v, want %v saying %q", err, code, says)
+	}
+}
+
+// equal compares lists by their text.
+func (w *world) equal(what string, got, want any) {
+	w.t.Helper()
+	if g, x := fmt.Sprint(got), fmt.Sprint(want); g != x {
+		w.t.Errorf("%s: got %s, want %s", what, g, x)
+	}
+}
+
+func fatal(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func roomID(n int) string { return fmt.Sprintf("room%s", strings.Map(digit, fmt.Sprintf("%08d", n))) }
+
+// digit makes the digits of a room's id.
+func digit(r rune) rune { return 'a' + r - '0' }
+
+func peerID(name string) identity.ID {
+	var seed [identity.Size]byte
+	copy(seed[:], name)
+	return identity.KeyFromSeed(seed).ID()
+}
+
+func members(r *agentv1.Room) (list []string) {
+	for _, m := range r.GetMembers() {
+		s := m.Player
+		if m.Leader {
+			s += "*"
+		}
+		if m.Ready {
+			s += "+"
+		}
+		if !m.Online {
+			s += "?"
+		}
+		list = append(list, s)
+	}
+	return list
+}
