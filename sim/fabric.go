@@ -77,6 +77,9 @@ type RunningHost interface {
 	// Start starts a program in the host's network, in a PID namespace that
 	// dies with this process.
 	Start(ctx context.Context, p Program) (RunningProgram, error)
+	// Scan sends probes to ports of others and tells which of them entered a host,
+	// and what came back. It ends with ctx.
+	Scan(ctx context.Context, s Scan) (ScanResult, error)
 	// Move makes another uplink the active one, break before make.
 	Move(uplink string) error
 	// Active is the name of the active uplink.

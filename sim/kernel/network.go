@@ -37,6 +37,7 @@ type Network struct {
 	recorder *capture.Recorder
 
 	partition partition
+	scans     scans
 
 	logging sync.Mutex
 	closing sync.Once

@@ -13,6 +13,7 @@ import (
 
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel/capture"
+	"p2pmodel/sim/kernel/scan"
 	"p2pmodel/sim/witness"
 	"p2pmodel/sim/witness/pcapng"
 )
@@ -25,7 +26,7 @@ func (n *Network) startCapture(ctx context.Context) error {
 		return err
 	}
 	n.recorder = recorder
-	filter := evidence(n.opt.Connections)
+	filter := evidence(n.opt.Connections, false)
 	var listened []*node
 	for _, r := range n.lab.Routers {
 		listened = append(listened, n.nodes[r.Name])
@@ -59,8 +60,9 @@ func (n *Network) startCapture(ctx context.Context) error {
 
 // evidence is the filter of captures. It leaves out what arrives without being
 // meant for the interface, which is how we lose packets on a wire (egress), and
-// the probes of certifications; and on demand the streams of TCP connections.
-func evidence(connections bool) *unix.SockFprog {
+// the probes of certifications; and on demand the streams of TCP connections, and
+// the probes of scans.
+func evidence(connections, scanned bool) *unix.SockFprog {
 	const (
 		drop, keep     = 0, 0x7fffffff
 		ethernet       = 14
@@ -97,15 +99,10 @@ func evidence(connections bool) *unix.SockFprog {
 		bpf.RetConstant{Val: drop},
 	}
 	program = append(append(program, streams...), bpf.RetConstant{Val: keep})
-	raw, err := bpf.Assemble(program)
-	if err != nil {
-		panic("kernel: the filter of captures: " + err.Error()) // the program is constant
+	if scanned {
+		program = scan.Except(program)
 	}
-	filters := make([]unix.SockFilter, len(raw))
-	for i, r := range raw {
-		filters[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-	}
-	return &unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}
+	return scan.MustAssemble(program)
 }
 
 // Packets implements sim.Network. Certifications leave no packets, and packets

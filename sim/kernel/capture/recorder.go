@@ -134,6 +134,22 @@ func (r *Recorder) Add(point witness.Point, fd int) error {
 	return nil
 }
 
+// Filter gives all sockets another filter, at once for each: none sees a packet
+// that neither the former nor the new one lets through.
+func (r *Recorder) Filter(f *unix.SockFprog) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closing {
+		return ErrClosed
+	}
+	for fd, point := range r.points {
+		if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, f); err != nil {
+			return fmt.Errorf("capture at %s: change the filter: %w", point, err)
+		}
+	}
+	return nil
+}
+
 func (r *Recorder) watch(fd int) error {
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
 	if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
