@@ -69,7 +69,7 @@ func newRootCommand() *cobra.Command {
 	for _, cmd := range []*cobra.Command{
 		newRendezvousCommand(), newRelayCommand(), newPeerCommand(), newTokenCommand(), newAccountCommand(),
 		newAllCommand(), newEngineCommand(), newDirectoryCommand(), newShardCommand(), newAgentCommand(),
-		newShardsCommand(), newDrainCommand(),
+		newShardsCommand(), newDrainCommand(), newPlayCommand(),
 	} {
 		root.AddCommand(configured(cmd))
 	}
