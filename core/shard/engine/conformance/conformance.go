@@ -26,6 +26,9 @@ type Backend struct {
 	// Interrupt takes the engine away from all connections, which notice it;
 	// restore brings it back with what its buckets had.
 	Interrupt func(t *testing.T) (restore func())
+	// Shared: servers in this process serve several tests, so that a test's end is
+	// not the end of all goroutines; goleak in TestMain looks for leaks then.
+	Shared bool
 }
 
 // patience is how long a condition may take on a machine that is busy.
@@ -68,8 +71,15 @@ func Run(t *testing.T, backend func(t *testing.T) Backend) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
-			t.Cleanup(func() { goleak.VerifyNone(t, before) }) // runs last
-			test.run(&suite{T: t, backend: backend(t)})
+			shared := false
+			t.Cleanup(func() { // runs last
+				if !shared {
+					goleak.VerifyNone(t, before)
+				}
+			})
+			s := &suite{T: t, backend: backend(t)}
+			shared = s.backend.Shared
+			test.run(s)
 		})
 	}
 }
