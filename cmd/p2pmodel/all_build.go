@@ -217,32 +217,28 @@ func (a *allProcess) addShard(n int) error {
 
 // keepTicketKey reads a key that signs tickets, or makes it.
 func keepTicketKey(file string) (*ticket.Signer, error) {
-	if !exists(file) {
-		seed := make([]byte, 32)
-		rand.Read(seed)
-		signer, err := ticket.NewSigner(seed)
-		if err != nil {
-			return nil, err
-		}
-		if err := replaceFile(file, []byte(signer.Secret()+"\n"), 0o600); err != nil {
-			return nil, err
-		}
+	if err := keepFile(file, newTicketKey); err != nil {
+		return nil, err
 	}
 	return readTicketKey(file)
 }
 
 // keepSecret reads the secret of a relay, or makes it.
 func keepSecret(file string) (relay.SharedSecret, error) {
-	if !exists(file) {
-		if err := replaceFile(file, []byte(rand.Text()+rand.Text()+"\n"), 0o600); err != nil {
-			return nil, err
-		}
+	if err := keepFile(file, newSecret); err != nil {
+		return nil, err
 	}
 	return readFile(file, relay.ReadSharedSecret)
 }
 
-// exists reports whether there is a file.
-func exists(name string) bool {
-	_, err := os.Stat(name)
-	return !errors.Is(err, fs.ErrNotExist)
+// keepFile makes a file of a secret if it is not there.
+func keepFile(file string, fresh func() ([]byte, error)) error {
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	data, err := fresh()
+	if err != nil {
+		return err
+	}
+	return replaceFile(file, data, 0o600)
 }

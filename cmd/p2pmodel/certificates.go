@@ -37,9 +37,11 @@ func keepCertificate(dir string, hosts []string, now time.Time) (certFile, keyFi
 // suits reports whether a file has a certificate for all hosts until a time.
 func suits(file string, hosts []string, until time.Time) bool {
 	text, err := os.ReadFile(file)
-	if err != nil {
-		return false
-	}
+	return err == nil && suitsPEM(text, hosts, until)
+}
+
+// suitsPEM is suits for what is in a file.
+func suitsPEM(text []byte, hosts []string, until time.Time) bool {
 	block, _ := pem.Decode(text)
 	if block == nil {
 		return false

@@ -69,7 +69,7 @@ func newRootCommand() *cobra.Command {
 	for _, cmd := range []*cobra.Command{
 		newRendezvousCommand(), newRelayCommand(), newPeerCommand(), newTokenCommand(), newAccountCommand(),
 		newAllCommand(), newEngineCommand(), newDirectoryCommand(), newShardCommand(), newAgentCommand(),
-		newShardsCommand(), newDrainCommand(), newPlayCommand(),
+		newShardsCommand(), newDrainCommand(), newInitCommand(), newPlayCommand(),
 	} {
 		root.AddCommand(configured(cmd))
 	}

@@ -2,9 +2,7 @@ package main
 
 import (
 	"crypto/ed25519"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -71,28 +69,37 @@ p2pmodel all make one; so does: openssl genpkey -algorithm ed25519`,
 	return cmd
 }
 
+// newLoginKey makes a key that signs login tokens.
+func newLoginKey() ([]byte, error) {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	return login.FormatPrivateKey(key)
+}
+
+// publicLoginKey gives what Agents need of it.
+func publicLoginKey(private []byte) ([]byte, error) {
+	key, err := login.ParsePrivateKey("login.key", private)
+	if err != nil {
+		return nil, err
+	}
+	return login.FormatKey(key.Public().(ed25519.PublicKey))
+}
+
 // keepLoginKey makes a key that signs login tokens, and the file of its public
 // key, unless they are there.
 func keepLoginKey(keyFile, publicFile string) error {
-	data, err := os.ReadFile(keyFile)
-	var key ed25519.PrivateKey
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if _, key, err = ed25519.GenerateKey(nil); err != nil {
-			return err
-		}
-		if data, err = login.FormatPrivateKey(key); err == nil {
-			err = replaceFile(keyFile, data, 0o600)
-		}
-	case err == nil:
-		key, err = login.ParsePrivateKey(keyFile, data)
+	if err := keepFile(keyFile, newLoginKey); err != nil {
+		return err
 	}
+	private, err := os.ReadFile(keyFile)
 	if err != nil {
 		return err
 	}
-	public, err := login.FormatKey(key.Public().(ed25519.PublicKey))
+	public, err := publicLoginKey(private)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", keyFile, err)
 	}
 	if there, err := os.ReadFile(publicFile); err == nil && strings.Contains(string(there), string(public)) {
 		return nil // others may have been added to it
