@@ -211,8 +211,10 @@ func (s *Server) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	var background sync.WaitGroup
 	defer func() {
+		cancel()
 		s.started.Store(false)
 		for _, server := range servers {
 			_ = server.Close()

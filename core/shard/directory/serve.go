@@ -54,7 +54,6 @@ func (s *Server) servers() ([]*rpc.Server, error) {
 	rpc.Handle(shards, "SaveRoom", s.saveRoom)
 	rpc.Handle(shards, "DropRoom", s.dropRoom)
 	rpc.Handle(shards, "PlaceRoom", s.placeRoom)
-	rpc.Handle(shards, "FindRoom", s.findRoom)
 
 	beats, err := add(shard.MemberFrom(s.cfg.Index, "*", "*"), "", engine.Limits{Workers: 4, Queue: 1024})
 	if err != nil {

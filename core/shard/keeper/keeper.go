@@ -21,6 +21,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"sync"
@@ -29,6 +30,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"p2pmodel/core/shard/engine"
+	"p2pmodel/core/shard/history"
 	"p2pmodel/core/shard/lease"
 	"p2pmodel/core/shard/pass"
 	"p2pmodel/core/shard/rpc"
@@ -46,8 +48,11 @@ type Config struct {
 	Load func() (rooms, players int)
 	// LeaveTimeout bounds the attempt to unregister at the end; 0: 2 s.
 	LeaveTimeout time.Duration
-	Log          *slog.Logger          // nil: discard
-	Metrics      prometheus.Registerer // nil: none
+	// History gets a line of JSON each time that the lease is seen to be held; nil:
+	// nothing.
+	History io.Writer
+	Log     *slog.Logger          // nil: discard
+	Metrics prometheus.Registerer // nil: none
 }
 
 // Keeper keeps one shard's lease. Its methods may be called from any goroutine.
@@ -57,6 +62,7 @@ type Keeper struct {
 	incarnation string
 	verifier    *pass.Verifier
 	metrics     *metrics
+	history     *history.Recorder
 
 	// wake lets the loop look again.
 	wake chan struct{}
@@ -110,7 +116,8 @@ func New(cfg Config) (*Keeper, error) {
 	}
 	return &Keeper{
 		cfg: cfg, client: client, incarnation: rand.Text(), verifier: pass.New(), metrics: metrics,
-		wake: make(chan struct{}, 1), changed: make(chan struct{}), reason: errors.New("not registered yet"),
+		history: history.NewRecorder(cfg.History, "shard-"+cfg.Shard),
+		wake:    make(chan struct{}, 1), changed: make(chan struct{}), reason: errors.New("not registered yet"),
 	}, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"p2pmodel/core/shard"
 	"p2pmodel/core/shard/api/insidev1"
+	"p2pmodel/core/shard/history"
 	"p2pmodel/core/shard/lease"
 	"p2pmodel/core/shard/rpc"
 )
@@ -161,6 +162,10 @@ func (k *Keeper) beat(ctx context.Context, to *lease.Holder, b lease.Heartbeat, 
 		k.holder.Granted(b.Member, b.Sequence, now)
 	} else {
 		k.holder.Refused(b.Member, b.Sequence)
+	}
+	op := k.history.Begin(history.Operation{Kind: history.Hold, Shard: k.cfg.Shard, ShardEpoch: k.holder.Epoch()})
+	if k.state(time.Now()).Held {
+		k.history.Add(op)
 	}
 	k.draining = resp.Draining
 	k.setKeys(resp.PassKeys)
