@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -16,13 +17,14 @@ import (
 	"p2pmodel/core/peer"
 	"p2pmodel/core/relay"
 	"p2pmodel/core/sansio"
+	"p2pmodel/core/ticket"
 )
 
 // peerFlags are the command line of p2pmodel peer, as text.
 type peerFlags struct {
 	rendezvous, rendezvousKey, listen         string
 	relay, username, passwordFile, secretFile string
-	keyFile, seed                             string
+	keyFile, seed, ticketFile                 string
 	connect, join                             []string
 	echo, relayOnly                           bool
 	sendInterval                              time.Duration
@@ -51,6 +53,9 @@ Once its socket is open it prints one line:
 With --events json it prints an object a line instead, each with "time" (RFC
 3339) and "event", the first one "ready"; docs/protocol.md lists the fields.
 
+SIGHUP has --ticket-file, --password-file and --secret-file read anew; the peer goes
+on with what is in them.
+
 With --send-interval it sends numbered datagrams to everyone it is connected
 with; --echo answers those of others. With --count it ends some time after the
 last one.`,
@@ -78,6 +83,7 @@ last one.`,
 	flags.StringVar(&f.passwordFile, "password-file", "", "`file` with the password at the relay")
 	flags.StringVar(&f.secretFile, "secret-file", "", "`file` with the relay's secret, to make time-limited credentials from")
 	flags.StringVar(&f.keyFile, "key-file", "", "`file` with the private key; made if missing (default: a new key each time)")
+	flags.StringVar(&f.ticketFile, "ticket-file", "", "`file` with the ticket that the rendezvous asks for, in base64")
 	flags.StringVar(&f.seed, "seed", "", "private key as 64 `hex` digits, for tests: command lines are no secret")
 	flags.StringArrayVar(&f.connect, "connect", nil, "`ID` of a peer to connect to; may be repeated")
 	flags.StringArrayVar(&f.join, "join", nil, "`room` to join; may be repeated")
@@ -102,24 +108,15 @@ func (f *peerFlags) config(now time.Time) (peer.Config, error) {
 		Rand: rand.Reader, Keepalive: f.keepalive, Consent: f.consent, DeadAfter: f.deadAfter,
 		Techniques: peer.Techniques{RelayOnly: f.relayOnly},
 	}
-	var err error
-	if cfg.Rendezvous, err = addressFlag("rendezvous", f.rendezvous); err != nil {
+	servers, err := f.servers(now)
+	if err != nil {
 		return cfg, err
 	}
-	if f.rendezvousKey != "" {
-		key, err := identity.ParseID(f.rendezvousKey)
-		if err != nil {
-			return cfg, usage("--rendezvous-key: %w", err)
-		}
-		cfg.RendezvousKey = &key
-	}
+	cfg.Rendezvous, cfg.RendezvousKey, cfg.Ticket, cfg.Relay = servers.Rendezvous, servers.RendezvousKey, servers.Ticket, servers.Relay
 	if f.listen != "" {
 		if cfg.Listen, err = addressFlag("listen", f.listen); err != nil {
 			return cfg, err
 		}
-	}
-	if cfg.Relay, err = f.relayConfig(now); err != nil {
-		return cfg, err
 	}
 	if err := f.checkNumbers(); err != nil {
 		return cfg, err
@@ -132,6 +129,40 @@ func (f *peerFlags) config(now time.Time) (peer.Config, error) {
 	}
 	cfg.Key, err = f.key()
 	return cfg, err
+}
+
+// servers are the rendezvous and the relay, with what they want to see.
+func (f *peerFlags) servers(now time.Time) (s peer.Servers, err error) {
+	if s.Rendezvous, err = addressFlag("rendezvous", f.rendezvous); err != nil {
+		return s, err
+	}
+	if f.rendezvousKey != "" {
+		key, err := identity.ParseID(f.rendezvousKey)
+		if err != nil {
+			return s, usage("--rendezvous-key: %w", err)
+		}
+		s.RendezvousKey = &key
+	}
+	if f.ticketFile != "" {
+		if s.Ticket, err = readFile(f.ticketFile, readTicket); err != nil {
+			return s, usage("--ticket-file: %w", err)
+		}
+	}
+	s.Relay, err = f.relayConfig(now)
+	return s, err
+}
+
+// readTicket reads a file's only line, which is base64.
+func readTicket(r io.Reader, file string) ([]byte, error) {
+	line, err := readLine(r)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := base64.StdEncoding.DecodeString(line)
+	if err != nil || len(raw) == 0 || len(raw) > ticket.MaxSize {
+		return nil, fmt.Errorf("%s: want one line, a ticket of at most %d bytes in base64", file, ticket.MaxSize)
+	}
+	return raw, nil
 }
 
 func (f *peerFlags) checkNumbers() error {
@@ -206,15 +237,20 @@ func (f *peerFlags) relayConfig(now time.Time) (*peer.RelayConfig, error) {
 
 // readPassword reads a file's only line.
 func readPassword(r io.Reader, file string) (string, error) {
-	text, err := io.ReadAll(io.LimitReader(r, 4096))
+	line, err := readLine(r)
 	if err != nil {
 		return "", err
 	}
-	line := strings.TrimRight(string(text), "\r\n")
 	if line == "" || strings.ContainsAny(line, "\r\n") {
 		return "", fmt.Errorf("%s: want one line with the password", file)
 	}
 	return line, nil
+}
+
+// readLine reads a file without its last line end.
+func readLine(r io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, 4096))
+	return strings.TrimRight(string(text), "\r\n"), err
 }
 
 func (f *peerFlags) targets(own identity.ID) (ids []identity.ID, err error) {
@@ -275,8 +311,17 @@ func runPeer(cmd *cobra.Command, f *peerFlags, cfg peer.Config, targets []identi
 			m.Shutdown(now)
 		})
 	}()
+	renewed := reload(ctx, cmd, func() (string, error) {
+		servers, err := f.servers(time.Now())
+		if err == nil {
+			loop.Do(func(now time.Time) { err = m.SetServers(now, servers) })
+		}
+		return "the peer goes on with what is in the files", err
+	})
 	err = loop.Run(ctx)
 	close(ended)
+	cancel()
+	<-renewed
 	return errors.Join(err, failed)
 }
 

@@ -38,6 +38,10 @@ direct path. It answers STUN Binding requests as well.
 Peers on addresses that are not public are refused unless --allow-peer names
 them. 198.18.0.0/15, the benchmarking network, counts as public.
 
+SIGHUP has the files of credentials read anew. Allocations that there are go on by
+the credentials that made them, until these expire; new ones need what is in the
+files. While a secret changes, the file may hold both, one a line.
+
 Once ready it prints one line:
   relay listening on IP:PORT relaying from IP:LOW-HIGH realm "REALM"`,
 		Example: `  p2pmodel relay --listen 198.18.0.20:3478 --relay-address 198.18.0.20 \
@@ -48,7 +52,7 @@ Once ready it prints one line:
 			if err != nil {
 				return err
 			}
-			return runRelay(cmd, cfg, f.verbose)
+			return runRelay(cmd, cfg, &f)
 		},
 	}
 	flags := cmd.Flags()
@@ -57,7 +61,7 @@ Once ready it prints one line:
 	flags.StringVar(&f.ports, "ports", fmt.Sprintf("%d-%d", relay.DefaultPortLow, relay.DefaultPortHigh), "relayed ports, `LOW-HIGH`, both included")
 	flags.StringVar(&f.realm, "realm", relay.DefaultRealm, "`realm` of the credentials")
 	flags.StringVar(&f.credentialsFile, "credentials-file", "", "`file` of lines name:password")
-	flags.StringVar(&f.secretFile, "secret-file", "", "`file` with the secret of time-limited credentials (user EXPIRY[:NAME], password base64(HMAC-SHA1(secret, user)))")
+	flags.StringVar(&f.secretFile, "secret-file", "", "`file` with the secrets of time-limited credentials, one a line (user EXPIRY[:NAME], password base64(HMAC-SHA1(secret, user)))")
 	flags.StringSliceVar(&f.allowPeers, "allow-peer", nil, "`prefix` of peers to relay to although they are not public; may be repeated")
 	flags.StringSliceVar(&f.denyPeers, "deny-peer", nil, "`prefix` of peers never to relay to; wins over --allow-peer; may be repeated")
 	flags.IntVar(&f.maxAllocationsPerUser, "max-allocations-per-user", relay.DefaultAllocationsUser, "`number` of allocations and reservations that one user may hold")
@@ -116,11 +120,13 @@ func (f *relayFlags) authenticators() (as []relay.Authenticator, err error) {
 		as = append(as, users)
 	}
 	if f.secretFile != "" {
-		secret, err := readFile(f.secretFile, relay.ReadSharedSecret)
+		secrets, err := readFile(f.secretFile, relay.ReadSharedSecrets)
 		if err != nil {
 			return nil, usage("--secret-file: %w", err)
 		}
-		as = append(as, secret)
+		for _, s := range secrets {
+			as = append(as, s)
+		}
 	}
 	return as, nil
 }
@@ -161,7 +167,7 @@ func parsePrefixes(flag string, texts []string) ([]netip.Prefix, error) {
 }
 
 // runRelay runs the relay until the command's context ends.
-func runRelay(cmd *cobra.Command, cfg relay.ServerConfig, verbose bool) error {
+func runRelay(cmd *cobra.Command, cfg relay.ServerConfig, f *relayFlags) error {
 	server, err := relay.NewServer(cfg)
 	if err != nil {
 		return usage("%w", err)
@@ -178,11 +184,20 @@ func runRelay(cmd *cobra.Command, cfg relay.ServerConfig, verbose bool) error {
 			failed = fmt.Errorf("listen on %s: %w", cfg.Listen, e.Err)
 			cancel()
 		default:
-			if verbose {
+			if f.verbose {
 				fmt.Fprintln(cmd.ErrOrStderr(), at.UTC().Format(time.RFC3339Nano), describeAllocation(e))
 			}
 		}
 	})
+	ended := reload(ctx, cmd, func() (string, error) {
+		as, err := f.authenticators()
+		if err != nil {
+			return "", err
+		}
+		loop.Do(func(time.Time) { err = server.SetAuthenticators(as) })
+		return "new allocations are now by the credentials in the files", err
+	})
+	defer func() { cancel(); <-ended }()
 	if err := loop.Run(ctx); err != nil {
 		return err
 	}

@@ -5,16 +5,18 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"p2pmodel/core/rendezvous"
 	"p2pmodel/core/sansio"
+	"p2pmodel/core/ticket"
 )
 
 func newRendezvousCommand() *cobra.Command {
-	var listen, alternate, keyFile string
+	var listen, alternate, keyFile, ticketKeys string
 	var lifetime time.Duration
 	cmd := &cobra.Command{
 		Use:   "rendezvous --listen IP:PORT",
@@ -22,6 +24,11 @@ func newRendezvousCommand() *cobra.Command {
 		Long: `Run a rendezvous: a STUN server that also registers peers and introduces them to
 each other. With --alternate it opens both addresses with both ports, which NAT
 behaviour discovery (RFC 5780) needs.
+
+With --ticket-keys only peers register that have a ticket signed by one of the
+keys, for as long as it is good, and each meets only those of its ticket's mesh.
+The file has a public key of Ed25519 a line, in base64 or hexadecimal digits;
+SIGHUP has it read anew, and ends the registrations by keys that are gone.
 
 Once ready it prints one line:
   rendezvous listening on IP:PORT alternate IP:PORT key KEY
@@ -45,18 +52,37 @@ KEY is its public key, for peers that want to be sure whom they talk to.`,
 			if cfg.Key, err = loadKey(keyFile); err != nil {
 				return err
 			}
-			return runRendezvous(cmd, cfg)
+			if ticketKeys != "" {
+				if cfg.Admission, err = readTicketKeys(ticketKeys); err != nil {
+					return err
+				}
+			}
+			return runRendezvous(cmd, cfg, ticketKeys)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "", "`IP:PORT` to listen on (required)")
 	f.StringVar(&alternate, "alternate", "", "`IP:PORT` for NAT behaviour discovery; both differ from --listen's")
 	f.StringVar(&keyFile, "key-file", "", "`FILE` with the private key; made if missing (default: a new key each time)")
+	f.StringVar(&ticketKeys, "ticket-keys", "", "`FILE` of the public keys that sign tickets (default: anybody may register)")
 	f.DurationVar(&lifetime, "lifetime", rendezvous.DefaultLifetime, "how long a registration lives without refresh")
 	return cmd
 }
 
-func runRendezvous(cmd *cobra.Command, cfg rendezvous.ServerConfig) error {
+// readTicketKeys reads a file of public keys.
+func readTicketKeys(file string) (*ticket.Verifier, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usage("--ticket-keys: %w", err)
+	}
+	keys, err := ticket.ReadVerifierKeys(text)
+	if err != nil {
+		return nil, usage("--ticket-keys %s: %w", file, err)
+	}
+	return keys, nil
+}
+
+func runRendezvous(cmd *cobra.Command, cfg rendezvous.ServerConfig, ticketKeys string) error {
 	server, err := rendezvous.NewServer(cfg)
 	if err != nil {
 		return usage("%w", err)
@@ -77,6 +103,17 @@ func runRendezvous(cmd *cobra.Command, cfg rendezvous.ServerConfig) error {
 			cancel()
 		}
 	})
+	if ticketKeys != "" {
+		ended := reload(ctx, cmd, func() (string, error) {
+			keys, err := readTicketKeys(ticketKeys)
+			if err != nil {
+				return "", err
+			}
+			loop.Do(func(now time.Time) { server.SetAdmission(now, keys) })
+			return fmt.Sprintf("tickets are now good by the keys of %s", ticketKeys), nil
+		})
+		defer func() { cancel(); <-ended }()
+	}
 	if err := loop.Run(ctx); err != nil {
 		return err
 	}

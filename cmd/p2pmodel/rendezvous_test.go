@@ -33,6 +33,10 @@ func TestRendezvousBadInput(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("not a key\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	keyless := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(keyless, []byte("# none yet\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args []string
 		code int
@@ -46,6 +50,8 @@ func TestRendezvousBadInput(t *testing.T) {
 		"no key in the key file":  {[]string{"--listen", "127.0.0.1:0", "--key-file", bad}, exitUsage, "not base32"},
 		"no such directory":       {[]string{"--listen", "127.0.0.1:0", "--key-file", "/nonexistent/key"}, exitUsage, "key file"},
 		"a lifetime too short":    {[]string{"--listen", "127.0.0.1:0", "--lifetime", "1ms"}, exitUsage, "at least 1s"},
+		"no file of ticket keys":  {[]string{"--listen", "127.0.0.1:0", "--ticket-keys", bad + "x"}, exitUsage, "--ticket-keys"},
+		"a file of no keys":       {[]string{"--listen", "127.0.0.1:0", "--ticket-keys", keyless}, exitUsage, "it has no key"},
 		"an argument too many":    {[]string{"--listen", "127.0.0.1:0", "more"}, exitUsage, "more"},
 		"an unknown flag":         {[]string{"--nonsense"}, exitUsage, "--nonsense"},
 		"somebody else's address": {[]string{"--listen", "192.0.2.1:3478"}, exitFailed, "192.0.2.1:3478"},
