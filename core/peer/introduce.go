@@ -145,7 +145,7 @@ func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
 		return
 	}
 	if !m.allows(e.Peer) {
-		m.stats.NotAllowed++
+		m.tooEarly(now, e)
 		return
 	}
 	o, err := decodeOffer(e.Offer)

@@ -131,6 +131,7 @@ type Machine struct {
 	expected []expectation
 	// allowed are whom there may be sessions with; nil: anybody.
 	allowed map[identity.ID]bool
+	early   []early
 	// strangers is what is left to send to peers that nobody asked for.
 	strangers allowance
 	stats     Stats
