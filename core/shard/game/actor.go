@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"p2pmodel/core/shard/api/agentv1"
+	"p2pmodel/core/shard/history"
 	"p2pmodel/core/shard/room"
 	"p2pmodel/core/shard/rpc"
 )
@@ -166,7 +167,12 @@ func (a *actor) serve(j job, r *room.Room) (drop bool) {
 	case !a.rooms.cfg.Lease.Held():
 		j.done <- unavailable()
 	default:
+		op := a.rooms.history.Begin(history.Operation{Kind: history.Serve, Room: a.id, Epoch: a.epoch, Shard: a.rooms.cfg.Shard})
 		err := j.f(time.Now(), r)
+		if r.State() == agentv1.RoomState_ROOM_STATE_MOVING {
+			op.Kind = history.Release
+		}
+		a.rooms.history.Add(op)
 		drop = a.act(r)
 		j.done <- err
 	}
@@ -226,7 +232,7 @@ func (a *actor) show(e room.Effect) (drop bool) {
 	case room.Tell:
 		a.rooms.tell(e.Event, e.Sessions...)
 	case room.Ended:
-		if err := a.rooms.history.add(e.Match); err != nil {
+		if err := a.rooms.past.add(e.Match); err != nil {
 			a.rooms.log.Error("a match could not be recorded", "room", a.id, "error", err)
 		}
 	case room.Drop:

@@ -25,6 +25,7 @@ import (
 	"p2pmodel/core/shard/api/agentv1"
 	"p2pmodel/core/shard/api/insidev1"
 	"p2pmodel/core/shard/engine"
+	"p2pmodel/core/shard/history"
 	"p2pmodel/core/shard/room"
 	"p2pmodel/core/shard/rpc"
 )
@@ -63,6 +64,9 @@ type RoomsConfig struct {
 	Times                          room.Times
 	// Records gets each ended match as a line of JSON; nil: nobody does.
 	Records io.Writer
+	// History gets each act as a room's owner, as lines of package history, for
+	// tests of ownership; nil: nobody does.
+	History io.Writer
 	Log     *slog.Logger          // nil: discard
 	Metrics prometheus.Registerer // nil: none
 }
@@ -71,7 +75,8 @@ type RoomsConfig struct {
 type Rooms struct {
 	cfg     RoomsConfig
 	log     *slog.Logger
-	history *history
+	past    *past
+	history *history.Recorder
 	metrics *metrics
 	tokens  chan struct{} // one a save under way
 
@@ -100,7 +105,7 @@ func NewRooms(cfg RoomsConfig) (*Rooms, error) {
 	}
 	cfg.Times = cfg.Times.WithDefaults()
 	s := &Rooms{
-		cfg: cfg, log: cfg.Log, history: newHistory(cfg.Records), tokens: make(chan struct{}, saves),
+		cfg: cfg, log: cfg.Log, past: newPast(cfg.Records), history: history.NewRecorder(cfg.History, "shard-"+cfg.Shard), tokens: make(chan struct{}, saves),
 		rooms: map[string]*actor{}, sessions: map[string]int{}, stop: make(chan struct{}),
 	}
 	s.calls, s.cancel = context.WithCancel(context.Background())
@@ -301,7 +306,7 @@ func (s *Rooms) Match(ctx context.Context, id string, c room.Caller) (*agentv1.M
 		return nil
 	})
 	if rpc.CodeOf(err) == connect.CodeNotFound {
-		m, err = s.history.find(id)
+		m, err = s.past.find(id)
 	}
 	if err != nil {
 		return nil, err

@@ -17,12 +17,12 @@ import (
 
 // How many of the last matches can be asked for, and how many bytes at most.
 const (
-	historyMatches = 1000
-	historyBytes   = 16 << 20
+	pastMatches = 1000
+	pastBytes   = 16 << 20
 )
 
-// history writes the matches that have ended, and keeps the last.
-type history struct {
+// past writes the matches that have ended, and keeps the last.
+type past struct {
 	mu    sync.Mutex
 	w     io.Writer
 	last  []*agentv1.Match // the oldest first
@@ -30,30 +30,30 @@ type history struct {
 	byID  map[string]*agentv1.Match
 }
 
-func newHistory(w io.Writer) *history { return &history{w: w, byID: map[string]*agentv1.Match{}} }
+func newPast(w io.Writer) *past { return &past{w: w, byID: map[string]*agentv1.Match{}} }
 
 // add keeps a match, and writes it as a line of JSON with the names of agent.proto.
-func (h *history) add(m *agentv1.Match) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.last = append(h.last, m)
-	h.bytes += proto.Size(m)
-	h.byID[m.Room] = m
-	for len(h.last) > historyMatches || h.bytes > historyBytes {
-		oldest := h.last[0]
-		h.last[0] = nil
-		h.last = h.last[1:]
-		h.bytes -= proto.Size(oldest)
-		if h.byID[oldest.Room] == oldest {
-			delete(h.byID, oldest.Room)
+func (p *past) add(m *agentv1.Match) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = append(p.last, m)
+	p.bytes += proto.Size(m)
+	p.byID[m.Room] = m
+	for len(p.last) > pastMatches || p.bytes > pastBytes {
+		oldest := p.last[0]
+		p.last[0] = nil
+		p.last = p.last[1:]
+		p.bytes -= proto.Size(oldest)
+		if p.byID[oldest.Room] == oldest {
+			delete(p.byID, oldest.Room)
 		}
 	}
-	if h.w == nil {
+	if p.w == nil {
 		return nil
 	}
 	line, err := recordLine(m)
 	if err == nil {
-		_, err = h.w.Write(line)
+		_, err = p.w.Write(line)
 	}
 	if err != nil {
 		return fmt.Errorf("write the record of a match: %w", err)
@@ -76,10 +76,10 @@ func recordLine(m *agentv1.Match) ([]byte, error) {
 	return line.Bytes(), nil
 }
 
-func (h *history) find(id string) (*agentv1.Match, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if m := h.byID[id]; m != nil {
+func (p *past) find(id string) (*agentv1.Match, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m := p.byID[id]; m != nil {
 		return m, nil
 	}
 	return nil, rpc.Errorf(connect.CodeNotFound, "no match of the room %s is known on this shard", id)
