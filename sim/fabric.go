@@ -109,12 +109,27 @@ type Program struct {
 	Dir            string
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// OnLine is called with each line of both outputs, besides what they are
+	// written to: one line at a time, in the order of each output.
+	OnLine func(Line)
+}
+
+// Line is a line that a program has written.
+type Line struct {
+	At     time.Time // when it was read
+	Stderr bool
+	// Text is without its end. Lines of more than 64 KiB come in pieces.
+	Text string
 }
 
 // RunningProgram is a program that runs on a host.
 type RunningProgram interface {
 	PID() int
 	Signal(sig int) error
+	// Stop asks the program to end (SIGTERM) and waits for it; when ctx ends before,
+	// it is killed, and the error says so. A program that has ended already is
+	// stopped.
+	Stop(ctx context.Context) error
 	// Kill kills the program and all that it started.
 	Kill() error
 	// Restart kills it and starts it anew, with the same arguments.
@@ -122,6 +137,24 @@ type RunningProgram interface {
 	// Wait waits for the end; the error is *exec.ExitError for a status other
 	// than 0. It may be called several times.
 	Wait() error
+	// Done is closed when the program's present life has ended, and all of its
+	// lines were given to OnLine.
+	Done() <-chan struct{}
+	// State tells how the program is, or how it ended.
+	State() ProgramState
+}
+
+// ProgramState is how a program is, or how its last life ended.
+type ProgramState struct {
+	Running bool
+	// Code is its exit code: 128 plus the signal, if one ended it.
+	Code int
+	// MaxRSS is the most memory that it has had, in bytes, and User and System the
+	// processor time that it took. While it runs, and when it was killed, they are
+	// of the program's first process, and times count in steps of 10 ms; when it
+	// ended by itself they have what it waited for, too.
+	MaxRSS       int64
+	User, System time.Duration
 }
 
 // RunningRouter is a router of a built lab.

@@ -43,6 +43,9 @@ type incarnation struct {
 	pid     int           // of the program itself, as we see it
 	done    chan struct{} // closed when all processes are gone
 	err     error         // of the wait, valid once done is closed
+
+	mu    sync.Mutex
+	taken sim.ProgramState // what it took, as far as it is known
 }
 
 var _ sim.RunningProgram = (*Program)(nil)
@@ -121,6 +124,11 @@ func (p *Program) start(ctx context.Context) error {
 	cmd := initOf(p.path, append([]string{p.spec.Path}, p.spec.Args...))
 	cmd.Env, cmd.Dir = p.spec.Env, p.spec.Dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.spec.Stdin, p.spec.Stdout, p.spec.Stderr
+	var lines []*lineWriter
+	if p.spec.OnLine != nil {
+		lines = linesOf(p.spec.OnLine, p.host.network.Now)
+		cmd.Stdout, cmd.Stderr = lines[0].beside(p.spec.Stdout), lines[1].beside(p.spec.Stderr)
+	}
 	cmd.ExtraFiles = []*os.File{theirs}
 	if err := p.host.network.starter.in(p.host.node.ns, cmd.Start); err != nil {
 		_ = ours.Close()
@@ -152,7 +160,11 @@ func (p *Program) start(ctx context.Context) error {
 		defer close(run.done)
 		err := cmd.Wait()
 		endOfLife()
+		run.learnUsage()
 		_ = ours.Close()
+		for _, l := range lines {
+			l.end()
+		}
 		// What did not come to its end is a copy of our own reader or writer.
 		if !errors.Is(err, exec.ErrWaitDelay) {
 			run.err = err
@@ -222,7 +234,10 @@ func (r *incarnation) answer() (int, error) {
 }
 
 // kill kills the init, and with it all processes of the namespace.
-func (r *incarnation) kill() { _ = r.cmd.Process.Kill() }
+func (r *incarnation) kill() {
+	r.sample()
+	_ = r.cmd.Process.Kill()
+}
 
 func (p *Program) current() *incarnation {
 	p.mu.Lock()
@@ -240,20 +255,43 @@ func (p *Program) Signal(sig int) error {
 	if sig <= 0 || sig > 64 {
 		return p.host.errorf("signal "+p.spec.Path, fmt.Errorf("%d is no signal", sig))
 	}
-	run := p.current()
-	select {
-	case <-run.done:
-		return p.host.errorf("signal "+p.spec.Path, os.ErrProcessDone)
-	default:
-	}
-	if _, err := run.control.Write([]byte{byte(sig)}); err != nil {
-		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, net.ErrClosed) {
-			err = os.ErrProcessDone
-		}
+	if err := p.current().signal(sig); err != nil {
 		return p.host.errorf("signal "+p.spec.Path, err)
 	}
 	return nil
 }
+
+func (r *incarnation) signal(sig int) error {
+	select {
+	case <-r.done:
+		return os.ErrProcessDone
+	default:
+	}
+	_, err := r.control.Write([]byte{byte(sig)})
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, net.ErrClosed) {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
+// Stop implements sim.RunningProgram.
+func (p *Program) Stop(ctx context.Context) error {
+	run := p.current()
+	if err := run.signal(int(unix.SIGTERM)); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return p.host.errorf("stop "+p.spec.Path, err)
+	}
+	select {
+	case <-run.done:
+		return nil
+	case <-ctx.Done():
+	}
+	run.kill()
+	<-run.done
+	return p.host.errorf("stop "+p.spec.Path, fmt.Errorf("it was killed, as it did not end by itself: %w", context.Cause(ctx)))
+}
+
+// Done implements sim.RunningProgram.
+func (p *Program) Done() <-chan struct{} { return p.current().done }
 
 // Kill implements sim.RunningProgram. It returns when all processes are gone.
 func (p *Program) Kill() error {
