@@ -138,6 +138,9 @@ func (s *Server) Addr() net.Addr { return s.cfg.Listener.Addr() }
 // Sessions is how many sessions are attached here.
 func (s *Server) Sessions() int { return s.sessions.count() }
 
+// Connections is how many connections of clients there are.
+func (s *Server) Connections() int { return s.addresses.connections() }
+
 // Ready is nil while the Agent serves and reaches the inside.
 func (s *Server) Ready() error {
 	switch {

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"go.uber.org/goleak"
 
 	"p2pmodel/core/shard/agent"
 	"p2pmodel/core/shard/api/agentv1"
@@ -30,8 +29,6 @@ import (
 	"p2pmodel/core/shard/engine/memory"
 	"p2pmodel/core/shard/login"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is the inside with one or more Agents, and a way to them: real TCP on
 // loopback, or pipes, which work in simulated time.
