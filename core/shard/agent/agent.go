@@ -141,6 +141,9 @@ func (s *Server) Sessions() int { return s.sessions.count() }
 // Connections is how many connections of clients there are.
 func (s *Server) Connections() int { return s.addresses.connections() }
 
+// InWork is how many requests are in work, event streams left out.
+func (s *Server) InWork() int { return int(s.requests.Load()) }
+
 // Ready is nil while the Agent serves and reaches the inside.
 func (s *Server) Ready() error {
 	switch {
