@@ -22,8 +22,8 @@ type ClientConfig struct {
 	Engine engine.Engine
 	// Timeout bounds calls whose context has no deadline, or a later one; 0: 2 s.
 	Timeout time.Duration
-	// Attempts is how often an idempotent call is sent at most, 0: 3; the wait
-	// between is RetryWait, 0: 50 ms, doubled each time and spread by half.
+	// Attempts is how often an idempotent call is sent at most, 0: 3, 1: no call is
+	// sent again; the wait between is RetryWait, 0: 50 ms, doubled each time and spread by half.
 	Attempts  int
 	RetryWait time.Duration
 	// A target that lets Failures calls in a row pass their deadline, 0: 5, is
@@ -85,8 +85,10 @@ type options struct {
 // WithPass sends the capability of the session that the call is for.
 func WithPass(pass []byte) Option { return func(o *options) { o.pass = pass } }
 
-// Idempotent says that the call may be done twice: it is sent again if nobody
-// answers at the subject or the engine is not available.
+// Idempotent says that the call may be done twice: it is sent again, up to
+// ClientConfig.Attempts, if nobody serves the subject or the engine is not
+// available. Others are sent once more if nobody serves the subject, which means
+// that nobody has got them.
 func Idempotent() Option { return func(o *options) { o.idempotent = true } }
 
 // WithTimeout bounds this call instead of ClientConfig.Timeout.
@@ -129,12 +131,24 @@ func (c *Client) call(ctx context.Context, subject string, req, resp proto.Messa
 	wait := c.cfg.RetryWait
 	for attempt := 1; ; attempt++ {
 		err := c.once(ctx, breaker, subject, body, resp, o.pass)
-		again := errors.Is(err, engine.ErrNoResponder) || errors.Is(err, engine.ErrUnavailable)
-		if !o.idempotent || !again || attempt >= c.cfg.Attempts || !pause(ctx, wait/2+rand.N(wait)) {
+		if attempt >= c.attempts(err, o.idempotent) || !pause(ctx, wait/2+rand.N(wait)) {
 			return err
 		}
 		wait *= 2
 	}
+}
+
+// attempts is how often to send a call that ended so. Where nobody served the
+// subject it was not done, whatever it is; one more attempt bridges the moment in
+// which a server of the engine reloads its configuration.
+func (c *Client) attempts(err error, idempotent bool) int {
+	switch absent := errors.Is(err, engine.ErrNoResponder); {
+	case idempotent && (absent || errors.Is(err, engine.ErrUnavailable)):
+		return c.cfg.Attempts
+	case absent:
+		return min(2, c.cfg.Attempts)
+	}
+	return 1
 }
 
 // once sends one request. It does not give up before the deadline of its context.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -34,6 +35,20 @@ const (
 	lameDuck = 2 * time.Second
 	grace    = 500 * time.Millisecond
 )
+
+// reloads counts, see stamp.
+var reloads atomic.Int64
+
+// stamp makes the users of a configuration differ from those of any other. Else
+// nats-server compares them with the ones it has as deep as they go, which is into
+// accounts that are at work, with no lock. They have a field for when a token was
+// issued, which means nothing without tokens and is compared first.
+func stamp(opts *server.Options) {
+	n := reloads.Add(1)
+	for _, u := range opts.Nkeys {
+		u.Issued = n
+	}
+}
 
 // Server is a NATS server. It runs from New on: a connection in the process may
 // be made before Run.
@@ -83,6 +98,7 @@ func options(cfg Config) (*server.Options, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nats server: %w", err)
 	}
+	stamp(opts)
 	opts.NoSigs, opts.NoLog, opts.DisableJetStreamBanner = true, true, true
 	opts.LameDuckDuration, opts.LameDuckGracePeriod = lameDuck, grace
 	if cfg.Quiet {
@@ -137,8 +153,9 @@ func (s *Server) Ready() error {
 }
 
 // Reload reads the configuration again: shards, users, permissions, certificates.
-// Connections stay, except those of users who are no more. Nothing changes if it
-// cannot be done.
+// Connections stay, except those of users who are no more. For a few milliseconds
+// a call from one account to another may find nobody (engine.ErrNoResponder), which
+// is safe to repeat. Nothing changes if it cannot be done.
 func (s *Server) Reload() error {
 	if s.cfg.File == "" {
 		return errors.New("nats server: there is no file to read again")
@@ -153,13 +170,18 @@ func (s *Server) ReloadText(text string) error {
 	return s.reload(cfg)
 }
 
+// reload does it twice: nats-server begins to pass on what an account imports at
+// its start, or when an account that is there already is reloaded, but not for one
+// that comes by a reload.
 func (s *Server) reload(cfg Config) error {
-	opts, err := options(cfg)
-	if err != nil {
-		return err
-	}
-	if err := s.ns.ReloadOptions(opts); err != nil {
-		return fmt.Errorf("nats server: the configuration stays as it was: %w", err)
+	for range 2 {
+		opts, err := options(cfg)
+		if err != nil {
+			return err
+		}
+		if err := s.ns.ReloadOptions(opts); err != nil {
+			return fmt.Errorf("nats server: the configuration stays as it was: %w", err)
+		}
 	}
 	return nil
 }
