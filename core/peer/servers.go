@@ -125,7 +125,8 @@ func (m *Machine) arrived(now time.Time) {
 	}
 	m.moving = false
 	for _, s := range m.sessions {
-		if path, ok := s.agent.Path(); !ok || path.Kind != Direct {
+		path, _ := s.agent.Path()
+		if path.Kind != Direct && (s.initiator || !s.stranger()) {
 			m.introduce(now, s)
 		}
 	}

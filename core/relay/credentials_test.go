@@ -45,6 +45,29 @@ func TestReadUsersSplitsAtTheFirstColon(t *testing.T) {
 	}
 }
 
+func FuzzReadSharedSecrets(f *testing.F) {
+	f.Add("north\n")
+	f.Add("south\r\nnorth")
+	f.Add("a\n\nb\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		secrets, err := ReadSharedSecrets(strings.NewReader(text), "secrets")
+		if err != nil {
+			if !strings.Contains(err.Error(), "secrets:") || len(secrets) != 0 {
+				t.Fatalf("error %q with %d secrets: it does not name the file", err, len(secrets))
+			}
+			return
+		}
+		if len(secrets) == 0 || len(secrets) > maxSecrets {
+			t.Fatalf("%d secrets out of %q", len(secrets), text)
+		}
+		for _, s := range secrets {
+			if len(s) == 0 || strings.Contains(string(s), "\n") || !strings.Contains(text, string(s)) {
+				t.Fatalf("secret %q out of %q", s, text)
+			}
+		}
+	})
+}
+
 func FuzzReadUsers(f *testing.F) {
 	f.Add("alice:secret\n# x\n\nbob:b\r\n")
 	f.Add("alice\n")

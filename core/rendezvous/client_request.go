@@ -129,6 +129,9 @@ func (c *Client) failed(now time.Time, p *pending, err error) {
 		waiting := c.waiting
 		c.waiting = nil
 		for _, w := range waiting {
+			if refused && w.method == stun.MethodJoin {
+				continue // a good ticket will have us join anew
+			}
 			c.failed(now, w, why)
 		}
 	case stun.MethodConnect:

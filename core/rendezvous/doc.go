@@ -10,6 +10,7 @@
 //
 // The rendezvous knows peers by their public keys and proves itself by its own;
 // messages are authenticated under a key that both derive from the two. It
-// carries opaque offers, no payload; it does not relay, punch, or decide who may
-// talk to whom.
+// carries opaque offers, no payload; it does not relay or punch. Who may talk to
+// whom is decided by others, if by anybody: they sign tickets, which a Server can
+// be made to ask for (ServerConfig.Admission).
 package rendezvous

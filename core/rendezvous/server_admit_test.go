@@ -362,6 +362,31 @@ func TestARestartedServerGetsTheTicket(t *testing.T) {
 	}
 }
 
+// TestWhoIsRefusedStaysInItsRooms: the server forgets a peer whose ticket is over;
+// a good one takes it back to where it was.
+func TestWhoIsRefusedStaysInItsRooms(t *testing.T) {
+	g := newGate(t, 1)
+	w := newWorld(t)
+	w.start(ServerConfig{Admission: admissionOf(t, g)})
+	a := w.peer(1, nil, ClientConfig{Ticket: g.ticket(1, "hall", 10*time.Second)})
+	w.net.Run(10200 * time.Millisecond)
+	if !a.machine.client.Registered() {
+		t.Fatal("the client knows already that the ticket is over: join earlier")
+	}
+	a.join(t, "hall")
+	w.net.Run(time.Minute)
+	if got := a.take(); strings.Contains(got, "members") || !strings.Contains(got, "Ticket Expired") {
+		t.Errorf("without a good ticket: %s", got)
+	}
+	a.do(func(now time.Time) {
+		if err := a.machine.client.SetTicket(now, g.ticket(1, "hall", time.Hour)); err != nil {
+			t.Error(err)
+		}
+	})
+	w.net.Run(time.Second)
+	w.expect("with one", a.take(), "registered 198.51.100.1:5000 rtt 40ms\nmembers of hall: []")
+}
+
 func TestSetTicketRefusesWhatIsNone(t *testing.T) {
 	c := NewClient(ClientConfig{Server: serverAddress, Key: testKey(1), Rand: random(1)})
 	if err := c.SetTicket(simnet.Epoch, make([]byte, ticket.MaxSize+1)); err == nil {
