@@ -47,7 +47,7 @@ scenarios: bin/suite ## the main job: TC-01…TC-07 on real NATs, with a report
 	@status=0; [ -t 1 ] || export NO_COLOR=1; \
 	$(ROOTLESS) bin/ginkgo run --procs=$(PROCS) $${NO_COLOR:+--no-color} \
 		--silence-skips $(ARGS) bin/scenarios.test \
-		-- --report=$(abspath $(REPORT)) --table=$(abspath $(REPORT))/.table || status=$$?; \
+		-- --p2pmodel=$(abspath bin/p2pmodel) --report=$(abspath $(REPORT)) --table=$(abspath $(REPORT))/.table || status=$$?; \
 	if [ -f $(REPORT)/.table ]; then echo; cat $(REPORT)/.table; rm -f $(REPORT)/.table; fi; \
 	$(OWN); exit $$status
 

@@ -41,9 +41,14 @@ func (c Control) last() Path {
 }
 
 func (sc *Scenario) cutsRelay(c Control) bool {
-	return slices.ContainsFunc(c.Before, func(a Action) bool {
-		return a.Kind == ActCut && a.Link == sim.LinkID{Node: sc.Relay, Uplink: sim.DefaultUplink}
-	})
+	for _, host := range sc.RelayHosts() {
+		if !slices.ContainsFunc(c.Before, func(a Action) bool {
+			return a.Kind == ActCut && a.Link == sim.LinkID{Node: host, Uplink: sim.DefaultUplink}
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // opensAll reports whether a control replaces all that hinders punching.

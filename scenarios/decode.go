@@ -265,7 +265,7 @@ func (d *decoder) keepalive(n *document.Node) time.Duration {
 }
 
 func (d *decoder) control(n *document.Node) Control {
-	m := n.Map("name", "why", "nats", "before", "keepalive", "phases", "expect")
+	m := n.Map("name", "why", "nats", "open", "before", "keepalive", "phases", "expect")
 	c := Control{
 		Name:      m.Need("name").Text(),
 		Why:       m.Need("why").Text(),
@@ -277,6 +277,15 @@ func (d *decoder) control(n *document.Node) Control {
 			b, preset := sim.DecodeNAT(e)
 			c.NATs[e.Name()] = NATChoice{Behavior: b, Preset: preset}
 		}
+	}
+	for _, e := range m.Get("open").List() {
+		router := d.word(e, "router", d.routers)
+		for _, r := range d.sc.Lab.Routers {
+			if r.Name == router && r.Firewall == nil {
+				e.Errorf("router %s has no firewall", router)
+			}
+		}
+		c.Open = append(c.Open, router)
 	}
 	c.Before = d.actions(m.Get("before"), beforeKinds)
 	switch {

@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,13 +30,14 @@ type runFlags struct {
 	format       string
 	realTime     bool
 	skipControls bool
+	p2pmodel     string
 }
 
 // maxRepeat bounds --repeat: all results are listed in the end.
 const maxRepeat = 100_000
 
 func newRunCommand() *cobra.Command {
-	var f runFlags
+	f := &runFlags{}
 	cmd := &cobra.Command{
 		Use:   "run [ID|FILE …]",
 		Short: "Run scenarios: the whole catalogue, or those named",
@@ -47,13 +52,13 @@ takes down the rest.`,
   natlab run TC-02 --repeat 50     # fifty times, with fifty seeds`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := loadAll(args)
-			if err = errors.Join(f.check(), err); err != nil {
+			if err = errors.Join(f.check(), err, f.findProgram(list)); err != nil {
 				return err
 			}
 			if err := kernel.Enter(); err != nil {
 				return err
 			}
-			return f.run(cmd.Context(), list, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return (*f).run(cmd.Context(), list, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	fl := cmd.Flags()
@@ -64,6 +69,7 @@ takes down the rest.`,
 	fl.BoolVar(&f.keep, "keep", false, "leave the lab of a failed scenario standing, and say how to enter it")
 	fl.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
 	fl.BoolVar(&f.realTime, "real-time", false, "NAT timeouts as the files have them (30 s and more) instead of scaled to seconds")
+	fl.StringVar(&f.p2pmodel, "p2pmodel", "", "the `program` p2pmodel, for scenarios of the shard structure (default: the one beside natlab, or in the PATH)")
 	fl.BoolVar(&f.skipControls, "skip-controls", false, "run without controls: faster, and nothing is proved")
 	return cmd
 }
@@ -89,6 +95,31 @@ func (f runFlags) check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// findProgram makes sure that there is the program that scenarios with a system
+// run.
+func (f *runFlags) findProgram(list []*scenarios.Scenario) error {
+	i := slices.IndexFunc(list, func(sc *scenarios.Scenario) bool { return sc.System != nil })
+	if i < 0 {
+		return nil
+	}
+	if f.p2pmodel == "" {
+		if own, err := os.Executable(); err == nil {
+			f.p2pmodel = filepath.Join(filepath.Dir(own), "p2pmodel")
+		}
+		if _, err := os.Stat(f.p2pmodel); err != nil {
+			f.p2pmodel = "p2pmodel"
+		}
+	}
+	found, err := exec.LookPath(f.p2pmodel)
+	if err != nil {
+		return fmt.Errorf("%s runs p2pmodel: %w; make build makes it beside natlab, and --p2pmodel says where it is", list[i].ID, err)
+	}
+	if f.p2pmodel, err = filepath.Abs(found); err != nil {
+		return err
+	}
+	return nil
 }
 
 // run runs the scenarios, and writes the report and the closing table.

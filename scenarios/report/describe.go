@@ -137,6 +137,9 @@ func (d description) controls(sc *scenarios.Scenario) {
 		for _, router := range slices.Sorted(maps.Keys(c.NATs)) {
 			changes = append(changes, fmt.Sprintf("%s is %s", router, natWords(c.NATs[router])))
 		}
+		if len(c.Open) > 0 {
+			changes = append(changes, "no firewall on "+strings.Join(c.Open, ", "))
+		}
 		switch {
 		case c.Keepalive == scenarios.Off:
 			changes = append(changes, "no keepalive")

@@ -55,6 +55,9 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 		j.phase(p, before)
 		before = p
 	}
+	if s.system != nil && s.system.fell != nil {
+		j.wrong = append(j.wrong, s.system.fell.Error())
+	}
 	j.sessions()
 	j.times()
 	if alone {

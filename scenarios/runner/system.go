@@ -28,7 +28,9 @@ type system struct {
 	endpoints    []string  // of the Agents
 	rendezvousAt map[netip.Addr]string
 	load         *load
-	operations   []history.Operation // of all servers, once they have stopped
+	// Once all have stopped: what they wrote of owners, and who had ended before.
+	operations []history.Operation
+	fell       error
 }
 
 // server is one process, or was one.
@@ -41,6 +43,7 @@ type server struct {
 	// says is what it prints when it is ready, where it has no health.
 	says    string
 	program sim.RunningProgram // nil: it does not run
+	ended   chan struct{}      // closed when the program has
 	output  *lines
 }
 
@@ -170,7 +173,25 @@ func (y *system) launch(ctx context.Context, v *server) error {
 	v.program, err = h.Start(context.WithoutCancel(ctx), sim.Program{
 		Path: y.s.binary, Args: v.args, Dir: y.dir, Stdout: v.output, Stderr: v.output,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	v.ended = make(chan struct{})
+	go func(p sim.RunningProgram, ended chan struct{}) {
+		_ = p.Wait() // whoever finds it gone asks again
+		close(ended)
+	}(v.program, v.ended)
+	return nil
+}
+
+// gone reports whether a server has ended by itself.
+func (v *server) gone() bool {
+	select {
+	case <-v.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // await waits until a server is ready.
@@ -184,6 +205,9 @@ func (y *system) await(ctx context.Context, v *server, limit time.Time) error {
 			if last = y.ready(ctx, v); last == nil {
 				return nil
 			}
+		}
+		if v.gone() {
+			return fmt.Errorf("it ended at its start: %w; it said: %s", v.program.Wait(), v.output.tail())
 		}
 		if y.s.net.Now().After(limit) {
 			return fmt.Errorf("not ready %v after its start: %w; it said: %s", readyPatience, last, v.output.tail())
@@ -259,8 +283,19 @@ func (y *system) kill(a scenarios.Action) (string, error) {
 	return "killed: " + strings.Join(names, ", "), nil
 }
 
+// fallen are servers that have ended although nobody killed them.
+func (y *system) fallen() error {
+	for _, v := range y.servers {
+		if v.program != nil && v.gone() {
+			return fmt.Errorf("%s on host %s ended by itself: %w; it said: %s", v.name, v.host, v.program.Wait(), v.output.tail())
+		}
+	}
+	return nil
+}
+
 // stop ends all that runs, players first, and removes the files.
 func (y *system) stop() error {
+	y.fell = y.fallen()
 	var errs []error
 	if y.load != nil {
 		errs = append(errs, y.load.stop())

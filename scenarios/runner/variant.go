@@ -45,7 +45,7 @@ func variants(sc *scenarios.Scenario, realTime bool) []*variant {
 	}
 	out := []*variant{{
 		scenario: sc,
-		lab:      alter(sc.Lab, nil),
+		lab:      alter(sc.Lab, nil, nil),
 		settings: settings,
 		phases:   sc.Phases,
 	}}
@@ -54,7 +54,7 @@ func variants(sc *scenarios.Scenario, realTime bool) []*variant {
 			scenario: sc,
 			name:     c.Name,
 			why:      c.Why,
-			lab:      alter(sc.Lab, c.NATs),
+			lab:      alter(sc.Lab, c.NATs, c.Open),
 			settings: settings,
 			before:   c.Before,
 			phases:   c.Phases,
@@ -88,9 +88,9 @@ func (v *variant) hostsOf(a scenarios.Action) []string {
 	return v.scenario.RendezvousHosts()
 }
 
-// alter copies the lab and gives routers other NATs. A router that was only a
-// firewall becomes that NAT and nothing else.
-func alter(lab *sim.Lab, nats map[string]scenarios.NATChoice) *sim.Lab {
+// alter copies the lab, gives routers other NATs and takes firewalls away. A router
+// that was only a firewall becomes that NAT and nothing else.
+func alter(lab *sim.Lab, nats map[string]scenarios.NATChoice, open []string) *sim.Lab {
 	out := *lab
 	out.Routers = slices.Clone(lab.Routers)
 	for i := range out.Routers {
@@ -98,6 +98,9 @@ func alter(lab *sim.Lab, nats map[string]scenarios.NATChoice) *sim.Lab {
 		if r.NAT != nil {
 			b := *r.NAT
 			r.NAT = &b
+		}
+		if slices.Contains(open, r.Name) {
+			r.Firewall, r.Access = nil, nil
 		}
 		if choice, changed := nats[r.Name]; changed {
 			b := choice.Behavior

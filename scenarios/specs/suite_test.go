@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -25,6 +26,7 @@ var (
 	reportDir = flag.String("report", "", "write the report of the catalogue to this directory")
 	tableFile = flag.String("table", "", "write the closing table to this file instead of standard output, which Ginkgo frames")
 	labSeed   = flag.Uint64("lab-seed", 1, "seed of keys, payload, random ports and losses")
+	program   = flag.String("p2pmodel", "", "the program p2pmodel, for scenarios of the shard structure (default: it is built)")
 	realTime  = flag.Bool("real-time", false, "NAT timeouts as the files have them instead of scaled to seconds")
 	started   = time.Now()
 )
@@ -46,6 +48,16 @@ func TestScenarios(t *testing.T) {
 	RunSpecs(t, "P2PModel scenarios", suite, reporter)
 }
 
+// The program is built once, for all processes of the suite.
+var _ = SynchronizedBeforeSuite(func() []byte {
+	if *program == "" {
+		*program = filepath.Join(GinkgoT().TempDir(), "p2pmodel")
+		out, err := exec.Command("go", "build", "-o", *program, "p2pmodel/cmd/p2pmodel").CombinedOutput()
+		Expect(err).NotTo(HaveOccurred(), string(out))
+	}
+	return []byte(*program)
+}, func(name []byte) { *program = string(name) })
+
 // labsAtOnce bounds the labs of one process: a scenario's own run and its
 // controls.
 const labsAtOnce = 4
@@ -59,7 +71,7 @@ var _ = Describe("The catalogue", func() {
 	for _, sc := range all {
 		It(sc.ID+": "+sc.Title, func(ctx SpecContext) {
 			r := &runner.Runner{
-				Fabric: kernel.Fabric{}, Seed: *labSeed, Slots: runner.NewSlots(labsAtOnce), RealTime: *realTime,
+				Fabric: kernel.Fabric{}, P2PModel: *program, Seed: *labSeed, Slots: runner.NewSlots(labsAtOnce), RealTime: *realTime,
 			}
 			res, err := r.Run(ctx, sc)
 			Expect(err).NotTo(HaveOccurred())
