@@ -99,6 +99,10 @@ const (
 	// DefaultTimeout is the idle timeout of a behaviour that names none: the
 	// default that RFC 4787 REQ-5 recommends.
 	DefaultTimeout = 5 * time.Minute
+	// TCPTimeout is how long an idle mapping of TCP lives at least, and an idle flow
+	// of TCP through a firewall (RFC 5382 REQ-5, RFC 6092 REC-35): what Timeout says
+	// is of connections that are not known to be open.
+	TCPTimeout = 2*time.Hour + 4*time.Minute
 	// DefaultTableSize is the number of mappings a protocol of a behaviour that
 	// names none.
 	DefaultTableSize = 65536

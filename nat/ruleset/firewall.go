@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"p2pmodel/nat"
 )
@@ -95,7 +96,8 @@ func (f *firewall) build() *transaction {
 }
 
 // flowSet is a set of flows. Packets of both directions keep a flow for the
-// default timeout of a mapping (RFC 6092 REC-14 asks for 2 minutes at least).
+// default timeout of a mapping (RFC 6092 REC-14 asks for 2 minutes at least),
+// and one of TCP for longer.
 func flowSet(name string, size uint32) *nftables.Set {
 	return &nftables.Set{
 		Name: name, KeyType: flowTypes, Size: size,
@@ -123,7 +125,7 @@ func Spoofed() []expr.Any {
 func (f *firewall) leaving(t *transaction) {
 	if f.tracks() {
 		for _, p := range protocols {
-			t.rule(chainLeaving, "an answer, "+p.name, p.inbound(), f.leavingFlow(p), member(f.flows, 0), refresh(f.flows, 0, 0), accept())
+			t.rule(chainLeaving, "an answer, "+p.name, p.inbound(), f.leavingFlow(p), member(f.flows, 0), keep(f.flows, p), accept())
 		}
 	}
 	if f.Policy.OutboundUDP != nil {
@@ -135,14 +137,14 @@ func (f *firewall) leaving(t *transaction) {
 				f.flow(p, quotedProtocol, quotedDestination, p.quotedTo, quotedSource, p.quotedFrom), member(f.flows, 0), accept())
 		}
 		f.lists(t, chainLeaving, nat.AccessKeyOutbound, f.Access.Outbound.Rules, func(p protocol) []expr.Any {
-			return join(f.leavingFlow(p), refresh(f.flows, 0, 0))
+			return join(f.leavingFlow(p), keep(f.flows, p))
 		})
 		t.rule(chainLeaving, deniedLeaving, drop())
 		return
 	}
 	if f.tracks() {
 		for _, p := range protocols {
-			t.rule(chainLeaving, "remember the flow, "+p.name, p.outbound(), f.leavingFlow(p), refresh(f.flows, 0, 0))
+			t.rule(chainLeaving, "remember the flow, "+p.name, p.outbound(), f.leavingFlow(p), keep(f.flows, p))
 		}
 	}
 }
@@ -169,18 +171,18 @@ func (f *firewall) entering(t *transaction) {
 	if f.Policy.Inbound == nat.InboundOpen {
 		if f.tracks() {
 			for _, p := range protocols {
-				t.rule(chainEntering, "remember the flow, "+p.name, p.outbound(), f.enteringFlow(p), refresh(f.flows, 0, 0))
+				t.rule(chainEntering, "remember the flow, "+p.name, p.outbound(), f.enteringFlow(p), keep(f.flows, p))
 			}
 		}
 		return
 	}
 	for _, p := range protocols {
-		t.rule(chainEntering, "an answer, "+p.name, p.inbound(), f.enteringFlow(p), member(f.flows, 0), refresh(f.flows, 0, 0), accept())
+		t.rule(chainEntering, "an answer, "+p.name, p.inbound(), f.enteringFlow(p), member(f.flows, 0), keep(f.flows, p), accept())
 		t.rule(chainEntering, "an error about the flow, "+p.name, f.errors.match(), p.quotedOutbound(),
 			f.flow(p, quotedProtocol, quotedSource, p.quotedFrom, quotedDestination, p.quotedTo), member(f.flows, 0), accept())
 	}
 	f.lists(t, chainEntering, nat.AccessKeyAllow, f.Access.Allow, func(p protocol) []expr.Any {
-		return join(f.enteringFlow(p), refresh(f.flows, 0, 0))
+		return join(f.enteringFlow(p), keep(f.flows, p))
 	})
 	t.rule(chainEntering, deniedEntering, drop())
 }
@@ -190,8 +192,8 @@ func (f *firewall) between(t *transaction) {
 	for _, p := range protocols[:2] { // rules are for UDP and TCP
 		forth := f.flow(p, ipProtocol, source, p.from, destination, p.to)
 		back := f.flow(p, ipProtocol, destination, p.to, source, p.from)
-		t.rule(chainBetween, "an answer, "+p.name, match(ipProtocol, p.number), back, member(f.within, 0), refresh(f.within, 0, 0), accept())
-		t.rule(chainBetween, "of a flow, "+p.name, match(ipProtocol, p.number), forth, member(f.within, 0), refresh(f.within, 0, 0), accept())
+		t.rule(chainBetween, "an answer, "+p.name, match(ipProtocol, p.number), back, member(f.within, 0), keep(f.within, p), accept())
+		t.rule(chainBetween, "of a flow, "+p.name, match(ipProtocol, p.number), forth, member(f.within, 0), keep(f.within, p), accept())
 		about := join(f.errors.match(), match(quotedProtocol, p.number))
 		t.rule(chainBetween, "an error about the flow, "+p.name, about,
 			f.flow(p, quotedProtocol, quotedSource, p.quotedFrom, quotedDestination, p.quotedTo), member(f.within, 0), accept())
@@ -199,9 +201,16 @@ func (f *firewall) between(t *transaction) {
 			f.flow(p, quotedProtocol, quotedDestination, p.quotedTo, quotedSource, p.quotedFrom), member(f.within, 0), accept())
 	}
 	f.lists(t, chainBetween, nat.AccessKeyBetween, f.Access.Between.Rules, func(p protocol) []expr.Any {
-		return join(f.flow(p, ipProtocol, source, p.from, destination, p.to), refresh(f.within, 0, 0))
+		return join(f.flow(p, ipProtocol, source, p.from, destination, p.to), keep(f.within, p))
 	})
 	t.rule(chainBetween, deniedBetween, drop())
+}
+
+// keep adds the flow whose key is loaded, or restarts its time.
+func keep(flows *nftables.Set, p protocol) expr.Any {
+	d := dynset(flows, unix.NFT_DYNSET_OP_UPDATE, 0, 0).(*expr.Dynset)
+	d.Timeout = p.idle(flows.Timeout)
+	return d
 }
 
 // leavingFlow and enteringFlow load the key of the flow of a packet: the inside

@@ -1,8 +1,12 @@
 package ruleset
 
 import (
+	"time"
+
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"p2pmodel/nat"
 )
 
 // protocol is a transport that the NAT translates, each with tables of its own.
@@ -36,6 +40,15 @@ var protocols = []protocol{
 		from: echoIdentifier, to: echoIdentifier,
 		quotedFrom: quotedEchoIdentifier, quotedTo: quotedEchoIdentifier,
 	},
+}
+
+// idle is how long state of the protocol lives that is not used, where state in
+// general lives so long.
+func (p protocol) idle(timeout time.Duration) time.Duration {
+	if p.number == unix.IPPROTO_TCP {
+		return max(timeout, nat.TCPTimeout)
+	}
+	return timeout
 }
 
 // remotePort loads the port of the remote side: f of the packet, or 0 for an

@@ -92,7 +92,7 @@ func (s *state) declare(t *transaction) {
 	dynamic := func(name string, key nftables.SetDatatype, size int) *nftables.Set {
 		return &nftables.Set{
 			Name: s.name + "_" + name, KeyType: key, Size: uint32(size),
-			Dynamic: true, HasTimeout: true, Timeout: b.Timeout,
+			Dynamic: true, HasTimeout: true, Timeout: s.idle(b.Timeout),
 		}
 	}
 	// The used ports bound the table. The others have room for what expired and

@@ -10,7 +10,7 @@ import (
 )
 
 // FirewallIdle is how long a flow through a stateful firewall may be silent:
-// the default that RFC 6092 REC-14 recommends.
+// the default that RFC 6092 REC-14 recommends. Those of TCP may be for longer.
 const FirewallIdle = 5 * time.Minute
 
 // Firewall is a packet filter at work. It is not safe for concurrent use.
@@ -57,7 +57,7 @@ func (f *Firewall) Outbound(now time.Time, p Packet) Verdict {
 		}
 	}
 	if f.tracks() {
-		f.flows[k] = now.Add(FirewallIdle)
+		f.flows[k] = now.Add(p.Protocol.idle(FirewallIdle))
 	}
 	return Verdict{Packet: p}
 }
@@ -69,7 +69,7 @@ func (f *Firewall) Inbound(now time.Time, p Packet) Verdict {
 		return Verdict{Packet: p, Drop: Unsolicited}
 	}
 	if f.tracks() {
-		f.flows[k] = now.Add(FirewallIdle)
+		f.flows[k] = now.Add(p.Protocol.idle(FirewallIdle))
 	}
 	return Verdict{Packet: p}
 }
@@ -85,7 +85,7 @@ func (f *Firewall) Between(now time.Time, p Packet) Verdict {
 	} else if !alive(f.within, k, now) && !permits(f.access.Between.Rules, p) {
 		return Verdict{Packet: p, Drop: NotAllowed}
 	}
-	f.within[k] = now.Add(FirewallIdle)
+	f.within[k] = now.Add(p.Protocol.idle(FirewallIdle))
 	return Verdict{Packet: p}
 }
 

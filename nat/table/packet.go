@@ -7,6 +7,9 @@ package table
 import (
 	"fmt"
 	"net/netip"
+	"time"
+
+	"p2pmodel/nat"
 )
 
 // Protocol is what a packet carries. Each has its own mappings and ports.
@@ -32,6 +35,15 @@ func (p Protocol) String() string {
 		return "icmp"
 	}
 	return fmt.Sprintf("invalid(%d)", uint8(p))
+}
+
+// idle is how long state of the protocol lives that is not used, where state in
+// general lives so long.
+func (p Protocol) idle(timeout time.Duration) time.Duration {
+	if p == TCP {
+		return max(timeout, nat.TCPTimeout)
+	}
+	return timeout
 }
 
 // Packet is what a NAT looks at of a packet.

@@ -32,6 +32,8 @@ type state struct {
 	// next is the sequential counter: the offset in the range of the next port
 	// to try. nextAddr is the round robin of arbitrary pooling.
 	next, nextAddr int
+	// idle is how long a mapping lives that is not used.
+	idle time.Duration
 }
 
 // key is what tells mappings apart: the remote is narrowed to what the mapping
@@ -81,6 +83,7 @@ func (t *Table) Reboot(external ...netip.Addr) {
 	}
 	for i := range t.states {
 		t.states[i] = &state{
+			idle:   Protocol(i).idle(t.behavior.Timeout),
 			out:    make(map[key]*mapping),
 			in:     make(map[netip.AddrPort]*mapping),
 			shared: make(map[netip.AddrPort]*filter),
@@ -172,7 +175,7 @@ func (t *Table) refresh(now time.Time, s *state, m *mapping, remote netip.AddrPo
 }
 
 func (t *Table) prolong(now time.Time, s *state, m *mapping) {
-	m.expires = now.Add(t.behavior.Timeout)
+	m.expires = now.Add(s.idle)
 	heap.Fix(&s.byExpiry, m.index)
 }
 

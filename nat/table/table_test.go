@@ -324,3 +324,40 @@ func TestFirewall(t *testing.T) {
 		t.Errorf("an open firewall drops: %s", v)
 	}
 }
+
+// TestTCPIsIdleForLonger: no connection dies of the timeout of UDP (RFC 5382
+// REQ-5).
+func TestTCPIsIdleForLonger(t *testing.T) {
+	nt, err := table.New(nat.Behavior{Timeout: time.Second}, []netip.Addr{netip.MustParseAddr("198.18.0.2")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fw, err := table.NewFirewall(nat.Firewall{Inbound: nat.InboundReplies}, nat.Access[[]netip.Addr]{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		protocol table.Protocol
+		idle     time.Duration
+		passes   bool
+	}{
+		{table.UDP, time.Second - 1, true},
+		{table.UDP, time.Second, false},
+		{table.TCP, nat.TCPTimeout - 1, true},
+		{table.TCP, nat.TCPTimeout, false},
+	} {
+		p := table.Packet{Protocol: c.protocol, Src: endpoint(t, "A:5"), Dst: endpoint(t, "S:80")}
+		sent := nt.Outbound(epoch, p)
+		back := table.Packet{Protocol: c.protocol, Src: p.Dst, Dst: sent.Packet.Src}
+		if v := nt.Inbound(epoch.Add(c.idle), back); (v.Drop == table.Passed) != c.passes {
+			t.Errorf("%s through the NAT after %v: %s", c.protocol, c.idle, v)
+		}
+		if c.protocol == table.UDP {
+			continue // a firewall's has no axis
+		}
+		fw.Outbound(epoch, p)
+		if v := fw.Inbound(epoch.Add(c.idle), table.Packet{Protocol: c.protocol, Src: p.Dst, Dst: p.Src}); (v.Drop == table.Passed) != c.passes {
+			t.Errorf("%s through the firewall after %v: %s", c.protocol, c.idle, v)
+		}
+	}
+}
