@@ -3,11 +3,14 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"p2pmodel/core/sansio"
 	"p2pmodel/sim"
@@ -51,9 +54,11 @@ func (h *Host) errorf(doing string, err error) error {
 }
 
 // Move implements sim.RunningHost: the old uplink loses its addresses and is
-// unplugged, then the new one is plugged in. Sockets stay as they are, as on a
-// phone: those bound to an address that is gone send nothing that arrives.
-// Moving to the active uplink does nothing.
+// unplugged, then the new one is plugged in. UDP sockets stay as they are: those
+// bound to an address that is gone send nothing that arrives. TCP connections of
+// such an address end with ECONNABORTED, as on a phone, and their other sides
+// hear nothing; on a kernel without CONFIG_INET_DIAG_DESTROY they send in vain
+// until they time out. Moving to the active uplink does nothing.
 func (h *Host) Move(uplink string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -77,6 +82,23 @@ func (h *Host) Move(uplink string) error {
 	}
 	h.network.log("host %s moved from %s to %s", h.lab.Name, h.active, uplink)
 	h.active = uplink
+	var gone []netip.Addr
+	for _, a := range previous.planned.NodeAddrs {
+		if !slices.Contains(next.planned.NodeAddrs, a) {
+			gone = append(gone, a)
+		}
+	}
+	err := h.node.ns.inside(func() error {
+		_, err := abandon(gone)
+		return err
+	})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		h.network.log("host %s: TCP connections of its former address are not told that it is gone: %v", h.lab.Name, err)
+		return nil
+	}
+	if err != nil {
+		return h.errorf("move to uplink "+uplink, err)
+	}
 	return nil
 }
 

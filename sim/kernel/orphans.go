@@ -4,9 +4,12 @@ package kernel
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -115,23 +118,67 @@ const connected = 1<<1 | 1<<2 | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11 // ESTABLISHED
 // destroy ends the TCP connections of a family in the namespace of the calling
 // thread, as "ss --kill" does. The kernel must have CONFIG_INET_DIAG_DESTROY.
 func destroy(family uint8) error {
+	_, err := destroyIf(family, func([]byte) bool { return true })
+	return err
+}
+
+// What is looked at in struct inet_diag_msg of linux/inet_diag.h.
+const (
+	diagID     = 4          // struct inet_diag_sockid
+	diagSource = diagID + 4 // in it, behind two ports
+	diagInode  = 4 + 48 + 16
+	diagSize   = diagInode + 4
+)
+
+// destroyIf ends those of the connections that are chosen, by struct
+// inet_diag_msg, and counts them.
+func destroyIf(family uint8, chosen func(message []byte) bool) (ended int, err error) {
 	list := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
 	list.AddData(&diagRequest{family: family, states: connected})
 	answers, err := list.Execute(unix.NETLINK_INET_DIAG, 0)
 	if err != nil && !errors.Is(err, nl.ErrDumpInterrupted) {
-		return fmt.Errorf("list TCP connections: %w", err)
+		return 0, fmt.Errorf("list TCP connections: %w", err)
 	}
 	for _, a := range answers {
-		end := &diagRequest{family: family, states: connected}
-		if len(a) < 4+len(end.id) {
-			return fmt.Errorf("list TCP connections: the kernel answered with %d bytes that make no connection", len(a))
+		if len(a) < diagSize {
+			return ended, fmt.Errorf("list TCP connections: the kernel answered with %d bytes that make no connection", len(a))
 		}
-		copy(end.id[:], a[4:]) // struct inet_diag_msg
+		if !chosen(a) {
+			continue
+		}
+		end := &diagRequest{family: family, states: connected}
+		copy(end.id[:], a[diagID:])
 		req := nl.NewNetlinkRequest(nl.SOCK_DESTROY, unix.NLM_F_ACK)
 		req.AddData(end)
 		if _, err := req.Execute(unix.NETLINK_INET_DIAG, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("end a TCP connection: %w", err)
+			return ended, fmt.Errorf("end a TCP connection: %w", err)
+		}
+		ended++
+	}
+	return ended, nil
+}
+
+// abandon ends the TCP connections of addresses that the namespace of the calling
+// thread has no more, as phones do: whoever has one gets ECONNABORTED, and the
+// other side hears nothing. Connections that no program has any more are left
+// alone; an older kernel would keep them for ever.
+func abandon(gone []netip.Addr) (ended int, err error) {
+	some, err := anyTCP()
+	if !some || err != nil {
+		return 0, err
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} { // sockets of the latter may have IPv4 addresses
+		n, err := destroyIf(family, func(message []byte) bool {
+			source := netip.AddrFrom4([4]byte(message[diagSource:]))
+			if family == unix.AF_INET6 {
+				source = netip.AddrFrom16([16]byte(message[diagSource:])).Unmap()
+			}
+			inode := binary.NativeEndian.Uint32(message[diagInode:])
+			return inode != 0 && slices.Contains(gone, source)
+		})
+		if ended += n; err != nil {
+			return ended, err
 		}
 	}
-	return nil
+	return ended, nil
 }
