@@ -8,14 +8,13 @@ import (
 	"fmt"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
 	"p2pmodel/core/shard/api/insidev1"
 	"p2pmodel/core/shard/engine"
 	"p2pmodel/core/shard/pass"
 	"p2pmodel/core/shard/rpc"
-
-	"connectrpc.com/connect"
 )
 
 const (
