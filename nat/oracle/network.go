@@ -13,55 +13,85 @@ import (
 // now is when everything happens: nothing expires in the oracle.
 var now = time.Unix(0, 0)
 
-// network is two hosts, the routers before them, and servers on the Internet.
-// Packets travel at once. All addresses are different, so that none is
-// delivered where it merely looks right.
+// network is two peers, two servers, and the routers before them. Packets travel
+// at once. All addresses are different, so that none is delivered where it merely
+// looks right.
 type network struct {
-	hosts   [2]*node
-	sockets [2]netip.AddrPort
+	peers   [2]*node
+	sockets [2]netip.AddrPort // of the peers
+	servers [2]netip.AddrPort // rendezvous and relay
 	nodes   []*node
+	hosts   map[string]*node // by name
+	shared  map[string]*node // routers that several chains pass
 }
 
 // node is a host, or a router. What has no parent stands on the Internet.
 type node struct {
 	parent    *node
+	host      bool
 	addresses []netip.Addr // a host's own, a NAT's external ones; others: none
 	nat       *table.Table
 	firewall  *table.Firewall
 }
 
-// server is a public host that answers everything; its address is no node's.
-var server = netip.AddrFrom4([4]byte{198, 18, 255, 1})
-
 // firstPort is the first peer's port; the second has the next.
 const firstPort = 40000
 
-func newNetwork(a, b Chain) (*network, error) {
-	n := &network{}
-	shared := make(map[string]*node)
-	for i, chain := range []Chain{a, b} {
-		var parent *node
-		for _, e := range slices.Backward(chain) {
-			if known := shared[e.Name]; known != nil {
-				parent = known
-				continue
-			}
-			router, err := n.router(e)
-			if err != nil {
-				return nil, err
-			}
-			router.parent = parent
-			if e.Name != "" {
-				shared[e.Name] = router
-			}
-			parent = router
+// newNetwork makes the hosts first, which the lists of routers name.
+func newNetwork(a, b Chain, opt Options) (*network, error) {
+	n := &network{hosts: make(map[string]*node), shared: make(map[string]*node)}
+	for i := range n.peers {
+		n.peers[i] = n.host(opt.Peers[i])
+		n.sockets[i] = netip.AddrPortFrom(n.peers[i].addresses[0], firstPort+uint16(i))
+	}
+	rendezvous, relay := n.host(opt.Rendezvous.Name), n.host(opt.Relay.Name)
+	n.servers[0] = netip.AddrPortFrom(rendezvous.addresses[0], opt.RendezvousPort)
+	n.servers[1] = netip.AddrPortFrom(relay.addresses[0], opt.RelayPort)
+	for _, place := range []struct {
+		host  *node
+		chain Chain
+	}{{n.peers[0], a}, {n.peers[1], b}, {rendezvous, opt.Rendezvous.Chain}, {relay, opt.Relay.Chain}} {
+		if err := n.connect(place.host, place.chain); err != nil {
+			return nil, err
 		}
-		host := &node{parent: parent, addresses: n.fresh(1)}
-		n.nodes = append(n.nodes, host)
-		n.hosts[i] = host
-		n.sockets[i] = netip.AddrPortFrom(host.addresses[0], firstPort+uint16(i))
 	}
 	return n, nil
+}
+
+func (n *network) rendezvous() netip.AddrPort { return n.servers[0] }
+func (n *network) relay() netip.AddrPort      { return n.servers[1] }
+
+// host makes a host; those of one name are one.
+func (n *network) host(name string) *node {
+	if known := n.hosts[name]; known != nil && name != "" {
+		return known
+	}
+	h := &node{host: true, addresses: n.fresh(1)}
+	n.nodes = append(n.nodes, h)
+	n.hosts[name] = h
+	return h
+}
+
+// connect puts a host behind the routers of a chain.
+func (n *network) connect(host *node, chain Chain) error {
+	var parent *node
+	for _, e := range slices.Backward(chain) {
+		if known := n.shared[e.Name]; known != nil {
+			parent = known
+			continue
+		}
+		router, err := n.router(e)
+		if err != nil {
+			return err
+		}
+		router.parent = parent
+		if e.Name != "" {
+			n.shared[e.Name] = router
+		}
+		parent = router
+	}
+	host.parent = parent
+	return nil
 }
 
 func (n *network) router(e Element) (*node, error) {
@@ -77,12 +107,28 @@ func (n *network) router(e Element) (*node, error) {
 		}
 	}
 	if e.Firewall != nil {
+		var access nat.Access[[]netip.Addr]
+		if e.Access != nil {
+			access = nat.Resolve(*e.Access, n.named)
+		}
 		var err error
-		if r.firewall, err = table.NewFirewall(*e.Firewall, nat.Access[[]netip.Addr]{}); err != nil {
+		if r.firewall, err = table.NewFirewall(*e.Firewall, access); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// named gives the addresses of a host that a list names: of one that is not here
+// none, of anyone nil.
+func (n *network) named(name string, _ nat.Side) []netip.Addr {
+	if name == "" {
+		return nil
+	}
+	if h := n.hosts[name]; h != nil {
+		return h.addresses
+	}
+	return []netip.Addr{}
 }
 
 // fresh gives addresses that nobody has.
@@ -99,32 +145,35 @@ func (n *network) fresh(count int) []netip.Addr {
 	return addrs
 }
 
-// send carries a packet from a host up to the realm that has its destination,
-// and down again. It returns the packet as the host that got it sees it; false:
-// it was dropped on the way, or went to nobody.
-func (n *network) send(from int, dst netip.AddrPort) (table.Packet, bool) {
-	p := table.Packet{Src: n.sockets[from], Dst: dst}
-	for router := n.hosts[from].parent; router != nil; router = router.parent {
+// send carries a packet from a host's socket up to the realm that has its
+// destination, and down again. It returns the packet as the host that got it sees
+// it; false: it was dropped on the way, or went to nobody.
+func (n *network) send(src, dst netip.AddrPort) (table.Packet, bool) {
+	p := table.Packet{Src: src, Dst: dst}
+	from := n.nodes[slices.IndexFunc(n.nodes, func(o *node) bool { return o.host && slices.Contains(o.addresses, src.Addr()) })]
+	for router := from.parent; router != nil; router = router.parent {
 		if path := n.below(router, p.Dst.Addr()); path != nil {
-			return n.descend(path, p)
+			return n.turn(router, path, p)
 		}
 		p2, hairpin, ok := router.outbound(p)
 		if !ok {
 			return p, false
 		}
 		if p = p2; hairpin {
-			return n.descend(n.below(router, p.Dst.Addr()), p)
+			return n.turn(router, n.below(router, p.Dst.Addr()), p)
 		}
-	}
-	if p.Dst.Addr() == server {
-		return p, true
 	}
 	return n.descend(n.below(nil, p.Dst.Addr()), p)
 }
 
-// answer carries a packet from the server to an address on the Internet.
-func (n *network) answer(port uint16, dst netip.AddrPort) (table.Packet, bool) {
-	return n.descend(n.below(nil, dst.Addr()), table.Packet{Src: netip.AddrPortFrom(server, port), Dst: dst})
+// turn carries a packet between two that are behind a router.
+func (n *network) turn(router *node, path []*node, p table.Packet) (table.Packet, bool) {
+	if router.firewall != nil {
+		if v := router.firewall.Between(now, p); v.Drop != table.Passed {
+			return p, false
+		}
+	}
+	return n.descend(path, p)
 }
 
 // outbound is what the router makes of a packet that leaves.
@@ -176,28 +225,26 @@ func (n *network) descend(path []*node, p table.Packet) (table.Packet, bool) {
 				return p, false
 			}
 		}
-		for i, host := range n.hosts {
-			if next == host {
-				return p, p.Dst == n.sockets[i]
-			}
+		if next.host {
+			return p, slices.Contains(n.sockets[:], p.Dst) || slices.Contains(n.servers[:], p.Dst)
 		}
 	}
 	return p, false
 }
 
-// reaches reports whether a peer gets answers from a server at this UDP port.
-func (n *network) reaches(peer int, port uint16) bool {
-	_, ok := n.reflexive(peer, port)
+// reaches reports whether a peer gets answers from a server.
+func (n *network) reaches(peer int, server netip.AddrPort) bool {
+	_, ok := n.reflexive(peer, server)
 	return ok
 }
 
-// reflexive asks a server at this port how it sees the peer.
-func (n *network) reflexive(peer int, port uint16) (netip.AddrPort, bool) {
-	p, ok := n.send(peer, netip.AddrPortFrom(server, port))
+// reflexive asks a server how it sees the peer.
+func (n *network) reflexive(peer int, server netip.AddrPort) (netip.AddrPort, bool) {
+	p, ok := n.send(n.sockets[peer], server)
 	if !ok {
 		return netip.AddrPort{}, false
 	}
-	_, ok = n.answer(port, p.Src)
+	_, ok = n.send(server, p.Src)
 	return p.Src, ok
 }
 
@@ -205,7 +252,7 @@ func (n *network) reflexive(peer int, port uint16) (netip.AddrPort, bool) {
 // at any NAT of its chain.
 func (n *network) mappings(peer int) []netip.AddrPort {
 	inner, all := []netip.AddrPort{n.sockets[peer]}, []netip.AddrPort(nil)
-	for router := n.hosts[peer].parent; router != nil; router = router.parent {
+	for router := n.peers[peer].parent; router != nil; router = router.parent {
 		if router.nat == nil {
 			continue
 		}
@@ -223,8 +270,8 @@ func (n *network) mappings(peer int) []netip.AddrPort {
 
 // outermost is the address that the peer has on the Internet, and whose.
 func (n *network) outermost(peer int) netip.Addr {
-	addr := n.hosts[peer].addresses[0]
-	for router := n.hosts[peer].parent; router != nil; router = router.parent {
+	addr := n.peers[peer].addresses[0]
+	for router := n.peers[peer].parent; router != nil; router = router.parent {
 		if router.nat != nil {
 			addr = router.addresses[0]
 		}

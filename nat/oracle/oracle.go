@@ -7,6 +7,7 @@ package oracle
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 
 	"p2pmodel/nat"
@@ -20,6 +21,9 @@ type Element struct {
 	Name     string
 	NAT      *nat.Behavior
 	Firewall *nat.Firewall
+	// Access are the lists of the firewall; nil: there are none. Names are those of
+	// Options.
+	Access *nat.Access[string]
 	// Addresses is how many external addresses the NAT has; 0 means 1.
 	Addresses int
 }
@@ -116,6 +120,19 @@ type Options struct {
 	// RendezvousPort and RelayPort are where the servers listen for UDP; 0 means
 	// DefaultServerPort. Peers use allocations of their own on the relay.
 	RendezvousPort, RelayPort uint16
+	// Rendezvous and Relay are where the servers stand, which are one host if they
+	// have one name; by default they are public.
+	Rendezvous, Relay Host
+	// Peers are the names of the peers, in the order of the chains, for lists that
+	// name them.
+	Peers [2]string
+}
+
+// Host is a server: its name, for lists, and what stands between it and the
+// Internet.
+type Host struct {
+	Name  string
+	Chain Chain
 }
 
 // Expectation is what must happen between two peers.
@@ -137,20 +154,20 @@ func Expect(a, b Chain, opt Options) (Expectation, error) {
 	if opt.RelayPort == 0 {
 		opt.RelayPort = DefaultServerPort
 	}
-	if err := check(a, b); err != nil {
+	if err := check(a, b, opt.Rendezvous.Chain, opt.Relay.Chain); err != nil {
 		return Expectation{}, fmt.Errorf("oracle: %w", err)
 	}
 	for i, side := range []string{"the first peer", "the second peer"} {
-		n, err := newNetwork(a, b)
+		n, err := newNetwork(a, b, opt)
 		if err != nil {
 			return Expectation{}, fmt.Errorf("oracle: %w", err)
 		}
-		if !n.reaches(i, opt.RendezvousPort) {
+		if !n.reaches(i, n.rendezvous()) {
 			return Expectation{Path: PathNone, Outcome: Blocked,
 				Why: fmt.Sprintf("%s cannot reach the rendezvous by UDP to port %d, so nobody introduces the peers", side, opt.RendezvousPort)}, nil
 		}
 	}
-	outcome, err := derive(a, b, opt.RendezvousPort)
+	outcome, err := derive(a, b, opt)
 	if err != nil {
 		return Expectation{}, fmt.Errorf("oracle: %w", err)
 	}
@@ -161,11 +178,11 @@ func Expect(a, b Chain, opt Options) (Expectation, error) {
 	e := Expectation{Path: outcome.Path(opt.SplitPaths, techniques...), Outcome: outcome, Why: reasons[outcome]}
 	if e.Path == PathRelay {
 		for i, side := range []string{"the first peer", "the second peer"} {
-			n, err := newNetwork(a, b)
+			n, err := newNetwork(a, b, opt)
 			if err != nil {
 				return Expectation{}, fmt.Errorf("oracle: %w", err)
 			}
-			if !n.reaches(i, opt.RelayPort) {
+			if !n.reaches(i, n.relay()) {
 				e.Path = PathNone
 				e.Why += fmt.Sprintf("; and %s cannot reach the relay by UDP to port %d", side, opt.RelayPort)
 				break
@@ -193,26 +210,49 @@ func unpredictable(c Chain) bool {
 }
 
 // check validates the chains, and that they agree on what they share.
-func check(a, b Chain) error {
-	for _, c := range []Chain{a, b} {
-		names := make(map[string]bool)
-		for i, e := range c {
-			if e.NAT != nil {
-				if err := e.NAT.Validate(); err != nil {
-					return fmt.Errorf("element %d %s: %w", i, e.Name, err)
-				}
-			}
-			if e.Firewall != nil {
-				if err := e.Firewall.Validate(); err != nil {
-					return fmt.Errorf("element %d %s: %w", i, e.Name, err)
-				}
-			}
-			if e.Name != "" && names[e.Name] {
-				return fmt.Errorf("router %s stands twice in one chain", e.Name)
-			}
-			names[e.Name] = true
+func check(chains ...Chain) error {
+	for _, c := range chains {
+		if err := c.check(); err != nil {
+			return err
 		}
 	}
+	for i, a := range chains {
+		for _, b := range chains[i+1:] {
+			if err := agree(a, b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c Chain) check() error {
+	names := make(map[string]bool)
+	for i, e := range c {
+		if e.NAT != nil {
+			if err := e.NAT.Validate(); err != nil {
+				return fmt.Errorf("element %d %s: %w", i, e.Name, err)
+			}
+		}
+		if e.Firewall != nil {
+			if err := e.Firewall.Validate(); err != nil {
+				return fmt.Errorf("element %d %s: %w", i, e.Name, err)
+			}
+		}
+		if e.Access != nil && e.Firewall == nil {
+			return fmt.Errorf("element %d %s: it has lists of a firewall, but no firewall", i, e.Name)
+		}
+		if e.Name != "" && names[e.Name] {
+			return fmt.Errorf("router %s stands twice in one chain", e.Name)
+		}
+		names[e.Name] = true
+	}
+	return nil
+}
+
+// agree checks that what two chains share is the same, and so is all in front of
+// it.
+func agree(a, b Chain) error {
 	for i, e := range a {
 		j := slices.IndexFunc(b, func(f Element) bool { return e.Name != "" && e.Name == f.Name })
 		if j < 0 {
@@ -230,6 +270,7 @@ func sameRest(a, b Chain) bool {
 	return slices.EqualFunc(a, b, func(e, f Element) bool {
 		return e.Name == f.Name && e.Addresses == f.Addresses &&
 			(e.NAT == nil) == (f.NAT == nil) && (e.NAT == nil || *e.NAT == *f.NAT) &&
-			(e.Firewall == nil) == (f.Firewall == nil) && (e.Firewall == nil || e.Firewall.String() == f.Firewall.String())
+			(e.Firewall == nil) == (f.Firewall == nil) && (e.Firewall == nil || e.Firewall.String() == f.Firewall.String()) &&
+			reflect.DeepEqual(e.Access, f.Access)
 	})
 }

@@ -219,3 +219,53 @@ func TestExpectRefusesWhatCannotBe(t *testing.T) {
 		}
 	}
 }
+
+// TestZones: lists count where they concern peers and servers, by name.
+func TestZones(t *testing.T) {
+	ports := func(p ...uint16) (all []nat.PortRange) {
+		for _, n := range p {
+			all = append(all, nat.PortRange{Low: n, High: n})
+		}
+		return all
+	}
+	type rule = nat.Rule[string]
+	closed := func(rules ...rule) nat.Passage[string] { return nat.Passage[string]{Closed: true, Rules: rules} }
+	router := func(name string, inbound nat.FirewallInbound, access nat.Access[string]) oracle.Chain {
+		return oracle.Chain{{Name: name, Firewall: &nat.Firewall{Inbound: inbound}, Access: &access}}
+	}
+	replies, open := nat.InboundReplies, nat.InboundOpen
+	all := []nat.PortRange{nat.AllPorts}
+	dmz := func(access nat.Access[string]) oracle.Host {
+		return oracle.Host{Name: "udp", Chain: router("dmz", replies, access)}
+	}
+	served := dmz(nat.Access[string]{Allow: []rule{{To: "udp", UDP: ports(3478)}}, Outbound: closed()})
+	home := behind(nat.Behavior{Filtering: nat.AddressAndPortDependent})
+	symmetric := behind(nat.Behavior{Mapping: nat.AddressAndPortDependent, Filtering: nat.AddressAndPortDependent})
+	for _, row := range []struct {
+		name              string
+		a, b              oracle.Chain
+		rendezvous, relay oracle.Host
+		want              oracle.Path
+	}{
+		{"servers behind a hole", home, home, served, served, oracle.PathDirect},
+		{"a relay behind a hole", symmetric, symmetric, served, served, oracle.PathRelay},
+		{"no hole for UDP", home, home, dmz(nat.Access[string]{Allow: []rule{{To: "udp", TCP: ports(3478)}}}), oracle.Host{}, oracle.PathNone},
+		{"a hole for another host", home, home, dmz(nat.Access[string]{Allow: []rule{{To: "agent", UDP: all}}}), oracle.Host{}, oracle.PathNone},
+		{"a hole for one peer alone", home, home, dmz(nat.Access[string]{Allow: []rule{{From: "a", UDP: all}}}), oracle.Host{}, oracle.PathNone},
+		{"no hole for the relay", symmetric, symmetric, oracle.Host{}, oracle.Host{Name: "relay", Chain: router("dmz", replies, nat.Access[string]{})}, oracle.PathNone},
+		{"a peer that may not begin", router("office", open, nat.Access[string]{Outbound: closed()}), home, oracle.Host{}, oracle.Host{}, oracle.PathNone},
+		{"a peer that may reach the servers alone", router("office", replies, nat.Access[string]{Outbound: closed(rule{UDP: ports(3478)})}), home, oracle.Host{}, oracle.Host{}, oracle.PathRelay},
+		{"a peer that may reach the other's host candidate", router("office", replies, nat.Access[string]{Outbound: closed(rule{To: "b", UDP: all}, rule{UDP: ports(3478)})}), nil, oracle.Host{}, oracle.Host{}, oracle.PathDirect},
+		{"two in one office", router("office", replies, nat.Access[string]{Between: closed(rule{From: "a", To: "b", UDP: all})}), router("office", replies, nat.Access[string]{Between: closed(rule{From: "a", To: "b", UDP: all})}), oracle.Host{}, oracle.Host{}, oracle.PathDirect},
+		{"two in one office that are kept apart", router("office", replies, nat.Access[string]{Between: closed()}), router("office", replies, nat.Access[string]{Between: closed()}), oracle.Host{}, oracle.Host{}, oracle.PathRelay},
+	} {
+		opt := oracle.Options{Peers: [2]string{"a", "b"}, Rendezvous: row.rendezvous, Relay: row.relay}
+		if e := expect(t, row.a, row.b, opt); e.Path != row.want {
+			t.Errorf("%s: %s (%s), want %s", row.name, e.Path, e.Why, row.want)
+		}
+		opt.Peers = [2]string{"b", "a"}
+		if e := expect(t, row.b, row.a, opt); e.Path != row.want {
+			t.Errorf("%s, the other way round: %s (%s), want %s", row.name, e.Path, e.Why, row.want)
+		}
+	}
+}

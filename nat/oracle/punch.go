@@ -23,10 +23,10 @@ type punch struct {
 }
 
 // derive finds the best outcome that holds for both send orders.
-func derive(a, b Chain, rendezvous uint16) (Outcome, error) {
+func derive(a, b Chain, opt Options) (Outcome, error) {
 	worst := Direct
 	for first := range 2 {
-		o, err := deriveOrder(a, b, rendezvous, first)
+		o, err := deriveOrder(a, b, opt, first)
 		if err != nil {
 			return Blocked, err
 		}
@@ -36,7 +36,7 @@ func derive(a, b Chain, rendezvous uint16) (Outcome, error) {
 }
 
 // deriveOrder tries the outcomes, the best first.
-func deriveOrder(a, b Chain, rendezvous uint16, first int) (Outcome, error) {
+func deriveOrder(a, b Chain, opt Options, first int) (Outcome, error) {
 	for _, attempt := range []struct {
 		outcome  Outcome
 		searches [][2]bool
@@ -46,13 +46,13 @@ func deriveOrder(a, b Chain, rendezvous uint16, first int) (Outcome, error) {
 		{TwoIndependent, [][2]bool{{true, true}}},
 	} {
 		for _, searches := range attempt.searches {
-			n, err := newNetwork(a, b)
+			n, err := newNetwork(a, b, opt)
 			if err != nil {
 				return Blocked, err
 			}
 			p := &punch{net: n, searches: searches}
 			for side := range 2 {
-				if reflexive, ok := n.reflexive(side, rendezvous); ok {
+				if reflexive, ok := n.reflexive(side, n.rendezvous()); ok {
 					p.target(1-side, reflexive)
 				}
 				p.target(1-side, n.sockets[side]) // the host candidate
@@ -69,7 +69,7 @@ func deriveOrder(a, b Chain, rendezvous uint16, first int) (Outcome, error) {
 		}
 	}
 	// Both foretell the other's port, and send there first of all.
-	n, err := newNetwork(foreseeable(a), foreseeable(b))
+	n, err := newNetwork(foreseeable(a), foreseeable(b), opt)
 	if err != nil {
 		return Blocked, err
 	}
@@ -118,13 +118,13 @@ func (p *punch) probe(side int) {
 		}
 	}
 	for _, target := range slices.Clone(p.targets[side]) {
-		probe, ok := p.net.send(side, target)
+		probe, ok := p.net.send(p.net.sockets[side], target)
 		if !ok || probe.Dst != p.net.sockets[1-side] {
 			continue
 		}
 		p.reached[side] = true
 		p.target(1-side, probe.Src)
-		answer, ok := p.net.send(1-side, probe.Src)
+		answer, ok := p.net.send(p.net.sockets[1-side], probe.Src)
 		if !ok || answer.Dst != p.net.sockets[side] {
 			continue
 		}
