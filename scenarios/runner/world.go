@@ -96,7 +96,7 @@ func (w *world) chain(host string) (oracle.Chain, error) {
 	}
 	var chain oracle.Chain
 	for _, r := range routers {
-		e := oracle.Element{Name: r.Name, NAT: r.NAT, Firewall: r.Firewall, Addresses: r.Addresses}
+		e := oracle.Element{Name: r.Name, NAT: r.NAT, Firewall: r.Firewall, Access: r.Access, Addresses: r.Addresses}
 		if b, swapped := w.nats[r.Name]; swapped {
 			e.NAT = &b
 		}
@@ -142,6 +142,20 @@ func (w *world) filters(host string) bool {
 	})
 }
 
+// server is where the first of the hosts of a server stands that runs; none: a
+// public one, of which others know that nobody reaches it.
+func (w *world) server(hosts []string) oracle.Host {
+	up := w.running(hosts)
+	if len(up) == 0 {
+		return oracle.Host{}
+	}
+	chain, err := w.chain(up[0])
+	if err != nil {
+		return oracle.Host{}
+	}
+	return oracle.Host{Name: up[0], Chain: chain}
+}
+
 // ask asks the oracle about two hosts, as the lab is now.
 func (w *world) ask(a, b string) (oracle.Expectation, error) {
 	ca, err := w.chain(a)
@@ -152,7 +166,10 @@ func (w *world) ask(a, b string) (oracle.Expectation, error) {
 	if err != nil {
 		return oracle.Expectation{}, err
 	}
-	e, err := oracle.Expect(ca, cb, oracle.Options{RendezvousPort: stunPort, RelayPort: stunPort})
+	e, err := oracle.Expect(ca, cb, oracle.Options{
+		RendezvousPort: stunPort, RelayPort: stunPort, Peers: [2]string{a, b},
+		Rendezvous: w.server(w.v.scenario.RendezvousHosts()), Relay: w.server(w.v.scenario.RelayHosts()),
+	})
 	if err != nil {
 		return e, err
 	}
