@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -47,6 +48,7 @@ type playFlags struct {
 	noTick                bool
 	rate                  float64
 	reportFile            string
+	from                  string
 }
 
 func newPlayCommand() *cobra.Command {
@@ -127,6 +129,7 @@ func (f *playFlags) add(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.ramp, "ramp", 0, "time over which the bots come")
 	flags.BoolVar(&f.noTick, "no-tick", false, "bots wait in their rooms: no match, no peer, no datagrams")
 	flags.Float64Var(&f.rate, "rate", 0, "`requests` a second (GetRoom) that all bots together make, as soon as all are in their rooms")
+	flags.StringVar(&f.from, "from", "", "`prefix` of this machine's addresses that bots connect from, one after another, as in 127.1.0.0/16: Agents limit what comes from one address")
 	flags.StringVar(&f.reportFile, "report-file", "", "`FILE` for the bots' measurements, as JSON")
 }
 
@@ -155,6 +158,11 @@ func (f *playFlags) options() (*play.Options, error) {
 	}
 	if err := limits.Check(&agentv1.CreateRoomRequest{Settings: o.Settings}); err != nil {
 		return nil, usage("--title or --mode: %w", err)
+	}
+	if f.from != "" {
+		if o.Dial, err = dialFrom(f.from); err != nil {
+			return nil, usage("--from: %w", err)
+		}
 	}
 	if f.listen != "" {
 		if o.Peer.Listen, err = addressFlag("listen", f.listen); err != nil {
@@ -193,8 +201,8 @@ func (f *playFlags) check() error {
 		return usage("--duration and --ramp are not negative")
 	case f.bots < 0 || f.bots > 20_000:
 		return usage("--bots %d: want up to 20000", f.bots)
-	case f.bots == 0 && (f.rooms != 0 || f.ramp != 0 || f.noTick || f.rate != 0 || f.reportFile != ""):
-		return usage("--rooms, --ramp, --no-tick, --rate and --report-file are about --bots")
+	case f.bots == 0 && (f.rooms != 0 || f.ramp != 0 || f.noTick || f.rate != 0 || f.reportFile != "" || f.from != ""):
+		return usage("--rooms, --ramp, --no-tick, --rate, --from and --report-file are about --bots")
 	case f.bots > 0 && (f.keyFile != "" || f.listen != ""):
 		return usage("--key-file and --listen are of one player; bots have one each")
 	case f.rooms < 0 || f.rate < 0:
@@ -228,6 +236,26 @@ func (f *playFlags) tls() (*tls.Config, error) {
 		cfg.VerifyConnection = func(s tls.ConnectionState) error { return checkFingerprint(s.PeerCertificates, want) }
 	}
 	return cfg, nil
+}
+
+// dialFrom has the i-th bot connect from the i-th address of a prefix, round and
+// round.
+func dialFrom(text string) (func(i int) func(ctx context.Context, network, address string) (net.Conn, error), error) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr // but for the first one, which is the network's
+	for a := prefix.Masked().Addr().Next(); prefix.Contains(a) && len(addrs) < 20_000; a = a.Next() {
+		addrs = append(addrs, a)
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("%v has no addresses to choose from", prefix)
+	}
+	return func(i int) func(ctx context.Context, network, address string) (net.Conn, error) {
+		d := &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(addrs[i%len(addrs)], 0))}
+		return d.DialContext
+	}, nil
 }
 
 func checkFingerprint(certificates []*x509.Certificate, want string) error {

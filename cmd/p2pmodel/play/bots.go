@@ -7,13 +7,13 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -47,22 +47,29 @@ func Bots(ctx context.Context, o *BotOptions) error {
 		o.Every = 5 * time.Second
 	}
 	before := resident()
-	b := &bots{o: o, p: &printer{json: o.JSON, out: o.Out}, measures: newMeasures(), all: make([]*bot, o.Bots), begun: time.Now()}
+	b := &bots{o: o, p: &printer{json: o.JSON, out: o.Out}, measures: newMeasures(), all: make([]*bot, o.Bots), begun: time.Now(), leaving: make(chan struct{}, leaveAtOnce)}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	b.cancel = cancel
 	for i := range b.all {
 		b.all[i] = &bot{number: i, entered: make(chan struct{})}
 	}
+	// Bots live longer than ctx: by the summary, which is of what was before all
+	// of them left, and by their farewell.
+	live, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	end, hurry := context.WithCancel(context.WithoutCancel(ctx))
+	defer hurry()
 	var working sync.WaitGroup
 	for i := range b.all {
-		working.Go(func() { b.run(ctx, i) })
+		working.Go(func() { b.run(live, end, i) })
 	}
 	working.Go(func() { b.watch(ctx) })
 	working.Go(func() { b.load(ctx) })
 	<-ctx.Done()
-	// The summary is of what was, not of everybody leaving.
 	summary := b.summary(before)
+	defer time.AfterFunc(farewell, hurry).Stop()
+	leave()
 	working.Wait()
 	b.addFarewell(summary)
 	var err error
@@ -76,6 +83,10 @@ func Bots(ctx context.Context, o *BotOptions) error {
 	return errors.Join(err, b.verdict())
 }
 
+// leaveAtOnce is how many bots log out at once: servers get through all of them
+// faster than if all did.
+const leaveAtOnce = 64
+
 // bots are all of them.
 type bots struct {
 	o        *BotOptions
@@ -86,6 +97,7 @@ type bots struct {
 	all      []*bot
 
 	loggedIn, inRooms, lost atomic.Int64
+	leaving                 chan struct{} // places of those who log out
 	mu                      sync.Mutex
 	errs                    map[string]int // why bots could not go on, and how many
 }
@@ -98,8 +110,8 @@ type bot struct {
 	entered chan struct{} // closed when it is in its room, or cannot be
 }
 
-// run is a bot's life.
-func (b *bots) run(ctx context.Context, i int) {
+// run is a bot's life; it says farewell until end ends.
+func (b *bots) run(ctx, end context.Context, i int) {
 	me := b.all[i]
 	defer func() {
 		select {
@@ -115,14 +127,18 @@ func (b *bots) run(ctx context.Context, i int) {
 	o.Ready = b.o.Tick
 	s, err := open(ctx, &o, i, uint64(i)+1, b.measures, nil)
 	if err != nil {
-		b.failed(ctx, err)
+		b.failed(ctx, me, err)
 		return
 	}
 	me.session.Store(s)
 	b.loggedIn.Add(1)
-	defer b.measures.farewell(func() error { return s.stop(ctx) })
+	defer func() {
+		b.leaving <- struct{}{}
+		defer func() { <-b.leaving }()
+		b.measures.farewell(func() error { return s.stop(end) })
+	}()
 	if err := b.enter(ctx, me, s); err != nil {
-		b.failed(ctx, err)
+		b.failed(ctx, me, err)
 		return
 	}
 	b.inRooms.Add(1)
@@ -135,7 +151,7 @@ func (b *bots) run(ctx context.Context, i int) {
 	case <-ctx.Done():
 	case <-s.ended:
 		b.lost.Add(1)
-		b.failed(ctx, fmt.Errorf("a session ended: %w", s.err))
+		b.failed(ctx, me, fmt.Errorf("a session ended: %w", s.err))
 	}
 	if ticking != nil {
 		<-ctx.Done()
@@ -143,13 +159,37 @@ func (b *bots) run(ctx context.Context, i int) {
 	}
 }
 
-// enter takes a bot to its room: the first of each group makes one.
+// tries is how often a bot tries to enter a room while servers are too busy for it.
+const tries = 5
+
+// enter takes a bot to its room.
 func (b *bots) enter(ctx context.Context, me *bot, s *session) error {
+	for try := 1; ; try++ {
+		err := b.enterOnce(ctx, me, s)
+		if err == nil || try == tries || !busy(err) || !sleep(ctx, time.Duration(try)*500*time.Millisecond) {
+			return err
+		}
+	}
+}
+
+// busy reports whether a request may succeed later.
+func busy(err error) bool {
+	switch kind(err) {
+	case connect.CodeUnavailable.String(), connect.CodeResourceExhausted.String(), connect.CodeDeadlineExceeded.String():
+		return true
+	}
+	return false
+}
+
+// enterOnce tries it: the first bot of each group makes the room.
+func (b *bots) enterOnce(ctx context.Context, me *bot, s *session) error {
 	size := b.o.RoomSize
 	first := b.all[me.number/size*size]
 	switch {
 	case b.o.Room != "" || b.o.Quick:
 		return s.enter(ctx, &b.o.Options)
+	case first == me && me.room != "":
+		return s.setReady(ctx) // the room was made, and then something was busy
 	case first == me:
 		settings := proto.CloneOf(b.o.Settings)
 		settings.Title = fmt.Sprintf("%s %d", settings.Title, me.number/size+1)
@@ -171,11 +211,12 @@ func (b *bots) enter(ctx context.Context, me *bot, s *session) error {
 	if first.room == "" {
 		return errors.New("the bot that was to make the room could not")
 	}
+	me.room = first.room
 	return s.join(ctx, first.room)
 }
 
 // failed notes why a bot cannot go on.
-func (b *bots) failed(ctx context.Context, err error) {
+func (b *bots) failed(ctx context.Context, me *bot, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -184,8 +225,12 @@ func (b *bots) failed(ctx context.Context, err error) {
 	if b.errs == nil {
 		b.errs = map[string]int{}
 	}
-	if len(b.errs) < 20 || b.errs[err.Error()] > 0 {
-		b.errs[err.Error()]++
+	text := err.Error()
+	if me.room != "" {
+		text = strings.ReplaceAll(text, me.room, "…")
+	}
+	if len(b.errs) < 20 || b.errs[text] > 0 {
+		b.errs[text]++
 	}
 }
 
@@ -318,7 +363,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // resident is how much memory the process has, in bytes.
 func resident() uint64 {
-	debug.FreeOSMemory()
 	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if fields := strings.Fields(string(text)); len(fields) > 1 {
 			if pages, err := strconv.ParseUint(fields[1], 10, 64); err == nil {

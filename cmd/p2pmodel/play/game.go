@@ -305,7 +305,7 @@ func roomState(r *agentv1.Room) string {
 	case agentv1.RoomState_ROOM_STATE_ENDED:
 		return "ended"
 	}
-	return "waiting for players"
+	return "waiting"
 }
 
 // natural orders names with numbers as people do: bot-2 before bot-10.

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"p2pmodel/core/identity"
@@ -26,6 +27,8 @@ type Options struct {
 	TLS    *tls.Config
 	// Account gives the name and the credential of the i-th player.
 	Account func(i int) Account
+	// Dial gives how the i-th player connects to Agents; nil: as the system does.
+	Dial func(i int) func(ctx context.Context, network, address string) (net.Conn, error)
 	// Where to play. Room: in this one; Create: in a new one; Quick: with whoever
 	// is matched. None of them: in any room of the mode that has a place, or else
 	// in a new one.

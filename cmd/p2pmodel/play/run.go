@@ -41,7 +41,7 @@ func Terminal(ctx context.Context, o *Options, in io.Reader) error {
 	cancel()
 	<-entered
 	<-ticking
-	return errors.Join(err, s.stop(ctx))
+	return errors.Join(err, s.quit(ctx))
 }
 
 // linesEvery is how often Lines tells of links.
@@ -82,7 +82,7 @@ func Lines(ctx context.Context, o *Options) error {
 	cancel()
 	<-ticking
 	p.links(time.Now(), s.game.scene(time.Now()))
-	err = errors.Join(err, s.stop(ctx))
+	err = errors.Join(err, s.quit(ctx))
 	p.record(time.Now(), "done", attr{"error", errorText(err)})
 	return err
 }

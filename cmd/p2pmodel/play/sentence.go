@@ -1,6 +1,7 @@
 package play
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,6 +32,9 @@ func sentence(e player.Event) (string, lineKind) {
 	case player.Ended:
 		return "the match is over: " + e.Reason, lineInfo
 	case player.Failed:
+		if errors.Is(e.Err, peer.ErrUnknownPeer) {
+			return "", lineInfo // one who is coming, or has just left
+		}
 		return e.What + ": " + reason(e.Err), lineBad
 	case player.Started:
 		if e.Relay == "" {
@@ -49,8 +53,8 @@ func sentence(e player.Event) (string, lineKind) {
 	case player.PathLost:
 		return fmt.Sprintf("%s: the %s path answered last %s ago", e.Player, pathKind(e.Path), short(e.After)), lineBad
 	case player.PeerDown:
-		if e.Err == nil {
-			return e.Player + ": closed", lineInfo
+		if e.Err == nil || errors.Is(e.Err, peer.ErrClosedByPeer) || errors.Is(e.Err, peer.ErrNotAllowed) {
+			return e.Player + " has left", lineInfo
 		}
 		return e.Player + ": " + e.Err.Error(), lineInfo
 	case player.Stopped:

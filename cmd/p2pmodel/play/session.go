@@ -27,14 +27,18 @@ type session struct {
 }
 
 // farewell bounds what is said at the end: finish, log out.
-const farewell = 1500 * time.Millisecond
+const farewell = 1200 * time.Millisecond
 
 // open logs the i-th player in. It tries until ctx ends or the credential is
 // refused.
 func open(ctx context.Context, o *Options, i int, seed uint64, m *measures, handle func(at time.Time, e player.Event)) (*session, error) {
 	account := o.Account(i)
 	changes := player.NewChanges()
-	c, err := client.New(client.Config{Endpoints: o.Agents, TLS: o.TLS, Credential: account.Credential, Notify: changes.Notify})
+	cfg := client.Config{Endpoints: o.Agents, TLS: o.TLS, Credential: account.Credential, Notify: changes.Notify}
+	if o.Dial != nil {
+		cfg.Dial = o.Dial(i)
+	}
+	c, err := client.New(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -94,8 +98,12 @@ func (s *session) enter(ctx context.Context, o *Options) error {
 }
 
 func (s *session) join(ctx context.Context, room string) error {
-	if _, err := s.player.EnterRoom(ctx, room); err != nil {
+	r, err := s.player.EnterRoom(ctx, room)
+	if err != nil {
 		return fmt.Errorf("join room %s: %w", room, err)
+	}
+	if r.State == agentv1.RoomState_ROOM_STATE_PLAYING {
+		return nil // we are in the match already
 	}
 	return s.setReady(ctx)
 }
@@ -113,7 +121,7 @@ func (s *session) setReady(ctx context.Context) error {
 	}
 	err := s.player.SetReady(ctx, true)
 	if connect.CodeOf(err) == connect.CodeFailedPrecondition {
-		return nil // the match runs already
+		return nil // the match has begun meanwhile
 	}
 	if err != nil {
 		return fmt.Errorf("be ready: %w", err)
@@ -139,11 +147,9 @@ func (s *session) anywhere(ctx context.Context, settings *agentv1.RoomSettings) 
 }
 
 // stop ends it in order: it gives its account of the match, says farewell to
-// peers, logs out, which leaves the room, and closes the connection. It takes no
-// longer than farewell, whatever answers.
+// peers, logs out, which leaves the room, and closes the connection. It waits for
+// answers no longer than ctx.
 func (s *session) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-	defer cancel()
 	if s.game.playing() {
 		// Whether the record has it matters to nobody who quits.
 		_ = s.player.Finish(ctx, s.game.result())
@@ -155,4 +161,11 @@ func (s *session) stop(ctx context.Context) error {
 		err = nil
 	}
 	return errors.Join(err, s.agent.Close())
+}
+
+// quit is stop for one who has no more time than farewell.
+func (s *session) quit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	return s.stop(ctx)
 }

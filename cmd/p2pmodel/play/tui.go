@@ -50,10 +50,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.selected = min(m.selected, len(m.scene.rows)-1)
 		return m, nextFrame()
 	case tea.KeyMsg:
-		if m.typing {
-			return m, m.typed(msg)
-		}
-		return m, m.key(msg)
+		return m, m.keys(msg)
 	}
 	return m, nil
 }
@@ -67,6 +64,22 @@ var arrows = map[string]field.Direction{
 	"up": field.Up, "right": field.Right, "down": field.Down, "left": field.Left,
 	"home": field.UpLeft, "pgup": field.UpRight, "end": field.DownLeft, "pgdown": field.DownRight,
 	" ": field.Still,
+}
+
+// keys takes a key, or characters that came at once because somebody is fast, has
+// pasted them, or is a program.
+func (m *model) keys(k tea.KeyMsg) tea.Cmd {
+	for !m.typing && len(k.Runes) > 1 {
+		first := tea.KeyMsg{Type: tea.KeyRunes, Runes: k.Runes[:1]}
+		if cmd := m.key(first); cmd != nil {
+			return cmd
+		}
+		k.Runes = k.Runes[1:]
+	}
+	if m.typing {
+		return m.typed(k)
+	}
+	return m.key(k)
 }
 
 func (m *model) key(k tea.KeyMsg) tea.Cmd {

@@ -93,7 +93,9 @@ func header(s scene, width int, t *theme) string {
 	if s.elapsed > 0 {
 		left += " " + clockText(s.elapsed)
 	}
-	if s.members > 0 {
+	if s.members == 1 {
+		left += "  alone"
+	} else if s.members > 1 {
 		left += fmt.Sprintf("  %d players", s.members)
 	}
 	mark := t.good.Render("●")
@@ -220,10 +222,10 @@ func detailLines(s scene, c controls, width int, t *theme) []string {
 		return lines
 	}
 	lines[0] = "  " + r.path.Local.String()
+	lines[1] = "  → " + r.path.Remote.String()
 	if r.path.Mapped.IsValid() && r.path.Mapped != r.path.Local {
-		lines[1] = "  seen as " + r.path.Mapped.String()
+		lines[2] = "  it sees us at " + r.path.Mapped.String()
 	}
-	lines[2] = "  → " + r.path.Remote.String()
 	lines[3] = t.faint.Render(fmt.Sprintf("  %d got, %d late, %d lost", r.link.Received, r.link.Late, r.link.Lost))
 	for i, l := range lines {
 		lines[i] = ansi.Truncate(l, width, "…")

@@ -77,7 +77,7 @@ func plain() *theme {
 }
 
 func TestViews(t *testing.T) {
-	lonely := scene{player: "ann", agent: "127.0.0.1:8443", state: "waiting for players", online: true}
+	lonely := scene{player: "ann", agent: "127.0.0.1:8443", state: "waiting", online: true}
 	lost := crowded(2)
 	lost.online, lost.player, lost.rows[1].player = false, strings.Repeat("ann and bob, ", 9), "a name that is much too long for a table"
 	for _, c := range []struct {
