@@ -37,7 +37,7 @@ func (s source) String() string {
 
 // configured gives a command's flags two more places where their values may
 // stand, the environment and a file, and a way to see what results. Names are
-// the same in all three; flags whose names end in -file or -dir name files.
+// the same in all three.
 func configured(cmd *cobra.Command) *cobra.Command {
 	flags := cmd.Flags()
 	flags.String(configFlag, "", fmt.Sprintf("YAML `FILE` with flags' names as keys; the environment (%s for --%s) goes before it, the command line before both",
@@ -197,8 +197,12 @@ func setAll(f *pflag.Flag, values []string, list bool) (err error) {
 	return err
 }
 
+// isFileName reports whether a flag names a file or a folder, as its help says:
+// `FILE`.
 func isFileName(f *pflag.Flag) bool {
-	return strings.HasSuffix(f.Name, "-file") || strings.HasSuffix(f.Name, "-dir")
+	what, _ := pflag.UnquoteUsage(f)
+	what = strings.ToLower(what)
+	return what == "file" || what == "folder"
 }
 
 // besides takes a file name of a configuration file as relative to that file, so

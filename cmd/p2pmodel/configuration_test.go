@@ -31,7 +31,7 @@ func runSample(t *testing.T, file string, environment map[string]string, args ..
 	}}
 	f := cmd.Flags()
 	f.StringVar(&s.listen, "listen", "127.0.0.1:1", "")
-	f.StringVar(&s.tokenFile, "token-file", "", "")
+	f.StringVar(&s.tokenFile, "token-file", "", "`FILE` with a token")
 	f.IntVar(&s.limit, "limit", 5, "")
 	f.DurationVar(&s.wait, "wait", time.Second, "")
 	f.BoolVar(&s.open, "open", false, "")

@@ -193,7 +193,7 @@ func (m *layoutMaker) shard(name string) {
 		key, err := identity.ParseKey(string(m.keep(meeting+"/rendezvous.key", newPeerKey)))
 		m.fail(meeting+"/rendezvous.key", err)
 		m.made.put(meeting+"/ticket.pub", []byte(ticket.FormatPublicKey(signer.Public())+"\n"), false)
-		m.write(meeting, "rendezvous", setting{"listen", u.rendezvous}, setting{"key-file", "rendezvous.key"}, setting{"ticket-keys-file", "ticket.pub"})
+		m.write(meeting, "rendezvous", setting{"listen", u.rendezvous}, setting{"key-file", "rendezvous.key"}, setting{"ticket-keys", "ticket.pub"})
 		settings = append(settings, setting{"rendezvous", u.rendezvous}, setting{"rendezvous-key", key.ID()})
 	} else {
 		m.keep(dir+"/rendezvous.key", newPeerKey)
@@ -221,7 +221,7 @@ type setting struct {
 func (m *layoutMaker) write(process, command string, settings ...setting) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s, made by p2pmodel init; what is changed here is lost when that runs again.\n", process)
-	if listen := m.plan.metrics[process]; listen != "" && command != "rendezvous" && command != "relay" {
+	if listen := m.plan.metrics[process]; listen != "" {
 		settings = append(settings, setting{"metrics-listen", listen})
 	}
 	for _, s := range settings {

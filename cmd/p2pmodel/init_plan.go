@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"p2pmodel/core/relay"
 	"p2pmodel/core/shard/engine/layout"
@@ -64,17 +65,19 @@ func (p *initPlan) add(process string) []string {
 	h := p.host(process)
 	p.order = append(p.order, process)
 	p.at[process] = h
-	if process != operatorProcess(process) {
-		p.metrics[process] = "127.0.0.1:" + strconv.Itoa(p.port("metrics", h[0], metricsPort))
+	if command, _, _ := strings.Cut(process, "-"); hasMetrics(command) {
+		host := "127.0.0.1"
+		if isLoopback(h[0]) {
+			host = h[0]
+		}
+		p.metrics[process] = net.JoinHostPort(host, strconv.Itoa(p.port("tcp", h[0], metricsPort)))
 	}
 	return h
 }
 
-func operatorProcess(process string) string {
-	if len(process) > 9 && process[:9] == "operator-" {
-		return process
-	}
-	return ""
+// hasMetrics reports whether a command is a server with metrics and health.
+func hasMetrics(command string) bool {
+	return slices.Contains([]string{"engine", "directory", "shard", "agent"}, command)
 }
 
 // port gives the first port from a base on that is free at a host.
