@@ -54,8 +54,6 @@ type user struct {
 	name      string
 	publish   []string
 	subscribe []string
-	// answers: may publish to the reply subject of a request that it got.
-	answers bool
 }
 
 // export is a subject that other accounts may import.
@@ -77,6 +75,12 @@ const (
 	operatorAccount  = "OPERATOR"
 	systemAccount    = "SYS"
 )
+
+// answers is where NATS lets a request of another account be answered. It is within
+// the own account: nobody answers for another one. A permission to answer what was
+// asked (allow_responses) would be narrower, but a server that reloads forgets what
+// was asked, and answers would get lost.
+const answers = "_R_.>"
 
 func shardAccount(id string) string { return "SHARD_" + id }
 
@@ -103,9 +107,8 @@ func (l Layout) accounts() []account {
 		s.tell(&agent, shard.EventSubject(id, "*"))
 		s.users = []user{{
 			name:      ShardUser(id),
-			publish:   append(calls, shard.EventSubject(id, "*")),
+			publish:   append(calls, shard.EventSubject(id, "*"), answers),
 			subscribe: []string{shard.LobbySubject(id, "*"), shard.GameSubject(id, "*")},
-			answers:   true,
 		}}
 		shards = append(shards, s)
 	}
@@ -130,11 +133,11 @@ func (l Layout) accounts() []account {
 // directoryUser is a directory, which uses streams and asks the other members.
 func (l Layout) directoryUser(n int) user {
 	return user{
-		name:    DirectoryUser(n),
-		answers: true,
+		name: DirectoryUser(n),
 		publish: []string{
 			shard.LobbySubject("*", "*"), "directory.member.*.*",
 			"$JS.API.>", "$KV.>", "$JS.FC.>",
+			answers, "_INBOX.>",
 		},
 		subscribe: []string{
 			shard.DirectorySubject("*"), shard.DirectoryFrom("*", "*"),

@@ -131,9 +131,6 @@ func (c *config) users(all []user) {
 		c.line(4, "permissions {")
 		c.line(5, "publish { allow: %s }", quote(u.publish))
 		c.line(5, "subscribe { allow: %s }", quote(u.subscribes()))
-		if u.answers {
-			c.line(5, `allow_responses { max: 1, expires: "1m" }`)
-		}
 		c.line(4, "}")
 		c.line(3, "}")
 	}
