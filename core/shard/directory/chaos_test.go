@@ -2,22 +2,23 @@ package directory
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"p2pmodel/core/shard/history"
 	"p2pmodel/core/shard/rpc"
 )
 
 // TestNoRoomHasTwoOwnersWhateverFails: shards, directories and buckets fail at
-// random for two minutes while all rooms are served wherever a shard thinks that it
+// random for more than a minute while all rooms are served wherever a shard thinks that it
 // may; inWorld checks the history. Afterwards everything works again.
 func TestNoRoomHasTwoOwnersWhateverFails(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			inWorld(t, 3, func(t *testing.T, w *world) { chaos(t, w, rand.New(rand.NewPCG(seed, 7))) })
 		})
@@ -49,7 +50,7 @@ func chaos(t *testing.T, w *world, dice *rand.Rand) {
 	for _, u := range w.units {
 		serve(u)
 	}
-	for range 60 {
+	for range 40 {
 		time.Sleep(time.Duration(200+dice.IntN(3600)) * time.Millisecond)
 		id, d := ids[dice.IntN(3)], dice.IntN(3)
 		switch dice.IntN(9) {
@@ -88,7 +89,7 @@ func chaos(t *testing.T, w *world, dice *rand.Rand) {
 	}
 	w.until("what is left of the rooms is served", 40*time.Second, func() error {
 		for _, room := range rooms {
-			if _, err := w.find(room); err != nil && rpc.CodeOf(err) != 5 { // not found: it ended
+			if _, err := w.find(room); err != nil && rpc.CodeOf(err) != connect.CodeNotFound { // it ended
 				return err
 			}
 		}
@@ -103,6 +104,6 @@ func chaos(t *testing.T, w *world, dice *rand.Rand) {
 	}
 	t.Log(kinds)
 	if kinds[history.Serve] < 1000 {
-		t.Error(errors.New("hardly anything was served: this proves nothing"))
+		t.Error("hardly anything was served: this proves nothing")
 	}
 }
