@@ -31,6 +31,7 @@ type shardFlags struct {
 	ticketKeyFile string
 	ticketLife    time.Duration
 	recordsFile   string
+	historyFile   string
 }
 
 // Capacity of a shard.
@@ -197,6 +198,7 @@ SIGTERM its rooms are given to others.`,
 	flags.IntVar(&f.rooms, "capacity-rooms", defaultRooms, "how many `rooms` it takes")
 	flags.IntVar(&f.players, "capacity-players", defaultPlayers, "how many `players` it takes in them")
 	flags.StringVar(&f.ticketKeyFile, "ticket-key-file", "", "`FILE` with the private key that signs play tickets; the rendezvous has the public one (required)")
+	flags.StringVar(&f.historyFile, "history-file", "", "`FILE` to which each change of a room's owner is added as a line of JSON, for those who check them; SIGHUP opens it anew (default: none)")
 	flags.StringVar(&f.recordsFile, "match-records-file", "", "`FILE` to which each ended match is added as a line of JSON; SIGHUP opens it anew (default: none)")
 	flags.DurationVar(&f.ticketLife, "ticket-life", game.DefaultTicketLife, "how long play tickets and relay credentials are good")
 	return cmd
@@ -234,6 +236,13 @@ func (f *shardFlags) build(s *service.Service) error {
 			return usage("--match-records-file: %w", err)
 		}
 		cfg.Records = lines
+	}
+	if f.historyFile != "" {
+		lines, err := openLines(s, "history", f.historyFile)
+		if err != nil {
+			return usage("--history-file: %w", err)
+		}
+		cfg.History = lines
 	}
 	e, err := f.connect(s, layout.ShardUser(f.name), 0)
 	if err != nil {
