@@ -20,11 +20,12 @@ import (
 
 // recorder keeps a log, to be looked through.
 type recorder struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	least slog.Level
+	mu    sync.Mutex
+	b     bytes.Buffer
 }
 
-func (r *recorder) Enabled(context.Context, slog.Level) bool { return true }
+func (r *recorder) Enabled(_ context.Context, l slog.Level) bool { return l >= r.least }
 func (r *recorder) Handle(ctx context.Context, record slog.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -40,7 +41,7 @@ func (r *recorder) text() string {
 
 func TestLoginTokensThatAreNotGood(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
-		logs := &recorder{}
+		logs := &recorder{least: slog.LevelDebug}
 		w.logs = logs
 		a := w.run("agent-1", generous)
 		c := w.raw(a)
@@ -93,7 +94,7 @@ func TestLoginTokensThatAreNotGood(t *testing.T) {
 
 func TestAccessAndResumeTokensThatAreNotGood(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
-		logs := &recorder{}
+		logs := &recorder{least: slog.LevelDebug}
 		w.logs = logs
 		one, two := w.run("agent-1", generous), w.run("agent-2", generous)
 		at1, at2 := w.raw(one), w.raw(two)
