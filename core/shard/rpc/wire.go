@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -81,11 +83,13 @@ func encodeAnswer(resp proto.Message, err error) []byte {
 
 // clip bounds a message and keeps it UTF-8, as protobuf demands.
 func clip(message string) string {
-	runes := []rune(message)
-	for len(string(runes)) > MaxMessage {
-		runes = runes[:len(runes)-1]
+	message = strings.ToValidUTF8(message[:min(len(message), MaxMessage)], "\ufffd")
+	// A character that was cut has become longer, and so may have others.
+	for len(message) > MaxMessage {
+		_, size := utf8.DecodeLastRuneInString(message)
+		message = message[:len(message)-size]
 	}
-	return string(runes)
+	return message
 }
 
 // decodeResponse gives the error that was answered, or fills the message.
