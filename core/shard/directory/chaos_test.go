@@ -55,10 +55,10 @@ func chaos(t *testing.T, w *world, dice *rand.Rand) {
 		id, d := ids[dice.IntN(3)], dice.IntN(3)
 		switch dice.IntN(9) {
 		case 0, 1:
-			w.units[id].engine.Stall()
+			w.units[id].link.Stall()
 		case 2, 3:
 			for _, u := range w.units {
-				u.engine.Reconnect()
+				u.link.Reconnect()
 			}
 		case 4:
 			w.dirs[d].engine.Stall()
@@ -82,7 +82,7 @@ func chaos(t *testing.T, w *world, dice *rand.Rand) {
 		d.engine.Reconnect()
 	}
 	for _, u := range w.units {
-		u.engine.Reconnect()
+		u.link.Reconnect()
 	}
 	for _, id := range ids {
 		w.until("shard "+id+" holds its lease", 20*time.Second, w.units[id].keeper.Ready)

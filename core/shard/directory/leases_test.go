@@ -112,7 +112,7 @@ func TestAShardThatIsCutOffStopsFirst(t *testing.T) {
 		if err := a.serve(t.Context(), room); err != nil {
 			t.Fatal(err)
 		}
-		a.engine.Stall()
+		a.link.Stall()
 		w.until("the other has it", 4*time.Second, func() error { return b.serve(t.Context(), room) })
 		if lost, adopted := a.lost, b.adopted[0].at; lost.IsZero() || !lost.Before(adopted) {
 			t.Errorf("lost at %v, adopted by another at %v", lost, adopted)
@@ -121,7 +121,7 @@ func TestAShardThatIsCutOffStopsFirst(t *testing.T) {
 			t.Error("it believes that it holds the lease")
 		}
 		// It comes back: in a new term, without the room.
-		a.engine.Reconnect()
+		a.link.Reconnect()
 		w.until("it holds a lease again", 5*time.Second, a.keeper.Ready)
 		if term := a.keeper.Term(); term != 2 {
 			t.Errorf("in term %d", term)

@@ -17,6 +17,7 @@ import (
 	"p2pmodel/core/shard/api/agentv1"
 	"p2pmodel/core/shard/api/insidev1"
 	"p2pmodel/core/shard/engine"
+	"p2pmodel/core/shard/engine/memory"
 	"p2pmodel/core/shard/history"
 	"p2pmodel/core/shard/keeper"
 	"p2pmodel/core/shard/rpc"
@@ -31,19 +32,13 @@ func logOf(*testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, nil))
 }
 
-// shardEngine is an engine whose connection a test can cut.
-type shardEngine interface {
-	engine.Engine
-	Stall()
-	Reconnect()
-}
-
 // unit is as much of a shard as directories see of one: it has rooms, which it
 // serves by the rules of package keeper.
 type unit struct {
 	id      string
 	t       *testing.T
-	engine  shardEngine
+	engine  engine.Engine
+	link    *memory.Engine // the same, if a test can cut it
 	keeper  *keeper.Keeper
 	client  *rpc.Client
 	server  *rpc.Server
@@ -77,12 +72,14 @@ type adoption struct {
 // startUnit starts a shard. One of the same id that was stopped is another process.
 func (w *world) startUnit(id string, rooms, players int) *unit {
 	w.t.Helper()
-	u := newUnit(w.t, id, w.hub.Connect("shard-"+id), rooms, players, w.records)
+	link := w.hub.Connect("shard-" + id)
+	u := newUnit(w.t, id, link, rooms, players, w.records)
+	u.link = link
 	w.units[id] = u
 	return u
 }
 
-func newUnit(t *testing.T, id string, e shardEngine, rooms, players int, records *buffer) *unit {
+func newUnit(t *testing.T, id string, e engine.Engine, rooms, players int, records *buffer) *unit {
 	t.Helper()
 	u := &unit{id: id, t: t, engine: e, rooms: map[string]*held{}, history: history.NewRecorder(records, "shard-"+id)}
 	var err error
@@ -124,7 +121,7 @@ func (u *unit) stop() {
 }
 
 func (u *unit) kill() {
-	u.engine.Stall()
+	u.link.Stall()
 	u.mu.Lock()
 	u.rooms = map[string]*held{}
 	u.mu.Unlock()

@@ -92,7 +92,7 @@ func inWorld(t *testing.T, members int, test func(t *testing.T, w *world)) {
 func (w *world) end() {
 	w.hub.SetBuckets(true)
 	for _, u := range w.units {
-		u.engine.Reconnect()
+		u.link.Reconnect()
 		u.stop()
 	}
 	for _, d := range w.dirs {
