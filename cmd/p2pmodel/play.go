@@ -42,6 +42,7 @@ type playFlags struct {
 	headless bool
 	events   string
 	duration time.Duration
+	patience time.Duration
 
 	bots, roomSize, rooms int
 	ramp                  time.Duration
@@ -123,6 +124,8 @@ func (f *playFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.events, "events", "text", "how lines are printed: text or json")
 	flags.DurationVar(&f.duration, "duration", 0, "how long to play; 0: no end. Bots count from when all are in their rooms")
 
+	flags.DurationVar(&f.patience, "login-timeout", 0, "how long to try to log in (default 10s, for bots 2m: Agents let one address log in a few times a second)")
+
 	flags.IntVar(&f.bots, "bots", 0, "run so many `bots`, up to 20000")
 	flags.IntVar(&f.roomSize, "room-size", 8, "how many `bots` share a room, 2 to 64")
 	flags.IntVar(&f.rooms, "rooms", 0, "how many `rooms` the bots share, in place of --room-size")
@@ -137,7 +140,7 @@ func (f *playFlags) add(flags *pflag.FlagSet) {
 func (f *playFlags) options() (*play.Options, error) {
 	o := &play.Options{
 		Agents: f.agents, Room: f.room, Create: f.create, Quick: f.quick, Ready: !f.noReady,
-		Duration: f.duration, JSON: f.events == "json", Peer: peer.Config{Techniques: peer.Techniques{RelayOnly: f.relayOnly}},
+		Duration: f.duration, LoginTimeout: f.loginTimeout(), JSON: f.events == "json", Peer: peer.Config{Techniques: peer.Techniques{RelayOnly: f.relayOnly}},
 	}
 	if err := f.check(); err != nil {
 		return nil, err
@@ -195,10 +198,12 @@ func (f *playFlags) check() error {
 	switch {
 	case where > 1:
 		return usage("--room, --create and --quick exclude each other")
+	case f.room != "" && limits.Check(&agentv1.JoinRoomRequest{Room: f.room}) != nil:
+		return usage("--room %q: a room's id has %d characters of a to z and 2 to 7", f.room, limits.RoomIDLength)
 	case f.events != "text" && f.events != "json":
 		return usage("--events %q: want text or json", f.events)
-	case f.duration < 0, f.ramp < 0:
-		return usage("--duration and --ramp are not negative")
+	case f.duration < 0, f.ramp < 0, f.patience < 0:
+		return usage("--duration, --ramp and --login-timeout are not negative")
 	case f.bots < 0 || f.bots > 20_000:
 		return usage("--bots %d: want up to 20000", f.bots)
 	case f.bots == 0 && (f.rooms != 0 || f.ramp != 0 || f.noTick || f.rate != 0 || f.reportFile != "" || f.from != ""):
@@ -213,6 +218,16 @@ func (f *playFlags) check() error {
 		return usage("--rooms %d: that is more than %d bots in each", f.rooms, limits.MaxCapacity)
 	}
 	return nil
+}
+
+func (f *playFlags) loginTimeout() time.Duration {
+	switch {
+	case f.patience > 0:
+		return f.patience
+	case f.bots > 0:
+		return 2 * time.Minute
+	}
+	return 10 * time.Second
 }
 
 // tls says whom to trust.

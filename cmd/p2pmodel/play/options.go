@@ -44,6 +44,8 @@ type Options struct {
 	Peer  peer.Config
 	Key   identity.Key
 	Start player.Start
+	// LoginTimeout is how long logging in is tried; it has to be set.
+	LoginTimeout time.Duration
 	// Duration ends it after so long; 0: never.
 	Duration time.Duration
 	// JSON prints objects, not sentences.

@@ -30,6 +30,9 @@ func sentence(e player.Event) (string, lineKind) {
 	case player.Resumed:
 		return fmt.Sprintf("the session goes on at %s after %s", e.Agent, short(e.After)), lineGood
 	case player.Ended:
+		if e.Reason == "" {
+			return "the match is over", lineInfo
+		}
 		return "the match is over: " + e.Reason, lineInfo
 	case player.Failed:
 		if errors.Is(e.Err, peer.ErrUnknownPeer) {

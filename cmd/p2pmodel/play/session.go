@@ -29,8 +29,8 @@ type session struct {
 // farewell bounds what is said at the end: finish, log out.
 const farewell = 1200 * time.Millisecond
 
-// open logs the i-th player in. It tries until ctx ends or the credential is
-// refused.
+// open logs the i-th player in. It tries until the options' time is over or the
+// credential is refused.
 func open(ctx context.Context, o *Options, i int, seed uint64, m *measures, handle func(at time.Time, e player.Event)) (*session, error) {
 	account := o.Account(i)
 	changes := player.NewChanges()
@@ -44,7 +44,9 @@ func open(ctx context.Context, o *Options, i int, seed uint64, m *measures, hand
 	}
 	agent := &measured{Client: c, measures: m}
 	s := &session{agent: agent, ready: o.Ready, ended: make(chan struct{})}
-	name, err := agent.login(ctx)
+	patience, cancel := context.WithTimeout(ctx, o.LoginTimeout)
+	defer cancel()
+	name, err := agent.login(patience)
 	if err != nil {
 		c.Close()
 		return nil, fmt.Errorf("log in as %s: %w", account.Name, err)
@@ -71,8 +73,8 @@ func open(ctx context.Context, o *Options, i int, seed uint64, m *measures, hand
 		c.Close()
 		return nil, err
 	}
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s.cancel = cancel
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = stop
 	go func() {
 		defer close(s.ended)
 		s.err = s.player.Run(run)

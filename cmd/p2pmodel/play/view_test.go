@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -105,19 +103,7 @@ func TestViews(t *testing.T) {
 					t.Errorf("line %d is %d wide, want at most %d: %q", i, w, c.width, l)
 				}
 			}
-			file := filepath.Join("testdata", "view-"+c.name+".txt")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("another view than in %s (go test -update writes it anew):\n%s", file, got)
-			}
+			golden(t, "view-"+c.name+".txt", got)
 		})
 	}
 }
