@@ -22,6 +22,7 @@ type actor struct {
 	epoch uint64
 	mail  chan job
 	saved chan saved
+	wake  chan struct{} // there is a new term
 	// replaced is closed when the room has come back with a later epoch.
 	replaced chan struct{}
 	over     chan struct{} // closed when no job is begun any more
@@ -54,7 +55,7 @@ type saved struct {
 
 func newActor(s *Rooms, r *room.Room) *actor {
 	a := &actor{
-		rooms: s, id: r.ID(), epoch: r.Epoch(), mail: make(chan job, mailbox), saved: make(chan saved, 1),
+		rooms: s, id: r.ID(), epoch: r.Epoch(), mail: make(chan job, mailbox), saved: make(chan saved, 1), wake: make(chan struct{}, 1),
 		replaced: make(chan struct{}), over: make(chan struct{}), proved: never, asked: s.cfg.Lease.Term(),
 	}
 	a.state.Store(int32(r.State()))
@@ -89,6 +90,14 @@ func (a *actor) do(ctx context.Context, f func(now time.Time, r *room.Room) erro
 // replace lets go of the room; the caller holds Rooms.mu.
 func (a *actor) replace() { close(a.replaced) }
 
+// nudge has the actor look at the lease.
+func (a *actor) nudge() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
 // run is the actor's life.
 func (a *actor) run(r *room.Room) {
 	timer := time.NewTimer(0)
@@ -115,6 +124,7 @@ func (a *actor) run(r *room.Room) {
 			a.learn(s, r)
 		case <-timer.C:
 			a.tick(r)
+		case <-a.wake:
 		case <-a.replaced:
 			r.Abandon()
 		case <-a.rooms.stop:

@@ -45,10 +45,12 @@ const (
 )
 
 // Lease says whether this shard may act. Term has grown when what it owned may have
-// become another's meanwhile.
+// become another's meanwhile. Changed is closed when either has changed since it
+// was asked for; then it is another channel.
 type Lease interface {
 	Held() bool
 	Term() uint64
+	Changed() <-chan struct{}
 }
 
 // RoomsConfig is what Rooms are made of.
@@ -123,7 +125,7 @@ func (s *Rooms) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.running = true
 	s.mu.Unlock()
-	<-ctx.Done()
+	s.follow(ctx)
 	s.mu.Lock()
 	s.running = false
 	close(s.stop)
@@ -133,6 +135,26 @@ func (s *Rooms) Run(ctx context.Context) error {
 	defer s.cancel()
 	s.actors.Wait()
 	return nil
+}
+
+// follow has all rooms look whether they still are ours when there is a new term.
+func (s *Rooms) follow(ctx context.Context) {
+	for term := s.cfg.Lease.Term(); ; {
+		changed := s.cfg.Lease.Changed()
+		if now := s.cfg.Lease.Term(); now != term {
+			term = now
+			s.mu.Lock()
+			for _, a := range s.rooms {
+				a.nudge()
+			}
+			s.mu.Unlock()
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Ready is nil while rooms can be opened.

@@ -40,7 +40,7 @@ func TestARoomOfADeadShardGoesOnElsewhere(t *testing.T) {
 		before, err := ann.look("a", one)
 		w.must(err)
 		time.Sleep(10 * time.Second)
-		w.shards["a"].lease.held.Store(false) // dead, or as good as
+		w.shards["a"].lease.lose() // dead, or as good as
 		ann.told()
 		w.must(w.move(w.directory.record(one), "b", "the shard has failed"))
 
@@ -112,7 +112,7 @@ func TestWithoutTheLeaseNothingIsDone(t *testing.T) {
 		ann, bob := w.player("ann"), w.player("bob")
 		w.open("a", one, nil, ann, bob)
 		w.must(ann.ready("a", one))
-		w.shards["a"].lease.held.Store(false)
+		w.shards["a"].lease.lose()
 		w.refused(bob.ready("a", one), connect.CodeUnavailable, "lease")
 		_, err := ann.ticket("a", one, "ann's")
 		w.refused(err, connect.CodeUnavailable, "lease")
@@ -136,7 +136,7 @@ func TestAfterALapseARoomIsServedOnlyIfItIsStillOurs(t *testing.T) {
 		w.open("a", one, nil, ann)
 		w.open("a", two, nil, bob)
 		a := w.shards["a"]
-		a.lease.held.Store(false)
+		a.lease.lose()
 		w.directory.own("b", one, 2)
 		w.directory.setAway(true)
 		a.lease.regain()
@@ -153,6 +153,20 @@ func TestAfterALapseARoomIsServedOnlyIfItIsStillOurs(t *testing.T) {
 		_, err = ann.look("a", one)
 		w.refused(err, connect.CodeNotFound, "not on this shard")
 		w.equal("what ann is told by the former owner", ann.told(), "[]")
+	})
+}
+
+func TestAfterALapseRoomsThatNobodyAsksForAreLetGo(t *testing.T) {
+	each(t, func(w *world) {
+		ann := w.player("ann")
+		w.open("a", one, nil, ann)
+		time.Sleep(time.Second)
+		w.shards["a"].lease.lose()
+		w.directory.own("b", one, 2)
+		w.shards["a"].lease.regain()
+		time.Sleep(time.Second)
+		rooms, players := w.shards["a"].rooms.Load()
+		w.equal("load", []int{rooms, players}, "[0 0]")
 	})
 }
 

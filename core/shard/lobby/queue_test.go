@@ -94,7 +94,7 @@ func TestNoRoomForAMatch(t *testing.T) {
 
 func TestWhoeverWaitsIsToldThatTheShardStops(t *testing.T) {
 	for name, stop := range map[string]func(u *unit){
-		"its lease is lost": func(u *unit) { u.lease.held.Store(false) },
+		"its lease is lost": func(u *unit) { u.lease.lose() },
 		"it drains":         func(u *unit) { u.drain.Store(true) },
 		"it is stopped":     func(u *unit) { u.stop() },
 	} {

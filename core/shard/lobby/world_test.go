@@ -35,17 +35,38 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // lease is a lease that tests take and give.
 type lease struct {
-	held atomic.Bool
-	term atomic.Uint64
+	held    atomic.Bool
+	term    atomic.Uint64
+	mu      sync.Mutex
+	changed chan struct{}
 }
 
 func (l *lease) Held() bool   { return l.held.Load() }
 func (l *lease) Term() uint64 { return l.term.Load() }
 
+func (l *lease) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+func (l *lease) change() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *lease) lose() {
+	l.held.Store(false)
+	l.change()
+}
+
 // regain gives the lease back, in a new term.
 func (l *lease) regain() {
 	l.term.Add(1)
 	l.held.Store(true)
+	l.change()
 }
 
 // registry is a directory: the records of rooms, by their epochs.
@@ -281,7 +302,7 @@ func (w *world) close() {
 func (w *world) shard(id string) *unit {
 	w.t.Helper()
 	e := w.hub.Connect("shard " + id)
-	u := &unit{id: id, lease: &lease{}, records: &buffer{}}
+	u := &unit{id: id, lease: &lease{changed: make(chan struct{})}, records: &buffer{}}
 	u.lease.regain()
 	client, err := rpc.NewClient(rpc.ClientConfig{Engine: e})
 	fatal(w.t, err)

@@ -53,16 +53,40 @@ func (s *Server) buildUDP() error {
 			return err
 		}
 	}
-	var targets []target
-	if !s.cfg.Unwatched {
-		targets = append(targets, target{"rendezvous", s.cfg.Rendezvous.Addr})
-		if s.cfg.Relay.Addr.IsValid() {
-			targets = append(targets, target{"relay", s.cfg.Relay.Addr})
-		}
-	}
 	var err error
-	s.watch, err = newWatch(s.cfg.Network, targets, s.log, s.cfg.Metrics)
+	s.watch, err = newWatch(s.cfg.Network, s.targets(), s.log, s.cfg.Metrics)
 	return err
+}
+
+// targets are the servers to be watched: those of this process where they listen,
+// as what players are told may lead here only from outside.
+func (s *Server) targets() (targets []target) {
+	if s.cfg.Unwatched {
+		return nil
+	}
+	at := s.cfg.Rendezvous.Addr
+	if s.cfg.RendezvousServer != nil {
+		at = reachable(s.cfg.RendezvousServer.Listen)
+	}
+	targets = append(targets, target{"rendezvous", at})
+	if at = s.cfg.Relay.Addr; at.IsValid() {
+		if s.cfg.RelayServer != nil {
+			at = reachable(s.cfg.RelayServer.Listen)
+		}
+		targets = append(targets, target{"relay", at})
+	}
+	return targets
+}
+
+// reachable is an address of this host by which something is reached that listens.
+func reachable(listen netip.AddrPort) netip.AddrPort {
+	switch addr := listen.Addr(); {
+	case !addr.IsUnspecified():
+		return listen
+	case addr.Is4():
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), listen.Port())
+	}
+	return netip.AddrPortFrom(netip.IPv6Loopback(), listen.Port())
 }
 
 func (s *Server) buildRendezvous(cfg rendezvous.ServerConfig) error {

@@ -63,6 +63,9 @@ type Config struct {
 	// Records gets each ended match as a line of JSON; nil: nobody does. It must
 	// not block for long.
 	Records io.Writer
+	// History gets what is done with ownership, as lines of package history; nil:
+	// nobody does.
+	History io.Writer
 	Log     *slog.Logger          // nil: discard
 	Metrics prometheus.Registerer // nil: none
 }
@@ -87,6 +90,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Network == nil {
 		cfg.Network = sansio.System()
 	}
+	if cfg.History != nil {
+		cfg.History = &lines{w: cfg.History}
+	}
 	s := &Server{cfg: cfg, log: cfg.Log.With("shard", cfg.ID)}
 	if err := s.build(); err != nil {
 		return nil, fmt.Errorf("shard %s: %w", cfg.ID, err)
@@ -105,14 +111,14 @@ func (s *Server) build() (err error) {
 	}
 	s.keeper, err = keeper.New(keeper.Config{
 		Engine: cfg.Engine, Shard: cfg.ID, CapacityRooms: cfg.CapacityRooms, CapacityPlayers: cfg.CapacityPlayers,
-		Load: func() (int, int) { return s.rooms.Load() }, Log: s.log, Metrics: cfg.Metrics,
+		Load: func() (int, int) { return s.rooms.Load() }, History: cfg.History, Log: s.log, Metrics: cfg.Metrics,
 	})
 	if err != nil {
 		return err
 	}
 	s.rooms, err = game.NewRooms(game.RoomsConfig{
 		Shard: cfg.ID, Engine: cfg.Engine, Client: client, Lease: s.keeper, CapacityRooms: cfg.CapacityRooms, CapacityPlayers: cfg.CapacityPlayers,
-		Times: cfg.Times, Records: cfg.Records, Log: s.log, Metrics: cfg.Metrics,
+		Times: cfg.Times, Records: cfg.Records, History: cfg.History, Log: s.log, Metrics: cfg.Metrics,
 	})
 	if err != nil {
 		return err
@@ -178,4 +184,16 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("shard %s: %w", s.cfg.ID, err)
 	}
 	return nil
+}
+
+// lines is a writer that several recorders share; each write is a line.
+type lines struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
 }
