@@ -147,7 +147,14 @@ func (s *service) Logout(ctx context.Context, _ *connect.Request[agentv1.LogoutR
 	}
 	left.Wait()
 	_, err := asSession[insidev1.CloseSessionResponse](ctx, s.Server, x, shard.DirectorySubject("CloseSession"), &insidev1.CloseSessionRequest{})
-	if err != nil && rpc.CodeOf(err) != connect.CodeNotFound {
+	switch rpc.CodeOf(err) {
+	case 0, connect.CodeNotFound:
+	case connect.CodeFailedPrecondition:
+		if err := s.renewPass(ctx, x, x.currentPass()); err != nil {
+			return nil, err // it is held elsewhere, as a rule
+		}
+		return nil, rpc.Errorf(connect.CodeUnavailable, "the session changes at present; try again in a second")
+	default:
 		return nil, err
 	}
 	s.end(x, loggedOut)

@@ -22,8 +22,8 @@ type Authenticator interface {
 type Identity struct {
 	Player string
 	Rating int32
-	// TokenID is of a credential that is good once, until Expires; empty: it may
-	// be used again.
+	// TokenID is of a credential that is good once, and until Expires; empty: it
+	// may be used again.
 	TokenID string
 	Expires time.Time
 }

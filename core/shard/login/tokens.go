@@ -21,9 +21,10 @@ const (
 	// TokensConfig says others.
 	Issuer   = "p2pmodel-accounts"
 	Audience = "p2pmodel-agent"
-	// MaxLife is how far ahead "exp" may be.
+	// MaxLife is how far ahead "exp" may be, by the clock of whoever checks it.
 	MaxLife = 24 * time.Hour
-	// Leeway is by how much clocks may differ.
+	// Leeway is by how much clocks may differ for "nbf" and "iat". "exp" has none:
+	// until then, and no longer, it is kept in mind that a token was used.
 	Leeway = 30 * time.Second
 	// MinTokenID and MaxTokenID bound "jti", in bytes; letters, digits, - and _.
 	MinTokenID = 8
@@ -114,11 +115,15 @@ func (t *Tokens) check(raw string) (Identity, error) {
 		return Identity{}, classify(err)
 	}
 	rating, err := ratingOf(c.Rating)
+	now := t.now()
+	if !now.Before(c.ExpiresAt.Time) {
+		return Identity{}, ErrExpired
+	}
 	switch {
 	case err != nil,
 		limits.CheckPlayer("sub", c.Subject) != nil,
 		!isTokenID(c.ID),
-		c.ExpiresAt.After(t.now().Add(MaxLife + Leeway)):
+		c.ExpiresAt.After(now.Add(MaxLife)):
 		return Identity{}, ErrClaims
 	}
 	return Identity{Player: c.Subject, Rating: rating, TokenID: c.ID, Expires: c.ExpiresAt.Time}, nil
