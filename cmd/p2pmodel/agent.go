@@ -18,6 +18,7 @@ type agentFlags struct {
 	loginFlags
 	tlsFlags
 	name, listen string
+	engineUser   string
 	proxies      []string
 }
 
@@ -73,7 +74,8 @@ ends.`,
 	f.engineFlags.add(flags)
 	f.loginFlags.add(flags)
 	f.tlsFlags.add(flags)
-	flags.StringVar(&f.name, "name", "1", "`NAME` of this Agent among all, by which the engine knows it")
+	flags.StringVar(&f.name, "name", "1", "`NAME` of this Agent among all")
+	flags.StringVar(&f.engineUser, "engine-user", "", "`USER` as which the engine knows it; replicas may share one (default: agent-NAME)")
 	flags.StringVar(&f.listen, "listen", "", "`HOST:PORT` that clients come to (required)")
 	flags.StringSliceVar(&f.proxies, "proxy", nil, "`prefix` of balancers that send the PROXY protocol, version 2, before each connection; may be repeated")
 	return cmd
@@ -99,7 +101,10 @@ func (f *agentFlags) build(s *service.Service) error {
 	if err := f.engineFlags.check(); err != nil || f.checkOnly {
 		return err
 	}
-	e, err := f.connect(s, layout.AgentUser(f.name), 0)
+	if f.engineUser == "" {
+		f.engineUser = layout.AgentUser(f.name)
+	}
+	e, err := f.connect(s, f.engineUser, 0)
 	if err != nil {
 		return err
 	}
