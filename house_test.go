@@ -41,7 +41,7 @@ var strangers = []string{"nat/certify", "sim/witness"}
 // servers, only what decides is.
 var machines = []string{
 	"core/identity", "core/peer", "core/punch", "core/relay", "core/rendezvous", "core/sansio", "core/stun", "core/ticket",
-	"core/shard/lease", "core/shard/matchmaking", "core/shard/room",
+	"core/shard/field", "core/shard/lease", "core/shard/matchmaking", "core/shard/room",
 	"nat", "sim/link", "sim/witness",
 }
 
