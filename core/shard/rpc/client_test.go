@@ -100,17 +100,17 @@ func TestABreakerSparesCallers(t *testing.T) {
 		p := newPair(t, rpc.ClientConfig{Metrics: registry, Timeout: 100 * time.Millisecond, Failures: 3, Cooldown: time.Second})
 		p.serve(engine.Limits{}, found)
 		p.callee.Stall()
-		timed := func() (error, time.Duration) {
+		timed := func() (time.Duration, error) {
 			began := time.Now()
 			_, err := p.find(t.Context())
-			return err, time.Since(began)
+			return time.Since(began), err
 		}
 		for i := range 3 {
-			if err, took := timed(); rpc.CodeOf(err) != connect.CodeDeadlineExceeded || took != 100*time.Millisecond {
+			if took, err := timed(); rpc.CodeOf(err) != connect.CodeDeadlineExceeded || took != 100*time.Millisecond {
 				t.Errorf("call %d: %v after %v", i, err, took)
 			}
 		}
-		err, took := timed()
+		took, err := timed()
 		var e *rpc.Error
 		if !errors.As(err, &e) || e.Code != connect.CodeUnavailable || e.Retry != time.Second || took != 0 {
 			t.Errorf("the breaker let it wait: %v after %v", err, took)
@@ -132,13 +132,13 @@ func TestABreakerSparesCallers(t *testing.T) {
 			t.Errorf("another target: %v", err)
 		}
 		time.Sleep(1100 * time.Millisecond)
-		if err, took := timed(); rpc.CodeOf(err) != connect.CodeDeadlineExceeded || took != 100*time.Millisecond {
+		if took, err := timed(); rpc.CodeOf(err) != connect.CodeDeadlineExceeded || took != 100*time.Millisecond {
 			t.Errorf("the one that tries: %v after %v", err, took)
 		}
 		p.callee.Reconnect()
 		time.Sleep(1100 * time.Millisecond)
 		for range 2 {
-			if err, _ := timed(); err != nil {
+			if _, err := timed(); err != nil {
 				t.Errorf("it answers, but %v", err)
 			}
 		}

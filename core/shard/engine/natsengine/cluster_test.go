@@ -222,6 +222,39 @@ func TestANodeDies(t *testing.T) {
 	})
 }
 
+// TestABucketGetsMoreReplicas when an installation grows.
+func TestABucketGetsMoreReplicas(t *testing.T) {
+	c := newCluster(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	open := func(replicas int) (bucket engine.Bucket) {
+		e := connect(t, natsengine.Config{
+			Servers: []string{"nats://" + c.nodes[0].Addr()}, Replicas: replicas, Credentials: natsengine.Credentials{Seed: c.users.full},
+		}, "full")
+		t.Cleanup(func() { e.Close() })
+		until(t, "the bucket is opened", func() (err error) {
+			bucket, err = e.Bucket(ctx, engine.BucketConfig{Name: "grows"})
+			return err
+		})
+		return bucket
+	}
+	if _, err := open(1).Put(ctx, "k", []byte("v")); err != nil {
+		t.Fatal(err)
+	}
+	open(3)
+	for i, n := range c.nodes {
+		until(t, fmt.Sprintf("node %d has a copy", i), func() error {
+			if !n.HasBucket("A", "grows") {
+				return errors.New("it has none, or is behind")
+			}
+			return nil
+		})
+	}
+	if entry, err := open(1).Get(ctx, "k"); err != nil || string(entry.Value) != "v" {
+		t.Errorf("got %+v, %v", entry, err)
+	}
+}
+
 // TestAMinorityCannotWrite: a node that is cut off takes no write, the others do,
 // and of two who hold one revision only one is acknowledged.
 func TestAMinorityCannotWrite(t *testing.T) {

@@ -190,6 +190,12 @@ func (s *Server) reload(cfg Config) error {
 // takes the server.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
 
+// HasBucket reports whether this node has a copy of an account's bucket that is not
+// behind.
+func (s *Server) HasBucket(account, bucket string) bool {
+	return s.ns.JetStreamIsStreamAssigned(account, "KV_"+bucket) && s.ns.JetStreamIsStreamCurrent(account, "KV_"+bucket)
+}
+
 // Addr is where clients connect; empty if it does not listen.
 func (s *Server) Addr() string {
 	if a := s.ns.Addr(); a != nil {
