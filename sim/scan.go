@@ -24,7 +24,8 @@ type Scan struct {
 	// host's active uplink, without a port it is DefaultScanPort. An address that
 	// is another's is sent nevertheless; answers then go there, not here.
 	From netip.AddrPort
-	// Rate bounds the probes a second; 0: DefaultScanRate.
+	// Rate bounds the probes a second; 0: DefaultScanRate, or SlowScanRate in a lab
+	// that declares links.
 	Rate int
 	// Wait is how long nothing may be seen any more before the scan ends, after the
 	// last probe; 0: 300 ms, and four times the longest delay of a link.
@@ -38,6 +39,8 @@ const (
 	// DefaultScanRate is what a machine of two processors does without loss: all
 	// ports of a host take less than two seconds.
 	DefaultScanRate = 80_000
+	// SlowScanRate is what links that can be impaired keep up with.
+	SlowScanRate = 15_000
 	// MaxScanThroughNAT bounds the probes of a scan that passes a NAT: each takes
 	// an entry of its tables, and what has none there is dropped.
 	MaxScanThroughNAT = 30_000

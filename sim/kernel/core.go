@@ -58,10 +58,8 @@ func (n *Network) installRules(ctx context.Context) error {
 // coreTable is where the Internet's filter lives.
 var coreTable = nftables.Table{Name: "core", Family: nftables.TableFamilyIPv4}
 
-const (
-	chainBogons  = "bogons"
-	chainSpoofed = "spoofed"
-)
+// chainEdge drops what may not pass the Internet's edge.
+const chainEdge = "edge"
 
 // dropBogons drops what has no business on the Internet, before it is routed:
 // there is no answer, and a counter for each prefix and direction. What is left
@@ -72,7 +70,7 @@ func (n *node) dropBogons() error {
 		table := coreTable
 		conn.AddTable(&table)
 		chain := conn.AddChain(&nftables.Chain{
-			Name: chainBogons, Table: &table, Type: nftables.ChainTypeFilter,
+			Name: chainEdge, Table: &table, Type: nftables.ChainTypeFilter,
 			Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
 		})
 		for _, p := range bogons {
@@ -90,11 +88,8 @@ func (n *node) dropBogons() error {
 				}})
 			}
 		}
-		spoofed := conn.AddChain(&nftables.Chain{
-			Name: chainSpoofed, Table: &table, Type: nftables.ChainTypeFilter,
-			Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRef(*nftables.ChainPriorityRaw + 1),
-		})
-		conn.AddRule(&nftables.Rule{Table: &table, Chain: spoofed, Exprs: append(ruleset.Spoofed(),
+		// The last rule: Spoofed counts it alone.
+		conn.AddRule(&nftables.Rule{Table: &table, Chain: chain, Exprs: append(ruleset.Spoofed(),
 			&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})})
 		return conn.Flush()
 	})
@@ -106,25 +101,34 @@ func (n *node) dropBogons() error {
 
 // Bogons counts the packets that the Internet's core has dropped because their
 // source or destination is private.
-func (n *Network) Bogons() (uint64, error) { return n.coreCount(chainBogons) }
+func (n *Network) Bogons() (uint64, error) {
+	bogons, _, err := n.edge()
+	return bogons, err
+}
 
 // Spoofed counts the packets that the Internet's core has dropped because their
 // source is not an address of the node that sent them. Firewalls of routers have
 // counters of their own.
-func (n *Network) Spoofed() (uint64, error) { return n.coreCount(chainSpoofed) }
+func (n *Network) Spoofed() (uint64, error) {
+	_, spoofed, err := n.edge()
+	return spoofed, err
+}
 
-func (n *Network) coreCount(chain string) (uint64, error) {
-	var total uint64
-	err := n.nodes[sim.Internet].nft(func(conn *nftables.Conn) error {
+// edge reads the counters of the Internet's core.
+func (n *Network) edge() (bogons, spoofed uint64, err error) {
+	err = n.nodes[sim.Internet].nft(func(conn *nftables.Conn) error {
 		table := coreTable
-		rules, err := conn.GetRules(&table, &nftables.Chain{Name: chain, Table: &table})
-		total = countIn(rules)
+		rules, err := conn.GetRules(&table, &nftables.Chain{Name: chainEdge, Table: &table})
+		if err == nil && len(rules) > 0 {
+			last := len(rules) - 1
+			bogons, spoofed = countIn(rules[:last]), countIn(rules[last:])
+		}
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("node %s: read its counters: %w", sim.Internet, err)
+		return 0, 0, fmt.Errorf("node %s: read its counters: %w", sim.Internet, err)
 	}
-	return total, nil
+	return bogons, spoofed, nil
 }
 
 // countIn sums the packets that counters in rules have seen.

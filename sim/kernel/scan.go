@@ -108,7 +108,9 @@ func (h *Host) completeScan(s sim.Scan) (sim.Scan, error) {
 		return s, errors.New("a rate or a wait below zero")
 	}
 	if s.Rate == 0 {
-		s.Rate = sim.DefaultScanRate
+		if s.Rate = sim.DefaultScanRate; len(h.network.lab.Links) > 0 {
+			s.Rate = sim.SlowScanRate
+		}
 	}
 	if s.Wait == 0 {
 		s.Wait = defaultScanWait
@@ -293,7 +295,7 @@ type pace struct {
 // wait waits until n more may be sent.
 func (p *pace) wait(ctx context.Context, n int) error {
 	due := func(sent int) time.Duration { return time.Duration(sent) * time.Second / time.Duration(p.rate) }
-	ahead := p.began.Add(due(p.sent)).Sub(time.Now())
+	ahead := time.Until(p.began.Add(due(p.sent)))
 	if ahead > 0 {
 		if err := sleep(ctx, ahead); err != nil {
 			return err
