@@ -23,6 +23,10 @@ const (
 	detectInterval = 50 * time.Millisecond
 	fenceTimeout   = 400 * time.Millisecond
 	fencePause     = 300 * time.Millisecond
+	// probeInterval is how often members are looked for while a shard is quiet, and
+	// probeTimeout how long they have to answer.
+	probeInterval = 200 * time.Millisecond
+	probeTimeout  = 200 * time.Millisecond
 )
 
 // detect takes over from shards that are silent.
@@ -31,6 +35,7 @@ func (s *Server) detect(ctx context.Context) {
 	defer ticker.Stop()
 	next, results := map[string]time.Time{}, make(chan string)
 	busy := map[string]bool{}
+	var c contact
 	for {
 		select {
 		case <-ctx.Done():
@@ -42,7 +47,14 @@ func (s *Server) detect(ctx context.Context) {
 			delete(busy, id)
 			next[id] = time.Now().Add(fencePause)
 		case now := <-ticker.C:
-			for _, id := range s.silent(now) {
+			quiet, silent := s.silent(now)
+			if quiet {
+				c.probe(now, func() bool { return s.reachable(ctx) })
+			}
+			if !c.lasts(now, s.cfg.Heartbeat) {
+				continue
+			}
+			for _, id := range silent {
 				if !busy[id] && !now.Before(next[id]) {
 					busy[id] = true
 					go func() {
@@ -55,18 +67,67 @@ func (s *Server) detect(ctx context.Context) {
 	}
 }
 
+// contact is since when this member has reached a majority without a gap, as far
+// as it looked. Who was cut off himself has heard nothing of anybody and must not
+// conclude anything from that before a heartbeat had the time to come.
+type contact struct{ since, last time.Time }
+
+func (c *contact) probe(now time.Time, reachable func() bool) {
+	if now.Sub(c.last) < probeInterval {
+		return
+	}
+	gap := c.last.IsZero() || now.Sub(c.last) > 4*probeInterval
+	switch ok := reachable(); {
+	case !ok:
+		c.since = time.Time{}
+	case gap || c.since.IsZero():
+		c.since = time.Now()
+	}
+	c.last = time.Now()
+}
+
+func (c *contact) lasts(now time.Time, heartbeat time.Duration) bool {
+	return !c.since.IsZero() && now.Sub(c.since) >= heartbeat+heartbeat/4 && now.Sub(c.last) <= 4*probeInterval
+}
+
+// reachable asks all members, this one too by way of the engine, for a promise
+// about nothing, and reports whether a majority and this one have answered.
+func (s *Server) reachable(ctx context.Context) bool {
+	var calls sync.WaitGroup
+	answered := make([]bool, s.cfg.Members)
+	for i := range answered {
+		calls.Go(func() {
+			_, err := rpc.Call[insidev1.FenceResponse](ctx, s.client, shard.MemberSubject(i, "Fence"), &insidev1.FenceRequest{}, rpc.WithTimeout(probeTimeout))
+			answered[i] = err == nil
+		})
+	}
+	calls.Wait()
+	n := 0
+	for _, ok := range answered {
+		if ok {
+			n++
+		}
+	}
+	return answered[s.cfg.Index] && n >= s.terms.Majority()
+}
+
 // silent lists the shards that count as alive and that this member has heard
-// nothing of for as long as a grant lasts.
-func (s *Server) silent(now time.Time) []string {
+// nothing of for as long as a grant lasts; quiet reports whether any has missed two
+// heartbeats.
+func (s *Server) silent(now time.Time) (quiet bool, ids []string) {
 	s.state.mu.RLock()
 	defer s.state.mu.RUnlock()
-	var ids []string
 	for id, sh := range s.state.shards.rows {
-		if _, remaining := s.silence(id, now); sh.value.Alive && remaining == 0 {
+		_, remaining := s.silence(id, now)
+		if !sh.value.Alive || remaining > s.cfg.Grant-2*s.cfg.Heartbeat {
+			continue
+		}
+		quiet = true
+		if remaining == 0 {
 			ids = append(ids, id)
 		}
 	}
-	return ids
+	return quiet, ids
 }
 
 // takeOver declares a shard dead, if a majority promises to grant its epoch no

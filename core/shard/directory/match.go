@@ -20,7 +20,7 @@ import (
 
 // modeLife is how long a mode sticks to a shard that nobody asks for it; it is
 // written again when half of that has passed.
-const modeLife = time.Hour
+const modeLife = 10 * time.Minute
 
 // quickMatch puts players into the queue of the mode's shard.
 func (s *Server) quickMatch(ctx context.Context, r *rpc.Request, req *agentv1.QuickMatchRequest) (*agentv1.QuickMatchResponse, error) {

@@ -46,7 +46,10 @@ func TestAModeSticksToOneShard(t *testing.T) {
 				w.ready()
 			}
 			if i == 20 {
-				time.Sleep(2 * modeLife) // nobody has asked for long
+				time.Sleep(modeLife * 2 / 3) // the choice is written again before it is forgotten
+			}
+			if i == 25 {
+				time.Sleep(modeLife * 2 / 3)
 			}
 		}
 		first := w.queues()

@@ -131,8 +131,12 @@ func (s *Server) heartbeat(_ context.Context, r *rpc.Request, req *insidev1.Hear
 	return &insidev1.HeartbeatResponse{Granted: granted, Draining: sh.value.GetDraining(), PassKeys: s.publicKeys()}, nil
 }
 
-// fence promises another directory, or this one, to grant an epoch no more.
+// fence promises another directory to grant an epoch no more. Without a shard it
+// only says that this member is there.
 func (s *Server) fence(_ context.Context, _ *rpc.Request, req *insidev1.FenceRequest) (*insidev1.FenceResponse, error) {
+	if req.Shard == "" {
+		return &insidev1.FenceResponse{}, nil
+	}
 	promised, remaining := s.promise(req.Shard, req.Epoch)
 	return &insidev1.FenceResponse{Fenced: promised, RemainingMs: uint32((remaining + time.Millisecond - 1) / time.Millisecond)}, nil
 }

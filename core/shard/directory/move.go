@@ -29,7 +29,7 @@ const (
 	// that is asked again; placingTimeout is how long a room that is being placed
 	// may be left unsaved: whoever asked for it has gone.
 	pendingTimeout = 2 * time.Second
-	placingTimeout = 10 * time.Second
+	placingTimeout = 30 * time.Second
 	// moveTimeout bounds the move of one room.
 	moveTimeout = 3 * time.Second
 )

@@ -493,7 +493,7 @@ func TestADirectoryDiesWithAMoveHalfDone(t *testing.T) {
 		write(placed, func(r *insidev1.StoredRoom) { r.Pending = true })
 		w.killDirectory(0)
 		w.until("b has it", 6*time.Second, func() error { return b.serve(t.Context(), moved) })
-		w.until("what nobody opened is forgotten", 15*time.Second, func() error {
+		w.until("what nobody opened is forgotten", 40*time.Second, func() error {
 			if _, err := w.find(placed); rpc.CodeOf(err) != connect.CodeNotFound {
 				return fmt.Errorf("%v", err)
 			}

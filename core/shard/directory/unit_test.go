@@ -25,7 +25,7 @@ import (
 
 type protoMessage = proto.Message
 
-func logOf(*testing.T) *slog.Logger {
+func logOf(testing.TB) *slog.Logger {
 	if !verbose() {
 		return nil
 	}
@@ -36,7 +36,7 @@ func logOf(*testing.T) *slog.Logger {
 // serves by the rules of package keeper.
 type unit struct {
 	id      string
-	t       *testing.T
+	t       testing.TB
 	engine  engine.Engine
 	link    *memory.Engine // the same, if a test can cut it
 	keeper  *keeper.Keeper
@@ -79,7 +79,7 @@ func (w *world) startUnit(id string, rooms, players int) *unit {
 	return u
 }
 
-func newUnit(t *testing.T, id string, e engine.Engine, rooms, players int, records *buffer) *unit {
+func newUnit(t testing.TB, id string, e engine.Engine, rooms, players int, records *buffer) *unit {
 	t.Helper()
 	u := &unit{id: id, t: t, engine: e, rooms: map[string]*held{}, history: history.NewRecorder(records, "shard-"+id)}
 	var err error
