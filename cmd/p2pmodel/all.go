@@ -57,7 +57,7 @@ one process: p2pmodel init makes the files for it.`,
 				return err
 			}
 			all := &allProcess{flags: &f, plan: plan, service: s}
-			defer all.unlock()
+			defer all.close()
 			if err := all.build(); err != nil {
 				return err
 			}

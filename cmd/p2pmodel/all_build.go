@@ -40,6 +40,7 @@ type allProcess struct {
 
 	lock        *os.File
 	engine      *natsserver.Server
+	engines     []*natsengine.Engine // connections to it
 	seeds       map[string][]byte
 	madeCA      string // file with the authority of a certificate that was made
 	agent       string // where clients come to
@@ -125,9 +126,17 @@ func (a *allProcess) trust() string {
 	return " --ca-file " + a.madeCA
 }
 
-func (a *allProcess) unlock() {
+// close ends what was begun before the service ran, which may never have been, and
+// lets other processes in.
+func (a *allProcess) close() {
+	for _, e := range a.engines {
+		_ = e.Close()
+	}
+	if a.engine != nil {
+		_ = a.engine.Close()
+	}
 	if a.lock != nil {
-		a.lock.Close()
+		_ = a.lock.Close()
 	}
 }
 
@@ -167,6 +176,7 @@ func (a *allProcess) connect(user string) (*natsengine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.engines = append(a.engines, e)
 	addEngine(a.service, "connection of "+user, e)
 	return e, nil
 }
