@@ -388,6 +388,34 @@ func TestRoomsAndChat(t *testing.T) {
 	})
 }
 
+// TestAPartyIsNoRoomToPlayIn: one may be in a party and in a room.
+func TestAPartyIsNoRoomToPlayIn(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		ann := h.guest("ann", "10.0.9.1")
+		party := &agentv1.RoomSettings{Kind: agentv1.RoomKind_ROOM_KIND_PARTY, Title: "ann's party", Capacity: 4}
+		r, err := ann.player.CreateRoom(t.Context(), party)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ann.player.SetReady(t.Context(), true); !errors.Is(err, player.ErrNoRoom) || ann.player.Room() != nil {
+			t.Errorf("ready in a party: %v; to play in: %v", err, ann.player.Room())
+		}
+		if err := ann.player.SayIn(t.Context(), r.Id, "come"); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if c := events[player.Chat](ann); len(c) != 1 || c[0].Text != "come" {
+			t.Errorf("chat: %+v", c)
+		}
+		if err := ann.player.LeaveRoom(t.Context(), r.Id); err != nil {
+			t.Error(err)
+		}
+		if left := events[player.Left](ann); len(left) != 1 || left[0] != (player.Left{Room: r.Id}) {
+			t.Errorf("left: %+v", left)
+		}
+	})
+}
+
 // TestAPeerThatCannotStart is a port that is taken: the player tries again.
 func TestAPeerThatCannotStart(t *testing.T) {
 	simulate(t, func(t *testing.T, h *house) {

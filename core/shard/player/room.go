@@ -53,7 +53,12 @@ func (p *Player) SetReady(ctx context.Context, ready bool) error {
 
 // Say says something in the room to play in.
 func (p *Player) Say(ctx context.Context, text string) error {
-	return p.inRoom(func(id string) error { return p.cfg.Agent.Chat(ctx, id, text) })
+	return p.inRoom(func(id string) error { return p.SayIn(ctx, id, text) })
+}
+
+// SayIn says something in a room, or to a party.
+func (p *Player) SayIn(ctx context.Context, room, text string) error {
+	return p.cfg.Agent.Chat(ctx, room, text)
 }
 
 // Finish gives our account of the match's result.
@@ -61,18 +66,22 @@ func (p *Player) Finish(ctx context.Context, result []byte) error {
 	return p.inRoom(func(id string) error { return p.cfg.Agent.Finish(ctx, id, result) })
 }
 
-// Leave leaves the room to play in; its match is over for us, and peers are told
-// farewell, whether the Agent can be reached or not.
+// Leave leaves the room to play in.
 func (p *Player) Leave(ctx context.Context) error {
-	return p.inRoom(func(id string) error {
-		if err := p.do(func() {
-			p.left = id
-			p.forget(time.Now(), id, "")
-		}); err != nil {
-			return err
-		}
-		return p.cfg.Agent.LeaveRoom(ctx, id)
+	return p.inRoom(func(id string) error { return p.LeaveRoom(ctx, id) })
+}
+
+// LeaveRoom leaves a room, or a party. A match in it is over for us, and peers are
+// told farewell, whether the Agent can be reached or not.
+func (p *Player) LeaveRoom(ctx context.Context, room string) error {
+	err := p.do(func() {
+		p.left = room
+		p.forget(time.Now(), room, "")
 	})
+	if err != nil {
+		return err
+	}
+	return p.cfg.Agent.LeaveRoom(ctx, room)
 }
 
 // Room is the room to play in as it was told last, nil for none. It must not be
