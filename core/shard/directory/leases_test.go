@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"p2pmodel/core/shard"
 	"p2pmodel/core/shard/api/insidev1"
@@ -355,5 +357,75 @@ func TestMembersAgreeOnTheirNumber(t *testing.T) {
 			t.Log(err)
 		}
 		_ = e.Close()
+	})
+}
+
+// TestAShardAndADirectoryDieTogether: on one machine, say.
+func TestAShardAndADirectoryDieTogether(t *testing.T) {
+	var most time.Duration
+	for i := range 20 {
+		inWorld(t, 3, func(t *testing.T, w *world) {
+			a := w.startUnit("a", 10, 40)
+			w.ready()
+			room := w.place("m").Room
+			b := w.startUnit("b", 10, 40)
+			w.ready()
+			time.Sleep(time.Duration(i) * 29 * time.Millisecond)
+			began := time.Now()
+			w.dirs[i%3].engine.Disconnect()
+			a.kill()
+			delete(w.units, "a")
+			w.until("the other shard has the room", 4*time.Second, func() error { return b.serve(t.Context(), room) })
+			most = max(most, time.Since(began))
+		})
+	}
+	t.Logf("the other shard served the room after %v at most", most)
+	if most > 3*time.Second {
+		t.Error("that is too late")
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	inWorldWith(t, 1, func(c *Config) { c.Metrics = registry }, func(t *testing.T, w *world) {
+		a := w.startUnit("a", 10, 40)
+		w.startUnit("b", 10, 40)
+		w.ready()
+		room := w.place("m")
+		_, err := rpc.Call[insidev1.SaveRoomResponse](t.Context(), a.client, shard.DirectoryFrom("x", "SaveRoom"), &insidev1.SaveRoomRequest{
+			Shard: "x", Record: &insidev1.RoomRecord{Room: room.Room, Shard: "x", Epoch: 1, Settings: settings("m")}})
+		wantCode(t, "another's write", err, connect.CodeAborted)
+		w.units[room.Shard].kill()
+		delete(w.units, room.Shard)
+		w.until("the shard is dead", 3*time.Second, w.stateIs(room.Shard, dead))
+		time.Sleep(20 * time.Second)
+
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]float64{}
+		for _, f := range families {
+			for _, m := range f.Metric {
+				name := strings.TrimPrefix(f.GetName(), "p2pmodel_directory_")
+				for _, l := range m.Label {
+					if l.GetName() != "member" {
+						name += " " + l.GetValue()
+					}
+				}
+				got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+		for name, want := range map[string]float64{
+			"shards alive": 1, "shards dead": 1, "detection_seconds": 1, "placements_total ok": 1, "rooms_moved_total " + reasonDied: 1,
+			"writes_refused_total": 1, "sessions_total opened": 1, "sessions": 1,
+		} {
+			if got[name] != want {
+				t.Errorf("%s is %v, %v was right", name, got[name], want)
+			}
+		}
+		if got["heartbeats_total yes"] < 40 {
+			t.Errorf("%v heartbeats", got["heartbeats_total yes"])
+		}
 	})
 }

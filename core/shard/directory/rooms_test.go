@@ -108,6 +108,17 @@ func TestARoomIsPlacedOnlyWhereItMayBe(t *testing.T) {
 	})
 }
 
+func TestRoomsAreBounded(t *testing.T) {
+	inWorldWith(t, 1, func(c *Config) { c.MaxRooms = 2 }, func(t *testing.T, w *world) {
+		w.startUnit("a", 10, 100)
+		w.ready()
+		w.place("m")
+		w.place("m")
+		_, err := call[insidev1.PlaceRoomResponse](w, "PlaceRoom", &insidev1.PlaceRoomRequest{Settings: settings("m")}, w.login("p").Pass)
+		wantCode(t, "a third", err, connect.CodeResourceExhausted)
+	})
+}
+
 func TestAnotherShardGetsTheRoomIfTheFirstDoesNotAnswer(t *testing.T) {
 	for name, refuse := range map[string]func(string) error{
 		"refuses":               func(string) error { return rpc.Errorf(connect.CodeResourceExhausted, "too much to do") },

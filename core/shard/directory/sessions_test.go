@@ -232,8 +232,7 @@ func TestASessionKnowsItsRooms(t *testing.T) {
 }
 
 func TestSessionsAreBounded(t *testing.T) {
-	inWorld(t, 1, func(t *testing.T, w *world) {
-		w.dirs[0].server.cfg.MaxSessions = 3
+	inWorldWith(t, 1, func(c *Config) { c.MaxSessions = 3 }, func(t *testing.T, w *world) {
 		for range 3 {
 			w.login("p")
 		}

@@ -72,8 +72,14 @@ func (b *buffer) operations(t *testing.T) []history.Operation {
 // history of all of them is checked.
 func inWorld(t *testing.T, members int, test func(t *testing.T, w *world)) {
 	t.Helper()
+	inWorldWith(t, members, nil, test)
+}
+
+// inWorldWith does that with a change of the directories' configuration.
+func inWorldWith(t *testing.T, members int, tweak func(*Config), test func(t *testing.T, w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, hub: memory.NewHub(), members: members, units: map[string]*unit{}, records: &buffer{}}
+		w := &world{t: t, hub: memory.NewHub(), members: members, units: map[string]*unit{}, records: &buffer{}, tweak: tweak}
 		w.hub.SetDelay(time.Millisecond)
 		w.agent = w.hub.Connect("agent")
 		w.client = w.clientOf(w.agent)

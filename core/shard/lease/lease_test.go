@@ -16,7 +16,7 @@ func seeded(seed uint64) func(int) int {
 // TestNobodyHoldsWhatWasTakenOver runs random worlds; see world.check.
 func TestNobodyHoldsWhatWasTakenOver(t *testing.T) {
 	takeovers, held, length := 0, time.Duration(0), 40*time.Second
-	const worlds = 3000
+	const worlds = 1000
 	for seed := range uint64(worlds) {
 		w := newWorld(seeded(seed), defects{})
 		if wrong := w.run(length); wrong != "" {
