@@ -92,18 +92,7 @@ func (r *Room) Abandon() {
 	r.effects = nil
 }
 
-// Close ends the room for good: a match that runs is recorded with this reason,
-// members are told, and the directory shall forget it.
-func (r *Room) Close(now time.Time, reason string) {
-	if r.closed {
-		return
-	}
-	if r.playing() {
-		r.end(now, reason)
-	}
-	r.close(reason)
-}
-
+// close ends the room for good: members are told, and the directory shall forget it.
 func (r *Room) close(reason string) {
 	r.tell(&agentv1.Event{Kind: &agentv1.Event_RoomClosed{RoomClosed: &agentv1.RoomClosed{Room: r.id, Reason: reason}}})
 	r.effects = append(r.effects, Drop{})

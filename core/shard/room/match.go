@@ -231,11 +231,6 @@ func (r *Room) Finish(now time.Time, c Caller, result []byte) error {
 	return nil
 }
 
-// Played reports whether the player has, or has had, a part in the match.
-func (r *Room) Played(player string) bool {
-	return slices.ContainsFunc(r.match.parts, func(p *part) bool { return p.player == player })
-}
-
 // Match is the record of the match; nil before its start.
 func (r *Room) Match(now time.Time) *agentv1.Match {
 	if r.match.started.IsZero() {

@@ -21,7 +21,7 @@ type machine struct {
 	r          *room.Room
 	now        time.Time
 	capacity   int
-	revision   uint64
+	seen       *agentv1.Room  // the last view
 	places     map[string]int // of each session, by Entered and Left
 	generation map[string]uint64
 	ended      int
@@ -141,10 +141,10 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 // check is what holds at any time.
 func (m *machine) check(t *rapid.T) {
 	view := m.r.View()
-	if view.Revision < m.revision {
-		t.Fatalf("the revision went from %d to %d", m.revision, view.Revision)
+	if old := m.seen; old != nil && view.Revision <= old.Revision && !proto.Equal(view, old) {
+		t.Fatalf("%v has become %v, and the revision does not say so", old, view)
 	}
-	m.revision = view.Revision
+	m.seen = view
 	if len(view.Members) > m.capacity {
 		t.Fatalf("%d members in a room of %d", len(view.Members), m.capacity)
 	}
