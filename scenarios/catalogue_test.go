@@ -41,7 +41,16 @@ func (c Control) last() Path {
 }
 
 func (sc *Scenario) cutsRelay(c Control) bool {
-	for _, host := range sc.RelayHosts() {
+	relays := sc.RelayHosts()
+	if sc.System != nil {
+		relays = nil // those that run from the start
+		for _, k := range sc.System.Shards {
+			if !k.Later {
+				relays = append(relays, k.Relay)
+			}
+		}
+	}
+	for _, host := range relays {
 		if !slices.ContainsFunc(c.Before, func(a Action) bool {
 			return a.Kind == ActCut && a.Link == sim.LinkID{Node: host, Uplink: sim.DefaultUplink}
 		}) {

@@ -197,7 +197,7 @@ func (d *decoder) loadExpect(n *document.Node) *LoadExpect {
 	if d.sc.Load == nil {
 		n.KeyErrorf("the scenario has no load")
 	}
-	m := n.Map("failed", "slowest", "placed", "spared")
+	m := n.Map("failed", "slowest", "placed", "only")
 	l := &LoadExpect{Slowest: m.Need("slowest").Duration()}
 	if node := m.Get("failed"); node.Exists() {
 		l.Failed = node.Int(0, maxCount)
@@ -205,8 +205,9 @@ func (d *decoder) loadExpect(n *document.Node) *LoadExpect {
 	for _, e := range m.Get("placed").List() {
 		l.Placed = append(l.Placed, d.word(e, "shard", d.shards))
 	}
-	for _, e := range m.Get("spared").List() {
-		l.Spared = append(l.Spared, d.word(e, "shard", d.shards))
+	l.Only = m.Get("only").Bool()
+	if l.Only && len(l.Placed) == 0 {
+		m.Get("only").KeyErrorf("only: goes with placed:, the shards that may get new rooms")
 	}
 	return l
 }

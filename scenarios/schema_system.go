@@ -87,7 +87,7 @@ func systemExpectations() map[string]document.Schema {
 			"failed":  document.IntSchema(0, maxCount).Described("How many requests may fail; nothing: none. Those of rooms whose shard was killed do not count."),
 			"slowest": document.DurationSchema().Described("How long a request may take, of the same rooms."),
 			"placed":  document.ListSchema(document.TextSchema()).Described("Shards that must have got new rooms in the phase."),
-			"spared":  document.ListSchema(document.TextSchema()).Described("Shards that must not have."),
+			"only":    document.BoolSchema().Described("No other shards may have."),
 		}, "slowest").Described("What has to come of the load."),
 		"scans": document.ListSchema(document.ObjectSchema(map[string]document.Schema{
 			"from": nameSchema("The host that scans."),

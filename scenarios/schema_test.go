@@ -166,7 +166,7 @@ phases:
       rooms: {red: moved, blue: stayed}
       resumed: 5s
       moved: 5s
-      load: {failed: 0, slowest: 5s, placed: [s2], spared: [s1]}
+      load: {failed: 0, slowest: 5s, placed: [s2], only: true}
       scans:
         - {from: crowd, open: {agent-1: [tcp/443], udp-1: [udp/3478-3479]}}
       one-owner: true

@@ -135,8 +135,9 @@ type LoadExpect struct {
 	// take; of rooms whose shard was not killed in the phase.
 	Failed  int
 	Slowest time.Duration
-	// Placed are shards that must have got new rooms, Spared those that must not.
-	Placed, Spared []string
+	// Placed are shards that must have got new rooms; with Only, no others may.
+	Placed []string
+	Only   bool
 }
 
 // ScanExpect is what a scan of all ports of all servers has to find.

@@ -24,7 +24,7 @@ type campaign struct {
 	flags  runFlags
 	list   []*scenarios.Scenario
 	live   *live
-	slots  runner.Slots
+	slots  *runner.Slots
 	keeper *keeper
 
 	mu       sync.Mutex
@@ -35,7 +35,7 @@ type campaign struct {
 func newCampaign(f runFlags, list []*scenarios.Scenario, live *live) *campaign {
 	slots := runner.NewSlots(f.parallel)
 	return &campaign{
-		flags: f, list: list, live: live, slots: slots, keeper: newKeeper(live.say, slots), failures: map[string]int{},
+		flags: f, list: list, live: live, slots: slots, keeper: newKeeper(live.say), failures: map[string]int{},
 	}
 }
 
@@ -48,7 +48,7 @@ func (c *campaign) run(ctx context.Context) ([]*scenarios.Result, error) {
 	defer stop()
 
 	results := make([]*scenarios.Result, len(c.list)*c.flags.repeat)
-	flight := runner.NewSlots(roundsAhead * len(c.list))
+	flight := make(chan struct{}, roundsAhead*len(c.list))
 	var wg sync.WaitGroup
 	for i := range results {
 		flight <- struct{}{}

@@ -12,7 +12,6 @@ import (
 
 	"p2pmodel/nat"
 	"p2pmodel/nat/certify"
-	"p2pmodel/scenarios/runner"
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel"
 )
@@ -72,7 +71,7 @@ type certification struct {
 func certifyAll(ctx context.Context, w io.Writer, texts []string, behaviors []nat.Behavior, parallel int, verbose bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	all := make([]*certification, len(behaviors))
-	slots := runner.NewSlots(parallel)
+	slots := make(chan struct{}, parallel)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()

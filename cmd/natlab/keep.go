@@ -8,14 +8,12 @@ import (
 	"sync"
 
 	"p2pmodel/scenarios"
-	"p2pmodel/scenarios/runner"
 	"p2pmodel/sim"
 )
 
 // keeper leaves the labs of failed scenarios standing until it is released.
 type keeper struct {
 	say      func(text string)
-	slots    runner.Slots
 	released chan struct{}
 	once     sync.Once
 
@@ -23,12 +21,11 @@ type keeper struct {
 	held int
 }
 
-func newKeeper(say func(string), slots runner.Slots) *keeper {
-	return &keeper{say: say, slots: slots, released: make(chan struct{})}
+func newKeeper(say func(string)) *keeper {
+	return &keeper{say: say, released: make(chan struct{})}
 }
 
-// keep is the runner's hook: it returns when the lab may be taken down. A lab
-// that is kept does not count among those that stand at once.
+// keep is the runner's hook: it returns when the lab may be taken down.
 func (k *keeper) keep(sc *scenarios.Scenario, lab sim.Network, verdict scenarios.Verdict) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s is %s. Its lab stands until Ctrl-C, without the peers and servers. To enter a node:\n", sc.ID, verdict)
@@ -37,9 +34,7 @@ func (k *keeper) keep(sc *scenarios.Scenario, lab sim.Network, verdict scenarios
 	}
 	k.count(1) // before it is said: who reads it may press Ctrl-C
 	k.say(b.String())
-	<-k.slots
 	<-k.released
-	k.slots <- struct{}{}
 	k.count(-1)
 }
 

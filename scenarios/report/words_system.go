@@ -59,9 +59,9 @@ func systemExpectWords(e scenarios.Expect) (text string) {
 		text += fmt.Sprintf(", of the load %s fails and none takes longer than %v", atMost(l.Failed), l.Slowest)
 		if len(l.Placed) > 0 {
 			text += ", new rooms on " + strings.Join(l.Placed, " and ")
-		}
-		if len(l.Spared) > 0 {
-			text += ", no new ones on " + strings.Join(l.Spared, " and ")
+			if l.Only {
+				text += " only"
+			}
 		}
 	}
 	for _, s := range e.Scans {

@@ -37,14 +37,23 @@ func (s *stage) act(ctx context.Context, p *phase, a scenarios.Action) error {
 	p.deeds = append(p.deeds, d)
 	err := s.carryOut(ctx, p, d)
 	d.done = s.net.Now()
-	if changesNetwork(a.Kind) {
+	if disrupts(a.Kind) {
 		p.disrupted, p.done = true, d.done
 	}
 	return err
 }
 
-// changesNetwork reports whether an action may change what paths there are.
-func changesNetwork(kind scenarios.ActionKind) bool {
+// aboutSystem reports whether an action is about servers of a system.
+func aboutSystem(kind scenarios.ActionKind) bool {
+	switch kind {
+	case scenarios.ActKill, scenarios.ActStart, scenarios.ActDrain, scenarios.ActPartition, scenarios.ActHeal:
+		return true
+	}
+	return false
+}
+
+// disrupts reports whether an action may change what paths there are.
+func disrupts(kind scenarios.ActionKind) bool {
 	switch kind {
 	case scenarios.ActQuiet, scenarios.ActWait, scenarios.ActSend, scenarios.ActStart:
 		return false
@@ -133,7 +142,8 @@ func (s *stage) change(ctx context.Context, p *phase, a scenarios.Action) (strin
 			}
 		}
 		return a.Target + " restarted", s.startServer(ctx, a.Target)
-	case scenarios.ActKill, scenarios.ActStart, scenarios.ActDrain, scenarios.ActPartition, scenarios.ActHeal:
+	}
+	if aboutSystem(a.Kind) {
 		return s.changeSystem(ctx, p, a)
 	}
 	return "", fmt.Errorf("unknown action")

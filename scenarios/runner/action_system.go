@@ -130,7 +130,7 @@ func (y *system) drain(ctx context.Context, a scenarios.Action) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	args = append([]string{"drain", a.Shard}, args...)
+	args = append([]string{"drain", a.Shard, "--operator", operatorName}, args...)
 	if a.For > 0 {
 		args = append(args, "--deadline", a.For.String())
 	}

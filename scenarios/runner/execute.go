@@ -71,7 +71,10 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 	}
 	o.run.Log = s.log.sorted()
 	if r.Keep != nil && !v.control() && o.verdict != scenarios.Expected && ctx.Err() == nil {
+		places := r.Slots.of(v)
+		r.Slots.free(places)
 		r.Keep(v.scenario, net, o.verdict)
+		_ = r.Slots.take(context.WithoutCancel(ctx), places) // without an end there is no error
 	}
 	if err := net.Close(); err != nil && o.verdict != scenarios.Broken {
 		o.fail("the lab was not taken down cleanly: %v", err)

@@ -66,6 +66,9 @@ func install(spec *scenarios.System, address func(host string) (netip.Addr, erro
 			err = errors.Join(err, n.remove())
 		}
 	}()
+	if err := os.Mkdir(n.path("history"), 0o700); err != nil {
+		return nil, err
+	}
 	if err := n.engines(spec, address); err != nil {
 		return nil, err
 	}

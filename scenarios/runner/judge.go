@@ -25,15 +25,15 @@ type judgement struct {
 	seen           []string // evidence
 	answers        []string // of the oracle
 	world          *world
-	// changed is when the network last changed, as far as was judged; last is the
-	// run's last phase.
-	changed time.Time
+	// changed is when the network of a peer's host last changed, as far as was
+	// judged; last is the run's last phase.
+	changed map[string]time.Time
 	last    *phase
 }
 
 // judge reads the verdict of a run off the captured packets.
 func (s *stage) judge(o *outcome, phases []*phase) {
-	j := &judgement{s: s, o: o, deliveries: map[[2]string][]witness.Delivery{}, world: newWorld(s.v)}
+	j := &judgement{s: s, o: o, deliveries: map[[2]string][]witness.Delivery{}, changed: map[string]time.Time{}, world: newWorld(s.v)}
 	for _, h := range s.v.lab.Hosts {
 		j.scene.Hosts = append(j.scene.Hosts, h.Name)
 	}
@@ -81,8 +81,13 @@ func (s *stage) serverAddresses(hosts []string) []netip.Addr {
 // phase judges one phase: the path of every pair, and what else it expects.
 func (j *judgement) phase(p, before *phase) {
 	j.world.apply(p.actions())
-	if p.disrupted {
-		j.changed = p.done
+	for _, d := range p.deeds {
+		if d.begin.Before(p.begin) {
+			continue // before the start there was nothing to change
+		}
+		for _, host := range j.s.v.rewired(d.Action) {
+			j.changed[host] = p.done
+		}
 	}
 	res := scenarios.PhaseResult{Name: p.spec.Name, Expected: p.spec.Expect.Path, Facts: p.facts, Duplicates: p.duplicates}
 	var paths []scenarios.Path

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -8,6 +9,9 @@ import (
 	"strings"
 	"time"
 
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/stun"
 	"p2pmodel/scenarios"
 	"p2pmodel/sim/witness"
 )
@@ -77,14 +81,14 @@ func (j *judgement) shardsOf(room string, at time.Time) (shards []string, since 
 	return shards, since
 }
 
-// registeredAt is the shard whose rendezvous answered a host last, and when it
-// began to.
+// registeredAt is the shard whose rendezvous registered a host last, by its answers,
+// and when it first did.
 func (j *judgement) registeredAt(host string, at time.Time) (shard string, since time.Time) {
 	for _, k := range j.o.run.Packets {
 		if k.At.After(at) {
 			break
 		}
-		if k.Point.Node != host || k.Direction != witness.In || k.Protocol != protocolUDP {
+		if k.Point.Node != host || k.Direction != witness.In || !isRegistration(k.Payload) {
 			continue
 		}
 		if from := j.s.system.shardAt(k.Src.Addr()); from != "" && from != shard {
@@ -92,6 +96,16 @@ func (j *judgement) registeredAt(host string, at time.Time) (shard string, since
 		}
 	}
 	return shard, since
+}
+
+// isRegistration reports whether a datagram is a rendezvous' consent to a REGISTER.
+func isRegistration(payload []byte) bool {
+	if !pion.IsMessage(payload) {
+		return false
+	}
+	var t pion.MessageType
+	t.ReadValue(binary.BigEndian.Uint16(payload))
+	return t == pion.NewType(stun.MethodRegister, pion.ClassSuccessResponse)
 }
 
 // agents makes sure that players were connected all the time, or came back in
@@ -160,12 +174,12 @@ func (j *judgement) load(p *phase, res *scenarios.PhaseResult) {
 			j.against(p, "shard %s got none of %d new rooms", shard, sum.rooms())
 		}
 	}
-	for _, shard := range want.Spared {
-		if n := sum.placed[shard]; n > 0 {
-			j.against(p, "shard %s got %d new rooms, expected none", shard, n)
+	for _, shard := range slices.Sorted(maps.Keys(sum.placed)) {
+		if want.Only && !slices.Contains(want.Placed, shard) {
+			j.against(p, "shard %s got %d new rooms, expected none", shard, sum.placed[shard])
 		}
 	}
-	if len(want.Placed)+len(want.Spared) > 0 && sum.rooms() == 0 {
+	if len(want.Placed) > 0 && sum.rooms() == 0 {
 		j.proveNothing(p, "no new room was made")
 	}
 }

@@ -22,7 +22,7 @@ type phase struct {
 	begin, changed, done, since, end time.Time
 	flaps                            []time.Time // when a link went down, one after another
 	deeds                            []*deed     // its actions, those before the start with the first phase's
-	disrupted                        bool        // some action changed the network
+	disrupted                        bool        // some action may have changed the paths that there are
 	quieted                          bool
 	sender                           string // the only peer that spoke; "" when all did
 	settled                          bool   // all peers said so before the deadline

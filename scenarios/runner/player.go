@@ -249,7 +249,11 @@ func (s *stage) fares(a *actor, c client.Change) {
 	if got := k.client.Session(); got != nil && !slices.Contains(k.ids, got.Id) {
 		k.ids = append(k.ids, got.Id)
 	}
-	s.log.add(now, a.name, fmt.Sprintf("session at the Agents: %v %s", c.State, c.Endpoint))
+	text := fmt.Sprintf("session at the Agents: %v %s", c.State, c.Endpoint)
+	if c.Err != nil {
+		text += ": " + c.Err.Error()
+	}
+	s.log.add(now, a.name, text)
 	a.stir()
 }
 

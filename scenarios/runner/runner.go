@@ -25,7 +25,7 @@ type Runner struct {
 	Seed uint64
 	// Slots bounds how many labs stand at once over all calls of Run; see
 	// NewSlots. Nil: no bound.
-	Slots Slots
+	Slots *Slots
 	// RealTime runs with the timeouts as the files have them, unscaled.
 	RealTime bool
 	// SkipControls runs the scenario alone. What is expected then is not proved.
@@ -34,7 +34,8 @@ type Runner struct {
 	// concurrent use.
 	Progress func(Progress)
 	// Keep, if it is not nil, is called with the lab of a scenario's own run that
-	// did not come out as expected, before it is taken down.
+	// did not come out as expected, before it is taken down. Meanwhile the lab does
+	// not count among those that stand at once.
 	Keep func(sc *scenarios.Scenario, lab sim.Network, verdict scenarios.Verdict)
 	// Sabotage does damage to scenarios' own runs on purpose, to show that it is
 	// caught.
@@ -64,30 +65,6 @@ type Progress struct {
 	Verdict  scenarios.Verdict // with "done"
 }
 
-// Slots bounds how many labs stand at once.
-type Slots chan struct{}
-
-// NewSlots gives n slots.
-func NewSlots(n int) Slots { return make(Slots, max(n, 1)) }
-
-func (s Slots) take(ctx context.Context) error {
-	if s == nil {
-		return ctx.Err()
-	}
-	select {
-	case s <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (s Slots) free() {
-	if s != nil {
-		<-s
-	}
-}
-
 // Run runs a scenario with its controls and gives the verdict. The error is
 // ctx's: whatever else goes wrong is a verdict.
 func (r *Runner) Run(ctx context.Context, sc *scenarios.Scenario) (*scenarios.Result, error) {
@@ -103,10 +80,11 @@ func (r *Runner) Run(ctx context.Context, sc *scenarios.Scenario) (*scenarios.Re
 	var wg sync.WaitGroup
 	for i, v := range all {
 		wg.Go(func() {
-			if r.Slots.take(ctx) != nil {
+			places := r.Slots.of(v)
+			if r.Slots.take(ctx, places) != nil {
 				return
 			}
-			defer r.Slots.free()
+			defer r.Slots.free(places)
 			begin.Do(func() { started = time.Now() })
 			outcomes[i] = r.execute(ctx, v)
 			r.progress(v, "done", outcomes[i].verdict)

@@ -88,7 +88,7 @@ func (y *system) plan(address func(host string) (netip.Addr, error)) error {
 			return err
 		}
 		args = append([]string{"directory", "--index", fmt.Sprint(i), "--members", fmt.Sprint(len(y.spec.Directories)),
-			"--replicas", fmt.Sprint(min(len(y.spec.Engines), 3))}, args...)
+			"--replicas", fmt.Sprint(min(len(y.spec.Engines), 3)), "--history-file", y.historyOf(host)}, args...)
 		y.add(&server{name: host + "/directory", host: host, args: args})
 	}
 	for _, k := range y.spec.Shards {
@@ -126,7 +126,7 @@ func (y *system) planShard(k scenarios.Shard, address func(host string) (netip.A
 		"--secret-file", y.path("shards", k.Name, "relay.secret"),
 	}})
 	y.add(&server{name: k.Name + "/shard", host: k.Host, shard: k.Name, args: append([]string{
-		"shard", "--name", k.Name, "--ticket-key-file", y.path("shards", k.Name, "ticket.key"),
+		"shard", "--name", k.Name, "--history-file", y.historyOf(k.Name), "--ticket-key-file", y.path("shards", k.Name, "ticket.key"),
 		"--rendezvous", rendezvousAddr, "--rendezvous-key", y.rendezvous[k.Name].String(),
 		"--relay", relayAddr, "--relay-secret-file", y.path("shards", k.Name, "relay.secret"),
 	}, args...)})

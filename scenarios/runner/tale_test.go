@@ -98,7 +98,7 @@ func tellScenario(t testing.TB, sc *scenarios.Scenario) *tale {
 		}
 		for _, a := range spec.Actions {
 			p.deeds = append(p.deeds, &deed{Action: a, begin: begin, done: begin.Add(10 * ms)})
-			if changesNetwork(a.Kind) {
+			if disrupts(a.Kind) {
 				p.disrupted, p.done = true, begin.Add(10*ms)
 			}
 			if a.Kind == scenarios.ActSend {

@@ -88,6 +88,29 @@ func (v *variant) hostsOf(a scenarios.Action) []string {
 	return v.scenario.RendezvousHosts()
 }
 
+// rewired are the hosts of peers that an action gives another network, so that they
+// look for other paths.
+func (v *variant) rewired(a scenarios.Action) (hosts []string) {
+	if aboutSystem(a.Kind) || !disrupts(a.Kind) {
+		return nil
+	}
+	for _, p := range v.scenario.Peers {
+		h, _ := v.lab.Host(p.Host)
+		for _, u := range h.Uplinks {
+			chain, _ := v.lab.Chain(p.Host, u.Name)
+			node := a.Target
+			if a.Link.Node != "" {
+				node = a.Link.Node
+			}
+			switch behind := slices.ContainsFunc(chain, func(r sim.Router) bool { return r.Name == node }); {
+			case behind, node == p.Host, a.Kind == scenarios.ActStop, a.Kind == scenarios.ActRestart:
+				hosts = append(hosts, p.Host)
+			}
+		}
+	}
+	return hosts
+}
+
 // alter copies the lab, gives routers other NATs and takes firewalls away. A router
 // that was only a firewall becomes that NAT and nothing else.
 func alter(lab *sim.Lab, nats map[string]scenarios.NATChoice, open []string) *sim.Lab {

@@ -69,7 +69,13 @@ var _ = Describe("The catalogue", func() {
 		return
 	}
 	for _, sc := range all {
-		It(sc.ID+": "+sc.Title, func(ctx SpecContext) {
+		// A system is a dozen processes a lab: several at once would keep each
+		// other waiting, and not what they wait for.
+		var alone []any
+		if sc.System != nil {
+			alone = append(alone, Serial)
+		}
+		It(sc.ID+": "+sc.Title, alone, func(ctx SpecContext) {
 			r := &runner.Runner{
 				Fabric: kernel.Fabric{}, P2PModel: *program, Seed: *labSeed, Slots: runner.NewSlots(labsAtOnce), RealTime: *realTime,
 			}
