@@ -141,10 +141,11 @@ func (s *scene) roster() string {
 	var list []string
 	for _, m := range s.r.View().Members {
 		text := m.Player
-		for mark, is := range map[string]bool{"*": m.Leader, "?": !m.Online} {
-			if is {
-				text += mark
-			}
+		if m.Leader {
+			text += "*"
+		}
+		if !m.Online {
+			text += "?"
 		}
 		if m.Ready {
 			text += "+"
