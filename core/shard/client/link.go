@@ -47,7 +47,11 @@ func (c *Client) newLink(endpoint string) *link {
 		},
 		Protocols:          new(http.Protocols),
 		DisableCompression: true,
-		HTTP2:              &http.HTTP2Config{SendPingTimeout: t.Ping, PingTimeout: t.PingAnswer, WriteByteTimeout: t.Ping + t.PingAnswer},
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: t.Ping, PingTimeout: t.PingAnswer, WriteByteTimeout: t.Ping + t.PingAnswer,
+			// One connection: requests beyond the Agent's limit wait.
+			StrictMaxConcurrentRequests: true,
+		},
 	}
 	l.transport.Protocols.SetHTTP2(true)
 	l.rpc = agentv1connect.NewAgentServiceClient(&http.Client{Transport: l.transport}, "https://"+endpoint,
