@@ -17,9 +17,33 @@ type agentFlags struct {
 	engineFlags
 	loginFlags
 	tlsFlags
+	limitFlags
 	name, listen string
 	engineUser   string
 	proxies      []string
+}
+
+// limitFlags bound what clients cost an Agent; those that are left out have
+// agent.Limits' defaults.
+type limitFlags struct{ limits agent.Limits }
+
+func (f *limitFlags) add(flags *pflag.FlagSet) {
+	l := &f.limits
+	flags.IntVar(&l.Sessions, "max-sessions", 10000, "how many `sessions` are attached at once")
+	flags.IntVar(&l.Connections, "max-connections", 20000, "how many TCP `connections` there are at once")
+	flags.IntVar(&l.ConnectionsPerAddress, "connections-per-address", 256, "how many of them one address may have; a /64 is one address")
+	flags.Float64Var(&l.LoginRate, "login-rate", 5, "`logins` and resumptions a second that one address may try")
+	flags.IntVar(&l.LoginBurst, "login-burst", 20, "how many of them at once")
+	flags.Float64Var(&l.RequestRate, "request-rate", 20, "`requests` a second of one session")
+	flags.IntVar(&l.RequestBurst, "request-burst", 40, "how many of them at once")
+}
+
+func (f *limitFlags) check() error {
+	l := f.limits
+	if l.Sessions < 1 || l.Connections < 1 || l.ConnectionsPerAddress < 1 || l.LoginRate <= 0 || l.LoginBurst < 1 || l.RequestRate <= 0 || l.RequestBurst < 1 {
+		return usage("limits of the Agent (--max-sessions to --request-burst) are more than 0")
+	}
+	return nil
 }
 
 // tlsFlags name a certificate.
@@ -74,6 +98,7 @@ ends.`,
 	f.engineFlags.add(flags)
 	f.loginFlags.add(flags)
 	f.tlsFlags.add(flags)
+	f.limitFlags.add(flags)
 	flags.StringVar(&f.name, "name", "1", "`NAME` of this Agent among all")
 	flags.StringVar(&f.engineUser, "engine-user", "", "`USER` as which the engine knows it; replicas may share one (default: agent-NAME)")
 	flags.StringVar(&f.listen, "listen", "", "`HOST:PORT` that clients come to (required)")
@@ -84,6 +109,9 @@ ends.`,
 // build makes the parts of the process.
 func (f *agentFlags) build(s *service.Service) error {
 	if err := checkListenFlag("listen", f.listen); err != nil {
+		return err
+	}
+	if err := f.limitFlags.check(); err != nil {
 		return err
 	}
 	proxies, err := parsePrefixes("--proxy", f.proxies)
@@ -108,7 +136,7 @@ func (f *agentFlags) build(s *service.Service) error {
 	if err != nil {
 		return err
 	}
-	_, err = addAgent(s, agent.Config{Name: f.name, GetCertificate: certificate.Get, Login: who, Engine: e, Proxies: proxies}, f.listen)
+	_, err = addAgent(s, agent.Config{Name: f.name, GetCertificate: certificate.Get, Login: who, Engine: e, Proxies: proxies, Limits: f.limits}, f.listen)
 	return err
 }
 

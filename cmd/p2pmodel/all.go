@@ -17,6 +17,7 @@ type allFlags struct {
 	serverFlags
 	loginFlags
 	tlsFlags
+	limitFlags
 	listen, operatorListen string
 	dataDir, publicAddress string
 	hosts                  []string
@@ -73,6 +74,7 @@ func (f *allFlags) add(flags *pflag.FlagSet) {
 	f.serverFlags.add(flags)
 	f.loginFlags.add(flags)
 	f.tlsFlags.add(flags)
+	f.limitFlags.add(flags)
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8443", "`HOST:PORT` that clients come to")
 	flags.StringVar(&f.operatorListen, "operator-listen", "", "`HOST:PORT` of this machine at which p2pmodel drain and shards reach the engine (default: none)")
 	flags.StringVar(&f.dataDir, "data-dir", "p2pmodel-data", "`FOLDER` of what has to stay: keys, certificate, sessions, rooms; made if missing")
@@ -98,6 +100,9 @@ type allPlan struct {
 
 func (f *allFlags) plan() (p allPlan, err error) {
 	if err := checkListenFlag("listen", f.listen); err != nil {
+		return p, err
+	}
+	if err := f.limitFlags.check(); err != nil {
 		return p, err
 	}
 	p.host, _, _ = net.SplitHostPort(f.listen)

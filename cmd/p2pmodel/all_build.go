@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -88,7 +90,7 @@ func (a *allProcess) build() error {
 	if e, err = a.connect(layout.AgentUser(allAgent)); err != nil {
 		return err
 	}
-	a.agent, err = addAgent(a.service, agent.Config{Name: allAgent, GetCertificate: certificate.Get, Login: who, Engine: e}, f.listen)
+	a.agent, err = addAgent(a.service, agent.Config{Name: allAgent, GetCertificate: certificate.Get, Login: who, Engine: e, Limits: f.limits}, f.listen)
 	return err
 }
 
@@ -159,7 +161,7 @@ func (a *allProcess) startEngine() error {
 			return err
 		}
 	}
-	log := a.service.Log().With("server", "engine")
+	log := slog.New(atLeast{a.service.Log().Handler(), slog.LevelWarn}).With("part", "engine") // it greets at length
 	a.engine, err = natsserver.New(natsserver.Config{Text: text, Quiet: quiet, Log: log, Metrics: serverMetrics(a.service, "engine")})
 	if err != nil {
 		return err
@@ -251,4 +253,25 @@ func keepFile(file string, fresh func() ([]byte, error)) error {
 		return err
 	}
 	return replaceFile(file, data, 0o600)
+}
+
+// atLeast leaves out what is less important than a level.
+type atLeast struct {
+	slog.Handler
+	level slog.Level
+}
+
+// Enabled implements slog.Handler.
+func (h atLeast) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= h.level && h.Handler.Enabled(ctx, level)
+}
+
+// WithAttrs implements slog.Handler.
+func (h atLeast) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return atLeast{h.Handler.WithAttrs(attrs), h.level}
+}
+
+// WithGroup implements slog.Handler.
+func (h atLeast) WithGroup(name string) slog.Handler {
+	return atLeast{h.Handler.WithGroup(name), h.level}
 }

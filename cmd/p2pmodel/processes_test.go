@@ -216,6 +216,23 @@ func TestProcessesOfALayout(t *testing.T) {
 	if now := in.owner(); now != owner {
 		t.Errorf("the room is at %q, want %s", now, owner)
 	}
+	// The only engine dies: matches go on, and everything else when it is back.
+	in.kill("engine-1")
+	exchange(t, ann, bob)
+	in.start("engine-1")
+	in.ready("engine-1", "directory-0", "shard-a", "shard-b", "agent-2")
+	ann.mu.Lock()
+	ann.said = nil
+	ann.mu.Unlock()
+	said, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	for bob.player.Say(said, "back again") != nil && said.Err() == nil {
+		time.Sleep(100 * time.Millisecond) // sessions are resumed one after another
+	}
+	ann.await(t, "what bob said", func(g *gamer) bool { return len(g.said) > 0 })
+	if now := in.owner(); now != owner {
+		t.Errorf("the room is at %q, want %s", now, owner)
+	}
 	in.stop()
 }
 
