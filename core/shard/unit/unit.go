@@ -111,7 +111,7 @@ func (s *Server) build() (err error) {
 	}
 	s.keeper, err = keeper.New(keeper.Config{
 		Engine: cfg.Engine, Shard: cfg.ID, CapacityRooms: cfg.CapacityRooms, CapacityPlayers: cfg.CapacityPlayers,
-		Load: func() (int, int) { return s.rooms.Load() }, History: cfg.History, Log: s.log, Metrics: cfg.Metrics,
+		Load: func() (int, int) { return s.rooms.Load() }, History: cfg.History, Log: cfg.Log, Metrics: cfg.Metrics,
 	})
 	if err != nil {
 		return err
