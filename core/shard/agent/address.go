@@ -24,6 +24,7 @@ type address struct {
 	used        time.Time
 	dials       *rate.Limiter
 	logins      *rate.Limiter
+	resumes     *rate.Limiter
 	requests    atomic.Int64
 }
 
@@ -46,8 +47,9 @@ func newAddresses(l Limits) *addresses {
 
 func (a *addresses) fresh() *address {
 	return &address{
-		dials:  rate.NewLimiter(rate.Limit(a.limits.ConnectionRate), a.limits.ConnectionBurst),
-		logins: rate.NewLimiter(rate.Limit(a.limits.LoginRate), a.limits.LoginBurst),
+		dials:   rate.NewLimiter(rate.Limit(a.limits.ConnectionRate), a.limits.ConnectionBurst),
+		logins:  rate.NewLimiter(rate.Limit(a.limits.LoginRate), a.limits.LoginBurst),
+		resumes: rate.NewLimiter(rate.Limit(a.limits.ResumeRate), a.limits.ResumeBurst),
 	}
 }
 

@@ -25,6 +25,7 @@ var methods = []string{"Login", "Resume", "Logout", "Events", "ListRooms", "Crea
 // generous are limits that do not get into the way of what a test is about.
 func generous(c *agent.Config) {
 	c.Limits.LoginRate, c.Limits.LoginBurst, c.Limits.RequestRate, c.Limits.RequestBurst = 1e5, 1e5, 1e5, 1e5
+	c.Limits.ResumeRate, c.Limits.ResumeBurst = 1e5, 1e5
 }
 
 // sent is what came back for a body, whatever the form.

@@ -173,8 +173,8 @@ func (h *honest) fared() {
 	}
 	median, worst := h.took[len(h.took)/2], h.took[len(h.took)-1]
 	h.t.Logf("%d honest requests: median %v, worst %v", len(h.took), median, worst)
-	if worst > 2*time.Second {
-		h.t.Errorf("an honest request took %v", worst)
+	if median > 250*time.Millisecond || worst > 4*time.Second {
+		h.t.Errorf("honest requests took %v, the worst %v", median, worst)
 	}
 }
 
@@ -205,7 +205,7 @@ func TestTenThousandConnections(t *testing.T) {
 		},
 		{
 			name: "from one address", o: order{Count: 10000, Addresses: 1},
-			limits: agent.Limits{ConnectionRate: 1e6, ConnectionBurst: 1e6}, held: 256, each: 0, untilGone: 10 * time.Second,
+			limits: agent.Limits{ConnectionRate: 1e6, ConnectionBurst: 1e6}, held: 512, each: 0, untilGone: 10 * time.Second,
 		},
 		{
 			name: "beyond the limit of all", o: order{Count: 10000, Addresses: 500},

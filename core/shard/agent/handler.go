@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/proto"
 
 	"p2pmodel/core/shard/api/agentv1/agentv1connect"
@@ -164,13 +165,15 @@ func (s *Server) authorize(ctx context.Context, spec connect.Spec, _ connect.Pee
 
 func (s *Server) permit(c *call, procedure string, header http.Header) error {
 	switch procedure {
-	case agentv1connect.AgentServiceLoginProcedure, agentv1connect.AgentServiceResumeProcedure:
-		return s.permitStranger(c)
+	case agentv1connect.AgentServiceLoginProcedure:
+		return s.permitStranger(c.address.logins, "login_rate", "these are more logins than one address may try; wait a second")
+	case agentv1connect.AgentServiceResumeProcedure:
+		return s.permitStranger(c.address.resumes, "resume_rate", tooManyResumes)
 	}
 	token, bearer := strings.CutPrefix(header.Get("Authorization"), "Bearer ")
 	x := s.sessions.find(token)
 	if !bearer || x == nil || !x.use() {
-		if err := s.permitStranger(c); err != nil {
+		if err := s.permitStranger(c.address.resumes, "resume_rate", tooManyResumes); err != nil {
 			return err
 		}
 		if !bearer {
@@ -186,12 +189,15 @@ func (s *Server) permit(c *call, procedure string, header http.Header) error {
 	return nil
 }
 
-func (s *Server) permitStranger(c *call) error {
-	if c.address.logins.Allow() {
+const tooManyResumes = "these are more requests without a session than one address may send; wait a second"
+
+// permitStranger bounds what an address may try without a session.
+func (s *Server) permitStranger(l *rate.Limiter, reason, message string) error {
+	if l.Allow() {
 		return nil
 	}
-	s.metrics.reject("login_rate")
-	return busy(time.Second, "these are more logins than one address may try; wait a second")
+	s.metrics.reject(reason)
+	return busy(time.Second, "%s", message)
 }
 
 // interceptor is what all methods have in common.

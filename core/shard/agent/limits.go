@@ -15,11 +15,11 @@ import (
 // sends the PROXY protocol (Config.Proxies).
 type Limits struct {
 	// Connections bounds TCP connections in all, 20000, and
-	// ConnectionsPerAddress those of one address, 256. What comes beyond is reset.
+	// ConnectionsPerAddress those of one address, 512. What comes beyond is reset.
 	Connections           int
 	ConnectionsPerAddress int
-	// ConnectionRate is how many connections a second an address may open, 50,
-	// ConnectionBurst how many at once, 200: a handshake costs 100 µs and more.
+	// ConnectionRate is how many connections a second an address may open, 100,
+	// ConnectionBurst how many at once, 400: a handshake costs 100 µs and more.
 	ConnectionRate  float64
 	ConnectionBurst int
 	// HandshakeTimeout is the time from a connection's beginning to the first
@@ -40,11 +40,16 @@ type Limits struct {
 	// place for an event; 10 s.
 	WriteTimeout time.Duration
 
-	// LoginRate is how many logins and resumptions a second an address may try,
-	// 5, LoginBurst how many at once, 20. Requests with access tokens that are not
-	// known here count too.
+	// LoginRate is how many logins a second an address may try, 5, LoginBurst how
+	// many at once, 20.
 	LoginRate  float64
 	LoginBurst int
+	// ResumeRate is how many resumptions a second an address may try, 100,
+	// ResumeBurst how many at once, 400: when an Agent dies, all players of a
+	// network come at once. Requests with access tokens that are not known here
+	// count too.
+	ResumeRate  float64
+	ResumeBurst int
 	// RequestRate is for all other requests of one session a second, 20,
 	// RequestBurst at once, 40.
 	RequestRate  float64
@@ -71,10 +76,10 @@ type Limits struct {
 }
 
 var defaults = Limits{
-	Connections: 20000, ConnectionsPerAddress: 256, ConnectionRate: 50, ConnectionBurst: 200,
+	Connections: 20000, ConnectionsPerAddress: 512, ConnectionRate: 100, ConnectionBurst: 400,
 	HandshakeTimeout: 5 * time.Second, HeaderTimeout: 5 * time.Second, BodyTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
 	HeaderBytes: 16 << 10, BodyBytes: 16 << 10, StreamsPerConnection: 32, WriteTimeout: 10 * time.Second,
-	LoginRate: 5, LoginBurst: 20, RequestRate: 20, RequestBurst: 40,
+	LoginRate: 5, LoginBurst: 20, ResumeRate: 100, ResumeBurst: 400, RequestRate: 20, RequestBurst: 40,
 	Requests: 4096, RequestsPerAddress: 256, Inside: 256, InsideQueue: 1024, RequestTimeout: 5 * time.Second,
 	Sessions: 10000, Events: 128, EventBytes: 128 << 10,
 }

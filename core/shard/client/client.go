@@ -66,7 +66,7 @@ type Config struct {
 // Timeouts of a Client. A field that is 0 has its default. With the defaults a
 // session is resumed at another Agent within 5 s of the death of its own.
 type Timeouts struct {
-	// Connect bounds TCP and TLS, 1 s, Resume a resumption with its connection,
+	// Connect bounds TCP and TLS, 1.5 s, Resume a resumption with its connection,
 	// 2 s, Request every other request, 5 s.
 	Connect, Resume, Request time.Duration
 	// Ping is after which silence the connection is tested, 1 s, PingAnswer how
@@ -76,7 +76,8 @@ type Timeouts struct {
 	// send something every 15 s.
 	Silence time.Duration
 	// Backoff is the first wait after all endpoints were tried in vain, 200 ms,
-	// doubled up to BackoffMost, 3 s, and spread.
+	// doubled up to BackoffMost, 3 s, and spread. By up to Backoff, a resumption
+	// is put off, since the other clients of an Agent that died come too.
 	Backoff, BackoffMost time.Duration
 }
 
@@ -193,7 +194,7 @@ func (t Timeouts) withDefaults() Timeouts {
 		field *time.Duration
 		value time.Duration
 	}{
-		{&t.Connect, time.Second}, {&t.Resume, 2 * time.Second}, {&t.Request, 5 * time.Second},
+		{&t.Connect, 1500 * time.Millisecond}, {&t.Resume, 2 * time.Second}, {&t.Request, 5 * time.Second},
 		{&t.Ping, time.Second}, {&t.PingAnswer, time.Second}, {&t.Silence, 45 * time.Second},
 		{&t.Backoff, 200 * time.Millisecond}, {&t.BackoffMost, 3 * time.Second},
 	} {

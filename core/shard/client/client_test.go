@@ -66,7 +66,7 @@ func TestLoginTriesOneAgentAfterAnother(t *testing.T) {
 	}{
 		{"the first is there", func(*fakeAgent) {}, 0},
 		{"the first refuses connections", func(a *fakeAgent) { a.dead = true }, 0},
-		{"the first says nothing", func(a *fakeAgent) { a.mute = true }, time.Second},
+		{"the first says nothing", func(a *fakeAgent) { a.mute = true }, 1500 * time.Millisecond},
 		{"the first is full", func(a *fakeAgent) {
 			a.fail["Login"] = connect.NewError(connect.CodeResourceExhausted, errors.New("full"))
 		}, 0},
@@ -140,8 +140,8 @@ func TestTheSessionGoesOnAtAnotherAgent(t *testing.T) {
 		event func(w *world, a *fakeAgent)
 		most  time.Duration // away
 	}{
-		{"its connection is cut", func(_ *world, a *fakeAgent) { a.cut() }, 100 * time.Millisecond},
-		{"it says goodbye", func(_ *world, a *fakeAgent) { a.events <- goodbye(false) }, 100 * time.Millisecond},
+		{"its connection is cut", func(_ *world, a *fakeAgent) { a.cut() }, 250 * time.Millisecond},
+		{"it says goodbye", func(_ *world, a *fakeAgent) { a.events <- goodbye(false) }, 250 * time.Millisecond},
 		{"its machine falls", func(_ *world, a *fakeAgent) { a.fall() }, 3 * time.Second},
 		{"its machine falls, and the next one says nothing", func(w *world, a *fakeAgent) {
 			a.fall()

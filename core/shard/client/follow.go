@@ -153,6 +153,7 @@ func (c *Client) lose(l *link, why error) error {
 // reattach resumes the session somewhere; nil if it has ended.
 func (c *Client) reattach() *link {
 	var rooms []*agentv1.Room
+	pause(c.ctx, rand.N(c.cfg.Timeouts.Backoff))
 	l, session, err := c.attempt(c.ctx, c.cfg.Timeouts.Resume, func(ctx context.Context, l *link) (*agentv1.Session, error) {
 		resp, err := l.rpc.Resume(ctx, connect.NewRequest(&agentv1.ResumeRequest{ResumeToken: c.Session().GetResumeToken()}))
 		if err != nil {
