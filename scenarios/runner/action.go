@@ -39,6 +39,8 @@ func (s *stage) act(ctx context.Context, p *phase, a scenarios.Action) error {
 	d.done = s.net.Now()
 	if disrupts(a.Kind) {
 		p.disrupted, p.done = true, d.done
+		// Of the servers only UDP servers are on a path.
+		p.unsettled = p.unsettled || !aboutSystem(a.Kind) || a.Kind == scenarios.ActKill && a.Shard != ""
 	}
 	return err
 }

@@ -22,7 +22,8 @@ type phase struct {
 	begin, changed, done, since, end time.Time
 	flaps                            []time.Time // when a link went down, one after another
 	deeds                            []*deed     // its actions, those before the start with the first phase's
-	disrupted                        bool        // some action may have changed the paths that there are
+	disrupted                        bool        // some action may have interrupted payload
+	unsettled                        bool        // some action may have changed the paths that there are
 	quieted                          bool
 	sender                           string // the only peer that spoke; "" when all did
 	settled                          bool   // all peers said so before the deadline
@@ -33,7 +34,7 @@ type phase struct {
 
 // perform runs one phase to its end. An error means that the laboratory failed.
 func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase) error {
-	p.spec, p.begin, p.disrupted = spec, s.net.Now(), false
+	p.spec, p.begin, p.disrupted, p.unsettled = spec, s.net.Now(), false, false
 	p.changed, p.done = p.begin, p.begin
 	for _, action := range spec.Actions {
 		if err := s.act(ctx, p, action); err != nil {
@@ -74,7 +75,7 @@ func (s *stage) settle(ctx context.Context, p *phase) bool {
 	// A change that no peer notices needs no checks; but a peer has to be given
 	// the time in which it would notice.
 	noticed := p.done
-	if p.disrupted {
+	if p.unsettled {
 		noticed = p.done.Add(s.detection())
 	}
 	settled := true
@@ -87,7 +88,7 @@ func (s *stage) settle(ctx context.Context, p *phase) bool {
 			a, other := s.actors[end[0]], end[1]
 			fresh := func() bool { return a.settled[other].After(p.done) }
 			standing := func() bool { return !a.settled[other].IsZero() }
-			if p.disrupted && a.wait(ctx, until(s.net.Now(), noticed), fresh) {
+			if p.unsettled && a.wait(ctx, until(s.net.Now(), noticed), fresh) {
 				continue
 			}
 			if !a.wait(ctx, until(s.net.Now(), limit), standing) {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,15 +49,19 @@ func TestScenarios(t *testing.T) {
 	RunSpecs(t, "P2PModel scenarios", suite, reporter)
 }
 
+// turnDir has the locks of takeTurn.
+var turnDir string
+
 // The program is built once, for all processes of the suite.
 var _ = SynchronizedBeforeSuite(func() []byte {
+	dir := GinkgoT().TempDir()
 	if *program == "" {
-		*program = filepath.Join(GinkgoT().TempDir(), "p2pmodel")
+		*program = filepath.Join(dir, "p2pmodel")
 		out, err := exec.Command("go", "build", "-o", *program, "p2pmodel/cmd/p2pmodel").CombinedOutput()
 		Expect(err).NotTo(HaveOccurred(), string(out))
 	}
-	return []byte(*program)
-}, func(name []byte) { *program = string(name) })
+	return []byte(dir + "\n" + *program)
+}, func(shared []byte) { turnDir, *program, _ = strings.Cut(string(shared), "\n") })
 
 // labsAtOnce bounds the labs of one process: a scenario's own run and its
 // controls.
@@ -69,13 +74,10 @@ var _ = Describe("The catalogue", func() {
 		return
 	}
 	for _, sc := range all {
-		// A system is a dozen processes a lab: several at once would keep each
-		// other waiting, and not what they wait for.
-		var alone []any
-		if sc.System != nil {
-			alone = append(alone, Serial)
-		}
-		It(sc.ID+": "+sc.Title, alone, func(ctx SpecContext) {
+		It(sc.ID+": "+sc.Title, func(ctx SpecContext) {
+			end, err := takeTurn(ctx, turnDir, sc)
+			Expect(err).NotTo(HaveOccurred())
+			defer end()
 			r := &runner.Runner{
 				Fabric: kernel.Fabric{}, P2PModel: *program, Seed: *labSeed, Slots: runner.NewSlots(labsAtOnce), RealTime: *realTime,
 			}
