@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"p2pmodel/core/shard/api/insidev1"
 	"p2pmodel/core/shard/history"
 	"p2pmodel/core/shard/rpc"
 )
@@ -50,10 +51,10 @@ func chaos(t *testing.T, w *world, dice *rand.Rand) {
 	for _, u := range w.units {
 		serve(u)
 	}
-	for range 40 {
+	for range 50 {
 		time.Sleep(time.Duration(200+dice.IntN(3600)) * time.Millisecond)
 		id, d := ids[dice.IntN(3)], dice.IntN(3)
-		switch dice.IntN(9) {
+		switch dice.IntN(11) {
 		case 0, 1:
 			w.units[id].link.Stall()
 		case 2, 3:
@@ -75,6 +76,9 @@ func chaos(t *testing.T, w *world, dice *rand.Rand) {
 		case 8:
 			w.units[id].kill()
 			serve(w.startUnit(id, 100, 1000))
+		case 9, 10:
+			_, _ = call[insidev1.DrainShardResponse](w, "DrainShard", &insidev1.DrainShardRequest{
+				Shard: id, DeadlineSeconds: 1, Cancel: dice.IntN(2) == 0}, nil)
 		}
 	}
 	w.hub.SetBuckets(true)
@@ -85,6 +89,7 @@ func chaos(t *testing.T, w *world, dice *rand.Rand) {
 		u.link.Reconnect()
 	}
 	for _, id := range ids {
+		_, _ = call[insidev1.DrainShardResponse](w, "DrainShard", &insidev1.DrainShardRequest{Shard: id, Cancel: true}, nil)
 		w.until("shard "+id+" holds its lease", 20*time.Second, w.units[id].keeper.Ready)
 	}
 	w.until("what is left of the rooms is served", 40*time.Second, func() error {

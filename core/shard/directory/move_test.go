@@ -98,6 +98,34 @@ func TestDrainWithADeadlineHandsRoomsOver(t *testing.T) {
 	})
 }
 
+// TestARoomIsNotTakenFromAShardThatDoesNotLetGo: it may be serving it.
+func TestARoomIsNotTakenFromAShardThatDoesNotLetGo(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		a := w.startUnit("a", 100, 1000)
+		w.ready()
+		room := w.place("m").Room
+		b := w.startUnit("b", 100, 1000)
+		w.ready()
+		a.mu.Lock()
+		a.refuse = func(string) error { return rpc.Errorf(connect.CodeUnavailable, "no time") }
+		a.mu.Unlock()
+		w.drain("a", 1)
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			if err := a.serve(t.Context(), room); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(b.adopted) != 0 {
+			t.Error("another has it too")
+		}
+		a.mu.Lock()
+		a.refuse = nil
+		a.mu.Unlock()
+		w.until("the other has it", 2*time.Second, func() error { return b.serve(t.Context(), room) })
+	})
+}
+
 func TestADrainedRoomStaysWhereNobodyElseTakesIt(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		a := w.startUnit("a", 100, 1000)

@@ -47,7 +47,7 @@ type unit struct {
 
 	mu    sync.Mutex
 	rooms map[string]*held
-	// refuse answers OpenRoom, AdoptRoom and Enqueue, if it is not nil.
+	// refuse answers OpenRoom, AdoptRoom, ReleaseRoom and Enqueue, if it is not nil.
 	refuse  func(method string) error
 	opened  []*insidev1.OpenRoomRequest
 	adopted []adoption
@@ -201,6 +201,9 @@ func (u *unit) adopt(ctx context.Context, _ *rpc.Request, req *insidev1.AdoptRoo
 }
 
 func (u *unit) release(_ context.Context, _ *rpc.Request, req *insidev1.ReleaseRoomRequest) (*insidev1.ReleaseRoomResponse, error) {
+	if err := u.refuses("ReleaseRoom"); err != nil {
+		return nil, err
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	r := u.rooms[req.Room]
