@@ -27,7 +27,8 @@ func (c *config) line(depth int, format string, args ...any) {
 func (l Layout) nodeConfig(n Node, public map[string]string) string {
 	c := &config{public: public}
 	c.line(0, "# Made by p2pmodel init; what is changed here is lost when it runs again.")
-	c.line(0, "# Good for p2pmodel engine and for nats-server -c.")
+	c.line(0, "# Good for p2pmodel engine and for nats-server -c, which has to be told twice")
+	c.line(0, "# to reload when there is a new shard: the first time leaves its imports out.")
 	c.line(0, "server_name: %q", n.Name)
 	c.line(0, "listen: %q", n.Listen)
 	c.line(0, "tls {")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,9 @@ import (
 const (
 	// operationTimeout bounds an operation of a bucket whose context does not.
 	operationTimeout = 5 * time.Second
+	// openTimeout bounds opening one, each attempt of which has attachTimeout.
+	openTimeout   = 15 * time.Second
+	attachTimeout = 2 * time.Second
 	// markerLife is how long the mark of a deleted key stays, for those who watch.
 	// Those who were away longer compare (see watch).
 	markerLife = time.Minute
@@ -39,18 +43,33 @@ func (e *Engine) Bucket(ctx context.Context, cfg engine.BucketConfig) (engine.Bu
 	}
 	cfg = cfg.Normal()
 	b := &bucket{engine: e, cfg: cfg, prefix: "$KV." + cfg.Name + "."}
-	err := b.operate(ctx, "", func(ctx context.Context) error {
-		if err := b.ensure(ctx); err != nil {
-			return err
+	// A cluster that has just begun, or in which several make the bucket at once,
+	// does not always answer; to ask again is harmless.
+	for began := time.Now(); ; {
+		err := b.operate(ctx, "", b.attach)
+		again := errors.Is(err, engine.ErrUnavailable) && e.Connected() && time.Since(began) < openTimeout
+		if !again || !sleep(ctx, 50*time.Millisecond+rand.N(100*time.Millisecond)) {
+			if err != nil {
+				return nil, err
+			}
+			return b, nil
 		}
-		var err error
-		b.kv, err = e.js.KeyValue(ctx, cfg.Name)
-		return err
-	})
-	if err != nil {
-		return nil, err
 	}
-	return b, nil
+}
+
+// attach makes or finds the stream, in one attempt.
+func (b *bucket) attach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	defer cancel()
+	err := b.ensure(ctx)
+	if err == nil {
+		b.kv, err = b.engine.js.KeyValue(ctx, b.cfg.Name)
+	}
+	if errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		// It was there, or was made, a moment ago: not all know it yet.
+		err = fmt.Errorf("%w: %v", engine.ErrUnavailable, err)
+	}
+	return err
 }
 
 // stream is the configuration of a bucket's stream, as clients of NATS know it.

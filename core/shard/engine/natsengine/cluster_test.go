@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,43 +19,46 @@ import (
 )
 
 // cluster is three nodes in this process. Their routes go through proxies, so that
-// the network between them can be cut.
+// the network between them can be cut; nodes tell each other an address where
+// nobody is, or they would make routes of their own beside the proxies.
 type cluster struct {
 	t       *testing.T
 	users   users
-	nodes   []*natsserver.Server
+	nodes   [3]atomic.Pointer[natsserver.Server]
 	configs []natsserver.Config
-	// routes[i][j] is the way from node i to node j.
-	routes [][]*proxy
+	// routes[i][j] is the way from node i to node j, doors[i] that of clients to
+	// node i. They stay while a node that begins anew has other ports.
+	routes [3][3]*proxy
+	doors  [3]*proxy
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	const n = 3
-	c := &cluster{t: t, users: newUsers(t), nodes: make([]*natsserver.Server, n), routes: make([][]*proxy, n)}
-	var listen, routes [n]string
-	for i := range n {
-		listen[i], routes[i] = freePort(t), freePort(t)
+	c := &cluster{t: t, users: newUsers(t)}
+	for i := range c.nodes {
+		c.doors[i] = newProxy(t, c.address(i, (*natsserver.Server).Addr))
+		for j := range c.nodes {
+			c.routes[i][j] = newProxy(t, c.address(j, (*natsserver.Server).ClusterAddr))
+		}
 	}
-	for i := range n {
+	for i := range c.nodes {
 		var urls []string
-		for j := range n {
-			c.routes[i] = append(c.routes[i], newProxy(t, func() string { return routes[j] }))
+		for j := range c.nodes {
 			if i != j {
 				urls = append(urls, fmt.Sprintf("%q", "nats-route://"+c.routes[i][j].addr))
 			}
 		}
 		more := fmt.Sprintf(`
 server_name: n%d
-cluster { name: test, listen: %q, no_advertise: true, pool_size: -1, routes: [%s] }
-`, i, routes[i], strings.Join(urls, ", "))
-		c.configs = append(c.configs, natsserver.Config{Text: c.users.config(t, listen[i], t.TempDir(), more)})
+cluster { name: test, listen: "127.0.0.1:-1", advertise: "127.0.0.1:1", no_advertise: true, pool_size: -1, routes: [%s] }
+`, i, strings.Join(urls, ", "))
+		c.configs = append(c.configs, natsserver.Config{Text: c.users.config(t, "127.0.0.1:-1", t.TempDir(), more)})
 	}
-	for i := range n {
+	for i := range c.nodes {
 		c.start(i)
 	}
 	t.Cleanup(func() {
-		for i := range n {
+		for i := range c.nodes {
 			c.stop(i)
 		}
 	})
@@ -62,12 +66,21 @@ cluster { name: test, listen: %q, no_advertise: true, pool_size: -1, routes: [%s
 	return c
 }
 
-func (c *cluster) start(i int) { c.nodes[i] = serverOf(c.t, c.configs[i]) }
+// address gives where a node listens at present.
+func (c *cluster) address(i int, of func(*natsserver.Server) string) func() string {
+	return func() string {
+		if n := c.nodes[i].Load(); n != nil {
+			return of(n)
+		}
+		return "127.0.0.1:1" // where nobody is
+	}
+}
+
+func (c *cluster) start(i int) { c.nodes[i].Store(serverOf(c.t, c.configs[i])) }
 
 func (c *cluster) stop(i int) {
-	if c.nodes[i] != nil {
-		c.nodes[i].Close()
-		c.nodes[i] = nil
+	if n := c.nodes[i].Swap(nil); n != nil {
+		n.Close()
 	}
 }
 
@@ -88,7 +101,7 @@ func (c *cluster) each(i int, do func(*proxy)) {
 func (c *cluster) ready(nodes ...int) {
 	c.t.Helper()
 	for _, i := range nodes {
-		until(c.t, fmt.Sprintf("node %d is ready", i), func() error { return c.nodes[i].Ready() })
+		until(c.t, fmt.Sprintf("node %d is ready", i), func() error { return c.nodes[i].Load().Ready() })
 	}
 }
 
@@ -108,7 +121,7 @@ func until(t *testing.T, what string, try func() error) {
 func (c *cluster) engine(t *testing.T, node int) engine.Engine {
 	t.Helper()
 	e := connect(t, natsengine.Config{
-		Servers: []string{"nats://" + c.nodes[node].Addr()}, Replicas: 3, Credentials: natsengine.Credentials{Seed: c.users.full},
+		Servers: []string{"nats://" + c.doors[node].addr}, Replicas: 3, Credentials: natsengine.Credentials{Seed: c.users.full},
 	}, "full")
 	t.Cleanup(func() { e.Close() })
 	return e
@@ -120,7 +133,7 @@ func TestConformanceCluster(t *testing.T) {
 	conformance.Run(t, func(t *testing.T) conformance.Backend {
 		var ways []*proxy
 		for i := range c.nodes {
-			ways = append(ways, newProxy(t, c.nodes[i].Addr))
+			ways = append(ways, newProxy(t, c.address(i, (*natsserver.Server).Addr)))
 		}
 		// Connections go to the nodes in turn.
 		dial := func(t *testing.T, seed []byte, kind string) engine.Engine {
@@ -229,7 +242,7 @@ func TestABucketGetsMoreReplicas(t *testing.T) {
 	defer cancel()
 	open := func(replicas int) (bucket engine.Bucket) {
 		e := connect(t, natsengine.Config{
-			Servers: []string{"nats://" + c.nodes[0].Addr()}, Replicas: replicas, Credentials: natsengine.Credentials{Seed: c.users.full},
+			Servers: []string{"nats://" + c.doors[0].addr}, Replicas: replicas, Credentials: natsengine.Credentials{Seed: c.users.full},
 		}, "full")
 		t.Cleanup(func() { e.Close() })
 		until(t, "the bucket is opened", func() (err error) {
@@ -242,9 +255,9 @@ func TestABucketGetsMoreReplicas(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(3)
-	for i, n := range c.nodes {
+	for i := range c.nodes {
 		until(t, fmt.Sprintf("node %d has a copy", i), func() error {
-			if !n.HasBucket("A", "grows") {
+			if !c.nodes[i].Load().HasBucket("A", "grows") {
 				return errors.New("it has none, or is behind")
 			}
 			return nil

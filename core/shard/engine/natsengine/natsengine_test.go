@@ -99,17 +99,6 @@ func serverOf(t *testing.T, cfg natsserver.Config) *natsserver.Server {
 	return s
 }
 
-// freePort is one that nothing listens at for the moment.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // inProcess is a server that is asked from within, and may be another one later.
 type inProcess struct {
 	server atomic.Pointer[natsserver.Server]

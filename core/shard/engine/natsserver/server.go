@@ -71,16 +71,32 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("nats server: %w", err)
 	}
 	s := &Server{cfg: cfg, ns: ns}
-	ns.SetLoggerV2(logger{log: cfg.Log}, false, false, false)
+	log := logger{log: cfg.Log, fatal: make(chan string, 1)}
+	ns.SetLoggerV2(log, false, false, false)
 	if err := register(cfg.Metrics, s); err != nil {
 		return nil, fmt.Errorf("nats server: %w", err)
 	}
 	ns.Start()
-	if !ns.ReadyForConnections(startTimeout) {
+	if err := s.await(log); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("nats server: not ready after %v; its log says why (a port that is taken, a store that cannot be written?)", startTimeout)
+		return nil, fmt.Errorf("nats server: %w", err)
 	}
 	return s, nil
+}
+
+// await waits until clients are taken.
+func (s *Server) await(log logger) error {
+	for end := time.Now().Add(startTimeout); !s.ns.ReadyForConnections(50 * time.Millisecond); {
+		select {
+		case why := <-log.fatal:
+			return errors.New(why)
+		default:
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("not ready after %v; its log says why", startTimeout)
+		}
+	}
+	return nil
 }
 
 // options reads the configuration and sets what a process decides.
@@ -213,14 +229,26 @@ func (s *Server) ClusterAddr() string {
 }
 
 // logger writes the server's log into ours.
-type logger struct{ log *slog.Logger }
+type logger struct {
+	log *slog.Logger
+	// fatal gets the first of the errors that a program of its own would end for.
+	fatal chan string
+}
 
 func (l logger) Noticef(format string, v ...any) { l.log.Info(line(format, v)) }
 func (l logger) Warnf(format string, v ...any)   { l.log.Warn(line(format, v)) }
 func (l logger) Errorf(format string, v ...any)  { l.log.Error(line(format, v)) }
-func (l logger) Fatalf(format string, v ...any)  { l.log.Error(line(format, v)) }
 func (l logger) Debugf(format string, v ...any)  { l.log.Debug(line(format, v)) }
 func (l logger) Tracef(string, ...any)           {}
+
+// Fatalf implements server.Logger.
+func (l logger) Fatalf(format string, v ...any) {
+	l.log.Error(line(format, v))
+	select {
+	case l.fatal <- strings.TrimSpace(fmt.Sprintf(format, v...)):
+	default:
+	}
+}
 
 func line(format string, v []any) string {
 	return "nats: " + strings.TrimSpace(fmt.Sprintf(format, v...))

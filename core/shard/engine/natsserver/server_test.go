@@ -3,6 +3,7 @@ package natsserver_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,6 +45,21 @@ func connect(t *testing.T, cfg natsengine.Config) *natsengine.Engine {
 	}
 	t.Cleanup(func() { e.Close() })
 	return e
+}
+
+// freePort is one that nothing listens at for the moment. It is none of those that
+// systems give to connections that they make, which may be any moment.
+func freePort(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.N(12000)))
+		if err == nil {
+			l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 func until(t *testing.T, what string, condition func() bool) {
@@ -120,6 +136,7 @@ func TestConfigurationsThatAreWrong(t *testing.T) {
 		"no file":         {natsserver.Config{File: file}, "no such file"},
 		"not understood":  {natsserver.Config{Text: "accounts {"}, "nats server"},
 		"an unknown word": {natsserver.Config{Text: "listenn: 1"}, "listenn"},
+		"a taken port":    {natsserver.Config{Text: fmt.Sprintf("listen: %q", taken.Addr())}, "address already in use"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := natsserver.New(row.cfg)
@@ -173,12 +190,7 @@ func TestReload(t *testing.T) {
 func TestANodeLeavesInGoodOrder(t *testing.T) {
 	var listen [3]string
 	for i := range listen {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		listen[i] = l.Addr().String()
-		l.Close()
+		listen[i] = freePort(t)
 	}
 	var nodes [3]*natsserver.Server
 	var servers []string
