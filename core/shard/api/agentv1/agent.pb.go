@@ -195,11 +195,12 @@ type LinkState int32
 
 const (
 	LinkState_LINK_STATE_UNSPECIFIED LinkState = 0
-	// Nobody, or only one side, has said anything yet.
+	// A side says nothing (a report counts for 10 s), or has had no path yet, or
+	// they have not agreed on one.
 	LinkState_LINK_STATE_CONNECTING LinkState = 1
 	LinkState_LINK_STATE_DIRECT     LinkState = 2
 	LinkState_LINK_STATE_RELAYED    LinkState = 3
-	// One side at least has lost the other.
+	// One side at least had a path, and has none.
 	LinkState_LINK_STATE_LOST LinkState = 4
 )
 
@@ -692,7 +693,8 @@ type RoomSettings struct {
 	Kind  RoomKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=p2pmodel.agent.v1.RoomKind" json:"kind,omitempty"`
 	// A line for people, 1 to 64 characters.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	// What is played; matchmaking keeps modes apart. Letters, digits, - and _.
+	// What is played; matchmaking keeps modes apart. 1 to 32 letters, digits, -
+	// and _; a party may have none.
 	Mode string `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`
 	// 2 to 64 for play, 2 to 8 for a party.
 	Capacity uint32 `protobuf:"varint,4,opt,name=capacity,proto3" json:"capacity,omitempty"`
@@ -702,7 +704,8 @@ type RoomSettings struct {
 	DropIn bool `protobuf:"varint,6,opt,name=drop_in,json=dropIn,proto3" json:"drop_in,omitempty"`
 	// Not listed.
 	Private bool `protobuf:"varint,7,opt,name=private,proto3" json:"private,omitempty"`
-	// The longest time that a match takes, in seconds; 0 means 30 minutes.
+	// The longest time that a match takes, in seconds, at most a day; 0 means 30
+	// minutes.
 	MatchSeconds  uint32 `protobuf:"varint,8,opt,name=match_seconds,json=matchSeconds,proto3" json:"match_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2560,7 +2563,7 @@ func (*EventsRequest) Descriptor() ([]byte, []int) {
 }
 
 // Event is one thing that happened. Whoever gets Overflow has missed some, and
-// asks GetRoom anew.
+// asks GetRoom anew. An event of no kind says only that the stream lives.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
