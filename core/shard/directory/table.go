@@ -8,9 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 
 	"p2pmodel/core/shard/engine"
+	"p2pmodel/core/shard/rpc"
 )
 
 // retryWait is between attempts to reach the engine at the start.
@@ -207,11 +209,13 @@ func (t *table[M, P]) remove(ctx context.Context, id string, revision uint64) er
 	return t.mirror.bucket.Delete(ctx, t.prefix+id, revision)
 }
 
-// retry does something again while the engine is not available.
+// retry does something again while the engine is not available, or others get in
+// its way, as members do that start at once.
 func retry[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	for {
 		v, err := do()
-		if err == nil || !errors.Is(err, engine.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		passing := errors.Is(err, engine.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || rpc.CodeOf(err) == connect.CodeUnavailable
+		if err == nil || !passing || ctx.Err() != nil {
 			return v, err
 		}
 		timer := time.NewTimer(retryWait)
