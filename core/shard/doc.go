@@ -6,6 +6,10 @@
 //	           in memory, and by NATS
 //	rpc        protobuf calls over an engine: deadlines, bounded work, breakers
 //	directory  shards and their leases, rooms and their owners, sessions
+//	lease      who may say that a shard is alive: pure machines
+//	keeper     keeps a shard's lease at the directory
+//	pass       what tells a shard which session a call is for
+//	history    who owned what and when, checked afterwards
 //	lobby      rooms before, between and around matches; chat; presence
 //	game       one actor a room: roster, tickets, account of connections
 //	matchmaking, party-wise queues by rating and latency
