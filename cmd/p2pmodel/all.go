@@ -154,11 +154,11 @@ func (f *allFlags) udpAddress(p allPlan) (netip.Addr, error) {
 		}
 		return addr, nil
 	}
-	if p.loopback {
-		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
-	}
 	if addr, err := netip.ParseAddr(p.host); err == nil && addr.Is4() && !addr.IsUnspecified() {
 		return addr, nil
+	}
+	if p.loopback {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
 	}
 	return netip.Addr{}, usage("--listen %s does not say at which address players reach this host: give --public-address IP", f.listen)
 }

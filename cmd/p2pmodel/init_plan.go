@@ -20,8 +20,11 @@ const (
 	clusterPort    = 6222
 	rendezvousPort = 3478
 	relayPort      = 3479
-	metricsPort    = 9100
 )
+
+// metricsPorts are of metrics and health, by command: those of processes that are
+// there stay when others are added.
+var metricsPorts = map[string]int{"engine": 9100, "directory": 9110, "shard": 9120, "agent": 9180}
 
 // initPlan says where each process of a layout is.
 type initPlan struct {
@@ -65,19 +68,15 @@ func (p *initPlan) add(process string) []string {
 	h := p.host(process)
 	p.order = append(p.order, process)
 	p.at[process] = h
-	if command, _, _ := strings.Cut(process, "-"); hasMetrics(command) {
+	command, _, _ := strings.Cut(process, "-")
+	if base, ok := metricsPorts[command]; ok {
 		host := "127.0.0.1"
 		if isLoopback(h[0]) {
 			host = h[0]
 		}
-		p.metrics[process] = net.JoinHostPort(host, strconv.Itoa(p.port("tcp", h[0], metricsPort)))
+		p.metrics[process] = net.JoinHostPort(host, strconv.Itoa(p.port("tcp", h[0], base)))
 	}
 	return h
-}
-
-// hasMetrics reports whether a command is a server with metrics and health.
-func hasMetrics(command string) bool {
-	return slices.Contains([]string{"engine", "directory", "shard", "agent"}, command)
 }
 
 // port gives the first port from a base on that is free at a host.
