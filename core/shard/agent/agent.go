@@ -76,6 +76,7 @@ type Server struct {
 	errors    *connect.ErrorWriter
 
 	requests atomic.Int64 // in work
+	streams  atomic.Int64
 	serving  atomic.Bool
 	draining atomic.Bool
 
@@ -137,6 +138,9 @@ func (s *Server) Addr() net.Addr { return s.cfg.Listener.Addr() }
 
 // Sessions is how many sessions are attached here.
 func (s *Server) Sessions() int { return s.sessions.count() }
+
+// Streams is how many event streams are open.
+func (s *Server) Streams() int { return int(s.streams.Load()) }
 
 // Connections is how many connections of clients there are.
 func (s *Server) Connections() int { return s.addresses.connections() }

@@ -15,7 +15,6 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	rejected *prometheus.CounterVec
 	events   *prometheus.CounterVec
-	streams  prometheus.Gauge
 	ended    *prometheus.CounterVec
 }
 
@@ -34,9 +33,6 @@ func newMetrics(r prometheus.Registerer, s *Server) (*metrics, error) {
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "p2pmodel_agent_events_total", Help: "Events for sessions, by what became of them: sent, dropped or malformed.",
 		}, []string{"fate"}),
-		streams: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "p2pmodel_agent_streams", Help: "Event streams that are open.",
-		}),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "p2pmodel_agent_sessions_ended_total", Help: "Sessions that are attached here no more, by reason.",
 		}, []string{"reason"}),
@@ -49,8 +45,9 @@ func newMetrics(r prometheus.Registerer, s *Server) (*metrics, error) {
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.requests, m.seconds, m.rejected, m.events, m.streams, m.ended,
+		m.requests, m.seconds, m.rejected, m.events, m.ended,
 		gauge("sessions", "Sessions that are attached here.", func() int64 { return int64(s.sessions.count()) }),
+		gauge("streams", "Event streams that are open.", s.streams.Load),
 		gauge("connections", "Connections of clients.", func() int64 { return int64(s.addresses.connections()) }),
 		gauge("requests_in_work", "Requests in work, event streams left out.", s.requests.Load),
 		gauge("inside_in_flight", "Requests that are asking the inside.", func() int64 { return int64(len(s.gate.inside)) }),

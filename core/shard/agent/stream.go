@@ -50,7 +50,7 @@ func (s *Server) open(x *session) (*stream, error) {
 	before := x.stream
 	x.stream = st
 	x.mu.Unlock()
-	s.metrics.streams.Inc()
+	s.streams.Add(1)
 	if before != nil {
 		before.end(replaced)
 	}
@@ -58,7 +58,7 @@ func (s *Server) open(x *session) (*stream, error) {
 }
 
 func (s *Server) close(x *session, st *stream) {
-	s.metrics.streams.Dec()
+	s.streams.Add(-1)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.stream == st {

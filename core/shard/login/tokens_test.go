@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -304,7 +303,7 @@ func FuzzToken(f *testing.F) {
 			known = known || errors.Is(err, e)
 		}
 		if !known {
-			t.Error(fmt.Sprintf("a stranger's error: %v", err))
+			t.Errorf("a stranger's error: %v", err)
 		}
 	})
 }
