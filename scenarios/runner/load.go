@@ -135,7 +135,7 @@ func (l *load) keepAsking(ctx context.Context, c *client.Client, room, shard str
 	}{
 		{"GetRoom", func() error { _, err := c.GetRoom(ctx, room); return err }},
 		{"GetMatch", func() error { _, err := c.GetMatch(ctx, room); return err }},
-		{"Report", func() error { return c.Report(ctx, room, nil) }},
+		{"Report", func() error { _, err := c.Report(ctx, room, nil); return err }},
 		{"PlayTicket", func() error {
 			now, err := l.ticket(ctx, c, room, n)
 			if err == nil {

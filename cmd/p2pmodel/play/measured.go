@@ -148,9 +148,8 @@ func (m *measured) PlayTicket(ctx context.Context, room string, peer []byte) (*a
 	return timed(m, "PlayTicket", func() (*agentv1.PlayTicketResponse, error) { return m.Client.PlayTicket(ctx, room, peer) })
 }
 
-func (m *measured) Report(ctx context.Context, room string, c []*agentv1.Connection) error {
-	_, err := timed(m, "Report", func() (struct{}, error) { return struct{}{}, m.Client.Report(ctx, room, c) })
-	return err
+func (m *measured) Report(ctx context.Context, room string, c []*agentv1.Connection) (*agentv1.ReportResponse, error) {
+	return timed(m, "Report", func() (*agentv1.ReportResponse, error) { return m.Client.Report(ctx, room, c) })
 }
 
 func (m *measured) Finish(ctx context.Context, room string, result []byte) error {

@@ -43,7 +43,7 @@ func TestTwoPlayersFromLoginToTheEndOfAMatch(t *testing.T) {
 	if ticket, err := bob.PlayTicket(ctx, room.Id, id); err != nil || ticket.Mesh != room.Id {
 		t.Fatalf("ticket: %v, %v", ticket, err)
 	}
-	if err := bob.Report(ctx, room.Id, []*agentv1.Connection{{Player: "ann", Path: agentv1.PathKind_PATH_KIND_DIRECT, RttMs: 20}}); err != nil {
+	if _, err := bob.Report(ctx, room.Id, []*agentv1.Connection{{Player: "ann", Path: agentv1.PathKind_PATH_KIND_DIRECT, RttMs: 20}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := bob.Finish(ctx, room.Id, []byte("won")); err != nil {

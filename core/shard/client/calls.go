@@ -171,12 +171,12 @@ func (c *Client) PlayTicket(ctx context.Context, room string, peerID []byte) (*a
 	}, &agentv1.PlayTicketRequest{Room: room, PeerId: peerID})
 }
 
-// Report tells how the player is connected to the others.
-func (c *Client) Report(ctx context.Context, room string, connections []*agentv1.Connection) error {
-	_, err := call(ctx, c, true, func(s agentv1connect.AgentServiceClient) method[agentv1.ReportRequest, agentv1.ReportResponse] {
+// Report tells how the player is connected to the others, and gives what the mesh
+// should be.
+func (c *Client) Report(ctx context.Context, room string, connections []*agentv1.Connection) (*agentv1.ReportResponse, error) {
+	return call(ctx, c, true, func(s agentv1connect.AgentServiceClient) method[agentv1.ReportRequest, agentv1.ReportResponse] {
 		return s.Report
 	}, &agentv1.ReportRequest{Room: room, Connections: connections})
-	return err
 }
 
 // Finish gives the player's account of the result, at most 4 KiB.

@@ -157,11 +157,15 @@ func (s *Server) Report(ctx context.Context, call *rpc.Request, req *agentv1.Rep
 	if err != nil {
 		return nil, err
 	}
-	err = s.cfg.Rooms.Do(ctx, req.Room, func(now time.Time, r *room.Room) error { return r.Report(now, c, req.Connections) })
+	resp := &agentv1.ReportResponse{}
+	err = s.cfg.Rooms.Do(ctx, req.Room, func(now time.Time, r *room.Room) error {
+		resp.Mesh, resp.PeersDigest = r.Mesh(), shard.PeersDigest(r.Peers(), c.Player)
+		return r.Report(now, c, req.Connections)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &agentv1.ReportResponse{}, nil
+	return resp, nil
 }
 
 // Finish answers GameService.Finish.

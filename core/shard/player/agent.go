@@ -25,7 +25,7 @@ type Agent interface {
 	QuickMatch(ctx context.Context, r *agentv1.QuickMatchRequest) (*agentv1.QuickMatchResponse, error)
 	CancelMatch(ctx context.Context) error
 	PlayTicket(ctx context.Context, room string, peer []byte) (*agentv1.PlayTicketResponse, error)
-	Report(ctx context.Context, room string, connections []*agentv1.Connection) error
+	Report(ctx context.Context, room string, connections []*agentv1.Connection) (*agentv1.ReportResponse, error)
 	Finish(ctx context.Context, room string, result []byte) error
 	// Events is closed when the session is over; then Err says why.
 	Events() <-chan *agentv1.Event

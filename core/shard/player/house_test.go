@@ -18,6 +18,7 @@ import (
 	"p2pmodel/core/identity"
 	"p2pmodel/core/rendezvous"
 	"p2pmodel/core/sansio"
+	"p2pmodel/core/shard"
 	"p2pmodel/core/shard/api/agentv1"
 	"p2pmodel/core/shard/client"
 	"p2pmodel/core/shard/player"
@@ -302,6 +303,9 @@ func (g *guest) QuickMatch(ctx context.Context, _ *agentv1.QuickMatchRequest) (*
 	return &agentv1.QuickMatchResponse{EstimatedSeconds: 7}, nil
 }
 
+// meshOf is the mesh of the present server.
+func (h *house) meshOf() string { return "mesh of " + h.server }
+
 func (g *guest) CancelMatch(context.Context) error { return nil }
 
 func (g *guest) PlayTicket(_ context.Context, id string, peer []byte) (*agentv1.PlayTicketResponse, error) {
@@ -314,7 +318,7 @@ func (g *guest) PlayTicket(_ context.Context, id string, peer []byte) (*agentv1.
 		return nil, notFound("no such match")
 	}
 	h.tickets[g.name]++
-	mesh := "mesh of " + h.server
+	mesh := h.meshOf()
 	owner := identity.ID(peer)
 	raw, err := h.signer.Sign(ticket.Ticket{Peer: owner, Mesh: mesh, Expires: time.Now().Add(h.life)})
 	if err != nil {
@@ -331,14 +335,15 @@ func (g *guest) PlayTicket(_ context.Context, id string, peer []byte) (*agentv1.
 	}, nil
 }
 
-func (g *guest) Report(_ context.Context, _ string, c []*agentv1.Connection) error {
+func (g *guest) Report(_ context.Context, _ string, c []*agentv1.Connection) (*agentv1.ReportResponse, error) {
 	h, leave, err := g.enter()
 	defer leave()
-	if err == nil {
-		h.reports[g.name] = c
-		h.reached[g.name]++
+	if err != nil {
+		return nil, err
 	}
-	return err
+	h.reports[g.name] = c
+	h.reached[g.name]++
+	return &agentv1.ReportResponse{Mesh: h.meshOf(), PeersDigest: shard.PeersDigest(h.peers, g.name)}, nil
 }
 
 func (g *guest) Finish(_ context.Context, _ string, result []byte) error {

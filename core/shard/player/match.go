@@ -11,6 +11,7 @@ import (
 
 	"p2pmodel/core/identity"
 	"p2pmodel/core/peer"
+	"p2pmodel/core/shard"
 	"p2pmodel/core/shard/api/agentv1"
 )
 
@@ -34,6 +35,8 @@ type match struct {
 
 	reporting bool
 	reportAt  time.Time
+	// doubt is a report's answer that does not fit the ticket; nil: none.
+	doubt *agentv1.ReportResponse
 }
 
 // settle is the wait before another ticket, when a list of the mesh crossed with
@@ -46,6 +49,15 @@ type grant struct {
 	mesh    string
 	expires time.Time
 	peers   map[identity.ID]string // players by their peers
+}
+
+// is reports whether the game server has the same mesh in mind.
+func (g *grant) is(answer *agentv1.ReportResponse) bool {
+	var peers []*agentv1.Peer
+	for id, player := range g.peers {
+		peers = append(peers, &agentv1.Peer{Player: player, PeerId: id[:]})
+	}
+	return answer.Mesh == g.mesh && answer.PeersDigest == shard.PeersDigest(peers, "")
 }
 
 // play begins a match, unless it runs.

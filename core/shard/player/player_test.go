@@ -257,6 +257,31 @@ func TestOverflowHasEverythingAskedAnew(t *testing.T) {
 	})
 }
 
+// Events may get lost on the way from a shard to an Agent, and nobody knows: what
+// the game server says to a report tells.
+func TestReportsFindOutWhatEventsDidNotTell(t *testing.T) {
+	simulate(t, func(t *testing.T, h *house) {
+		guests := h.play(t, "ann", "bob")
+		time.Sleep(10 * time.Second)
+		tickets := h.tickets["ann"]
+		h.serve("10.0.0.2") // another shard has the room: no event
+		until(t, 2*player.DefaultReportEvery, "moved", func() bool {
+			return len(events[player.Moved](guests[0])) == 1 && len(events[player.Moved](guests[1])) == 1
+		}, guests...)
+		h.mu.Lock()
+		id := keyOf("dora").ID()
+		h.peers = append(h.peers, &agentv1.Peer{Player: "dora", PeerId: id[:]}) // no event either
+		h.mu.Unlock()
+		until(t, 2*player.DefaultReportEvery, "dora known", func() bool {
+			return len(guests[0].player.Links()) == 2 && len(guests[1].player.Links()) == 2
+		}, guests...)
+		time.Sleep(time.Minute)
+		if n := h.tickets["ann"] - tickets; n > 3 {
+			t.Errorf("ann asked for %d tickets, want one for each change and no more", n)
+		}
+	})
+}
+
 func TestAPlayerWhoComesBackWithAnotherPeer(t *testing.T) {
 	simulate(t, func(t *testing.T, h *house) {
 		guests := h.play(t, "ann", "bob")

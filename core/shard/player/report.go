@@ -64,17 +64,36 @@ func (p *Player) report(m *match) {
 		mesh.fail(errPeerEnded)
 		return
 	}
-	if len(links) == 0 {
-		return
-	}
 	connections := make([]*agentv1.Connection, len(links))
 	for i, l := range links {
 		connections[i] = &agentv1.Connection{Player: l.Player, Path: pathKind(l.Path.Kind), RttMs: uint32((l.RTT + time.Millisecond - 1) / time.Millisecond)}
 	}
 	m.reporting = true
-	ask(p, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, p.cfg.Agent.Report(ctx, m.room, connections)
-	}, func(time.Time, struct{}, error) { m.reporting = false })
+	ask(p, func(ctx context.Context) (*agentv1.ReportResponse, error) {
+		return p.cfg.Agent.Report(ctx, m.room, connections)
+	}, func(now time.Time, answer *agentv1.ReportResponse, err error) {
+		m.reporting = false
+		if err == nil && p.match == m {
+			p.compare(now, m, answer)
+		}
+	})
+}
+
+// compare finds out whether events about the mesh got lost, and asks for a ticket
+// then. What the first report says may have been overtaken by an event; what the
+// next one says again has not.
+func (p *Player) compare(now time.Time, m *match, answer *agentv1.ReportResponse) {
+	if m.grant == nil || m.asking || m.grant.is(answer) {
+		m.doubt = nil
+		return
+	}
+	if m.doubt == nil || m.doubt.Mesh != answer.Mesh || m.doubt.PeersDigest != answer.PeersDigest {
+		m.doubt = answer
+		m.reportAt = earlier(m.reportAt, now.Add(reportSoon))
+		return
+	}
+	m.doubt = nil
+	p.askTicket()
 }
 
 func pathKind(k peer.PathKind) agentv1.PathKind {

@@ -182,6 +182,9 @@ func (r *Room) Ticket(now time.Time, c Caller, peer identity.ID) ([]*agentv1.Pee
 }
 
 // peers are those of members that have asked for tickets.
+// Peers are who should be in the mesh.
+func (r *Room) Peers() []*agentv1.Peer { return r.peers() }
+
 func (r *Room) peers() (peers []*agentv1.Peer) {
 	for _, m := range r.members {
 		if !m.peer.IsZero() {

@@ -2192,7 +2192,12 @@ func (x *ReportRequest) GetConnections() []*Connection {
 }
 
 type ReportResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the mesh of the player's ticket should be, and the digest of who else
+	// should be in it (core/shard, PeersDigest): where they differ, events got
+	// lost, and another ticket helps.
+	Mesh          string `protobuf:"bytes,1,opt,name=mesh,proto3" json:"mesh,omitempty"`
+	PeersDigest   uint64 `protobuf:"fixed64,2,opt,name=peers_digest,json=peersDigest,proto3" json:"peers_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2225,6 +2230,20 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
 	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ReportResponse) GetMesh() string {
+	if x != nil {
+		return x.Mesh
+	}
+	return ""
+}
+
+func (x *ReportResponse) GetPeersDigest() uint64 {
+	if x != nil {
+		return x.PeersDigest
+	}
+	return 0
 }
 
 type FinishRequest struct {
@@ -3693,8 +3712,10 @@ const file_core_shard_api_agentv1_agent_proto_rawDesc = "" +
 	"\x06rtt_ms\x18\x03 \x01(\rR\x05rttMs\"d\n" +
 	"\rReportRequest\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\x12?\n" +
-	"\vconnections\x18\x02 \x03(\v2\x1d.p2pmodel.agent.v1.ConnectionR\vconnections\"\x10\n" +
-	"\x0eReportResponse\";\n" +
+	"\vconnections\x18\x02 \x03(\v2\x1d.p2pmodel.agent.v1.ConnectionR\vconnections\"G\n" +
+	"\x0eReportResponse\x12\x12\n" +
+	"\x04mesh\x18\x01 \x01(\tR\x04mesh\x12!\n" +
+	"\fpeers_digest\x18\x02 \x01(\x06R\vpeersDigest\";\n" +
 	"\rFinishRequest\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\x12\x16\n" +
 	"\x06result\x18\x02 \x01(\fR\x06result\"\x10\n" +
