@@ -19,6 +19,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/net/http2"
 
 	"p2pmodel/core/shard/agent"
 	"p2pmodel/core/shard/api/agentv1"
@@ -420,6 +421,54 @@ func TestTheHandshakeHasATime(t *testing.T) {
 				t.Error("it is open still after 10 s")
 			}
 		})
+	}
+}
+
+func TestConnectionsWithoutRequestsAreClosed(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		a := w.run("agent-1", nil)
+		c := w.raw(a)
+		session := w.login(c, "ann")
+		if _, err := c.Logout(t.Context(), bearer(session, &agentv1.LogoutRequest{})); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(119 * time.Second)
+		if n := a.Connections(); n != 1 {
+			t.Errorf("%d connections before 2 minutes", n)
+		}
+		time.Sleep(5 * time.Second)
+		if n := a.Connections(); n != 0 {
+			t.Errorf("%d connections after 2 minutes", n)
+		}
+	})
+}
+
+func TestHTTP2SaysWhatAConnectionMayDo(t *testing.T) {
+	w := newWorld(t)
+	a := w.run("agent-1", nil)
+	c, err := tls.Dial("tcp", a.endpoint, &tls.Config{RootCAs: w.trust, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	f := http2.NewFramer(c, c)
+	io.WriteString(c, http2.ClientPreface)
+	f.WriteSettings()
+	frame, err := f.ReadFrame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, ok := frame.(*http2.SettingsFrame)
+	if !ok {
+		t.Fatalf("the first frame is %v", frame)
+	}
+	for id, want := range map[http2.SettingID]uint32{http2.SettingMaxConcurrentStreams: 32, http2.SettingInitialWindowSize: 64 << 10} {
+		if got, _ := settings.Value(id); got != want {
+			t.Errorf("%v is %d, want %d", id, got, want)
+		}
+	}
+	if got, _ := settings.Value(http2.SettingMaxHeaderListSize); got > 20<<10 {
+		t.Errorf("headers of %d bytes are taken", got)
 	}
 }
 
