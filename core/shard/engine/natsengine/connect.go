@@ -65,10 +65,11 @@ func (c Config) check() error {
 
 var nameRe = regexp.MustCompile(`^[a-zA-Z0-9-]+$`)
 
-// timeouts of the connection. A server that is silent for three pings is left.
+// timeouts of the connection. A server that is silent for three pings is left,
+// so soon that a shard's lease (2 s) outlives the loss of the server that it is kept by.
 const (
 	dialTimeout  = 2 * time.Second
-	pingInterval = 2 * time.Second
+	pingInterval = 500 * time.Millisecond
 	closeTimeout = 2 * time.Second
 )
 
