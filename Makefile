@@ -65,8 +65,9 @@ test: unit ## all tests, the scenarios included
 	@$(MAKE) --no-print-directory scenarios SUITE_RACE=$(RACE)
 	@echo "make: all tests passed$(if $(RACE),, (without the race detector: no C compiler found))"
 
-generate: ## the Go code of the protobuf files, which is committed
+generate: ## what is made from other files and committed: code of protobuf files, Kubernetes' schema
 	GO=$(GO) $(GO) run ./core/shard/api/generate
+	GO=$(GO) $(GO) run ./ci/deploy/schema
 
 lint: ## gofmt, go vet, staticcheck, generated code is current
 	@unformatted=$$($$($(GO) env GOROOT)/bin/gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \

@@ -75,7 +75,7 @@ func run(check bool) error {
 
 // download gives the folder of the module, whose contents are checked.
 func download() (string, error) {
-	cmd := exec.Command("go", "mod", "download", "-json", module)
+	cmd := exec.Command(goCommand(), "mod", "download", "-json", module)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	var got struct{ Dir, Sum, Error string }
@@ -202,4 +202,12 @@ func (b *builder) copy(schema map[string]any) map[string]any {
 		}
 	}
 	return to
+}
+
+// goCommand is the Go that make uses.
+func goCommand() string {
+	if name := os.Getenv("GO"); name != "" {
+		return name
+	}
+	return "go"
 }
