@@ -168,6 +168,16 @@ func (s *Server) Run(ctx context.Context) error {
 	server := s.httpServer()
 	failed := make(chan error, 1)
 	go func() { failed <- server.ServeTLS(&listener{Listener: s.cfg.Listener, server: s}, "", "") }()
+	watching, stop := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.watchEngine(watching)
+	}()
+	defer func() {
+		stop()
+		<-watched
+	}()
 	s.serving.Store(true)
 	s.log.Info("agent: serving", "address", s.Addr().String(), "name", s.cfg.Name)
 	var err error

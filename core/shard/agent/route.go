@@ -109,34 +109,93 @@ func (s *Server) find(ctx context.Context, x *session, room string) (place, erro
 	return at, nil
 }
 
+// How long a call waits for a room that is on its way from one shard to another:
+// longer than it takes to find out that a shard has died; and where a directory
+// still names the one that says that it has let go of it: longer than the news
+// take.
+const (
+	transit = 3 * time.Second
+	news    = 500 * time.Millisecond
+)
+
 // inRoom calls a method of the shard that has a room. If that shard does not have
-// it, or does not answer, a directory is asked once where it is, and if that is
-// elsewhere, the call goes there: it was not done before.
+// it, or does not answer, a directory is asked where it is until it names another
+// place, and the call goes there: it was not done before.
 func inRoom[Resp any, P interface {
 	*Resp
 	proto.Message
 }](ctx context.Context, s *Server, x *session, room string, subject func(id, method string) string, method string, req proto.Message) (P, error) {
+	began := time.Now()
 	at, cached := s.places.get(room)
 	if !cached {
 		var err error
-		if at, err = s.find(ctx, x, room); err != nil {
+		if at, err = s.seek(ctx, x, room, place{}, began.Add(transit)); err != nil {
 			return nil, err
 		}
 	}
-	resp, err := asSession[Resp, P](ctx, s, x, subject(at.shard, method), req)
-	if !moved(err) {
-		return resp, err
+	for {
+		resp, err := asSession[Resp, P](ctx, s, x, subject(at.shard, method), req)
+		if !moved(err) {
+			return resp, err
+		}
+		limit := began.Add(transit)
+		if rpc.CodeOf(err) == connect.CodeNotFound {
+			limit = time.Now().Add(news)
+		}
+		s.places.forget(room)
+		now, findErr := s.seek(ctx, x, room, at, limit)
+		switch {
+		case findErr == nil:
+			at = now
+		case errors.Is(findErr, errStays):
+			return nil, err
+		default:
+			return nil, findErr
+		}
 	}
-	s.places.forget(room)
-	now, findErr := s.find(ctx, x, room)
-	switch {
-	case rpc.CodeOf(findErr) == connect.CodeNotFound:
-		return nil, findErr
-	case findErr != nil, now.shard == at.shard && now.epoch == at.epoch:
-		return nil, err
-	}
-	return asSession[Resp, P](ctx, s, x, subject(now.shard, method), req)
 }
+
+// errStays: a directory still names the same place.
+var errStays = errors.New("the room is where it was")
+
+// seek asks a directory where a room is until it names another place than one, or
+// until a limit. While the room moves it names none, and the limit is that of
+// transit.
+func (s *Server) seek(ctx context.Context, x *session, room string, not place, limit time.Time) (place, error) {
+	began := time.Now()
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+		at, err := s.find(ctx, x, room)
+		late := errMoving
+		switch {
+		case rpc.CodeOf(err) == connect.CodeUnavailable:
+			limit = maxTime(limit, began.Add(transit))
+		case err != nil:
+			return place{}, err // it has ended, or nobody knows
+		case at.shard != not.shard || at.epoch != not.epoch:
+			return at, nil
+		default:
+			late = errStays
+		}
+		if time.Now().After(limit) {
+			return place{}, late
+		}
+		select {
+		case <-ctx.Done():
+			return place{}, late
+		case <-time.After(pause):
+		}
+	}
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// errMoving is what a client gets that may try again.
+var errMoving error = &rpc.Error{Code: connect.CodeUnavailable, Message: "the room is on its way to another server; try again", Retry: time.Second}
 
 // moved reports whether an error can mean that a room is at another shard.
 func moved(err error) bool {

@@ -93,6 +93,10 @@ func sessionOf(given *insidev1.SessionResponse, token string) *agentv1.Session {
 	}
 }
 
+// presencePatience is how long a resumption waits for a room: a client is back soon,
+// whatever its rooms do.
+const presencePatience = 500 * time.Millisecond
+
 // returnTo tells the rooms of a resumed session that it is back, and gives them as
 // they are. One that cannot be asked at present is given as moving.
 func (s *Server) returnTo(ctx context.Context, x *session) []*agentv1.Room {
@@ -101,7 +105,7 @@ func (s *Server) returnTo(ctx context.Context, x *session) []*agentv1.Room {
 	var asked sync.WaitGroup
 	for i, id := range ids {
 		asked.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.RequestTimeout/2)
+			ctx, cancel := context.WithTimeout(ctx, presencePatience)
 			defer cancel()
 			_, err := inRoom[insidev1.PresenceResponse](ctx, s, x, id, shard.LobbySubject, "Presence", &insidev1.PresenceRequest{Room: id, Online: true})
 			var got *agentv1.GetRoomResponse

@@ -430,6 +430,47 @@ func TestCallsFollowARoom(t *testing.T) {
 	})
 }
 
+// A room is on its way for some time: its former shard has let go of it, and the
+// next one has not taken it yet. Calls wait for that, each room's for itself; a
+// resumption does not.
+func TestCallsWaitForARoomOnItsWay(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		a := w.run("agent-1", nil)
+		ann := w.player("ann", a)
+		room, err := ann.CreateRoom(t.Context(), settings())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.move(room.Id)
+		w.fail("FindRoom", rpc.Errorf(connect.CodeUnavailable, "it is on its way"))
+		time.AfterFunc(2*time.Second, func() { w.fail("FindRoom", nil) })
+		began := time.Now()
+		if err := ann.Chat(t.Context(), room.Id, "still here"); err != nil {
+			t.Errorf("a call to a room on its way: %v", err)
+		}
+		if took := time.Since(began); took < 2*time.Second || took > 2500*time.Millisecond {
+			t.Errorf("it took %v, want as long as the way", took)
+		}
+		// Nobody takes it.
+		w.move(room.Id)
+		w.fail("FindRoom", rpc.Errorf(connect.CodeUnavailable, "it is on its way"))
+		began = time.Now()
+		wantCode(t, ann.Chat(t.Context(), room.Id, "anybody?"), connect.CodeUnavailable)
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("it was given up after %v, want within the client's own patience", took)
+		}
+		w.fail("Presence", rpc.Errorf(connect.CodeUnavailable, "fenced"))
+		began = time.Now()
+		resumed, err := w.raw(a).Resume(t.Context(), connect.NewRequest(&agentv1.ResumeRequest{ResumeToken: ann.Session().ResumeToken}))
+		if err != nil || len(resumed.Msg.Rooms) != 1 || resumed.Msg.Rooms[0].State != agentv1.RoomState_ROOM_STATE_MOVING {
+			t.Errorf("resumed: %v, %v; want the room, as one that moves", resumed, err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the resumption took %v, want no wait for the room", took)
+		}
+	})
+}
+
 // said is a line of chat as an event.
 func said(text string) *agentv1.Event {
 	return &agentv1.Event{Kind: &agentv1.Event_Chat{Chat: &agentv1.ChatMessage{Player: "bob", Text: text}}}

@@ -170,3 +170,24 @@ func (s *Server) run(ctx context.Context, x *session, st *stream, to *connect.Se
 		}
 	}
 }
+
+// watchEngine tells all sessions that they have missed events when the engine comes
+// back: what was published meanwhile did not come here, and nobody knows what that
+// was.
+func (s *Server) watchEngine(ctx context.Context) {
+	connected := s.cfg.Engine.Connected()
+	for {
+		changed := s.cfg.Engine.Changed()
+		now := s.cfg.Engine.Connected()
+		if now && !connected {
+			s.log.Warn("agent: the engine is back; all sessions ask for what they have missed")
+			s.sessions.each(func(x *session) { x.queue.miss(1) })
+		}
+		connected = now
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
