@@ -471,6 +471,26 @@ func TestCallsWaitForARoomOnItsWay(t *testing.T) {
 	})
 }
 
+// What was published while the Agent was cut off from the engine has not come, and
+// nobody knows what it was: sessions are told so.
+func TestSessionsAskAnewWhenTheEngineWasAway(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		a := w.run("agent-1", nil)
+		ann := w.player("ann", a)
+		a.engine.Disconnect()
+		time.Sleep(time.Second)
+		a.engine.Reconnect()
+		select {
+		case e := <-ann.Events():
+			if e.GetOverflow().GetMissed() == 0 {
+				t.Errorf("got %v, want Overflow", e)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("nothing came, want Overflow")
+		}
+	})
+}
+
 // said is a line of chat as an event.
 func said(text string) *agentv1.Event {
 	return &agentv1.Event{Kind: &agentv1.Event_Chat{Chat: &agentv1.ChatMessage{Player: "bob", Text: text}}}
