@@ -60,10 +60,12 @@ func call[Req, Resp any](ctx context.Context, c *Client, twice bool, of func(age
 	}
 }
 
-// broken reports whether an error that no Agent has sent is the connection's.
+// broken reports whether an error that no Agent has sent is the connection's. The
+// caller's own context has not ended: what is called canceled was so by HTTP, when a
+// write failed, and an answer that is cut off is called internal.
 func broken(err error, l *link) bool {
 	switch connect.CodeOf(err) {
-	case connect.CodeUnavailable, connect.CodeUnknown:
+	case connect.CodeUnavailable, connect.CodeUnknown, connect.CodeCanceled, connect.CodeInternal:
 		return true
 	}
 	return l.ctx.Err() != nil
