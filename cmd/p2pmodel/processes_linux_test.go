@@ -20,7 +20,7 @@ import (
 
 // installation is a layout whose processes run on loopback.
 type installation struct {
-	t       *testing.T
+	t       testing.TB
 	binary  string
 	dir     string
 	address map[string]string // process → its address
@@ -37,13 +37,9 @@ type process struct {
 
 // install makes a layout, each process at a loopback address of its own, so that
 // tests do not meet at ports.
-func install(t *testing.T, processes []string, args ...string) *installation {
+func install(t testing.TB, processes []string, args ...string) *installation {
 	t.Helper()
-	in := &installation{t: t, dir: filepath.Join(t.TempDir(), "layout"), address: map[string]string{}, running: map[string]*process{}}
-	in.binary = filepath.Join(t.TempDir(), "p2pmodel")
-	if out, err := exec.Command("go", "build", "-o", in.binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	in := &installation{t: t, binary: build(t), dir: filepath.Join(t.TempDir(), "layout"), address: map[string]string{}, running: map[string]*process{}}
 	net := fmt.Sprintf("127.%d.%d.", 1+rand.IntN(254), rand.IntN(256))
 	args = append([]string{"init", in.dir}, args...)
 	for i, p := range processes {
@@ -52,6 +48,39 @@ func install(t *testing.T, processes []string, args ...string) *installation {
 	}
 	in.run(args...)
 	return in
+}
+
+// build makes the program.
+func build(t testing.TB) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "p2pmodel")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// spawn starts the program as a process that ends with the test at the latest.
+func spawn(t testing.TB, name, binary string, args ...string) *process {
+	t.Helper()
+	p := &process{name: name, log: &output{}, ended: make(chan int, 1)}
+	p.cmd = exec.Command(binary, args...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = p.cmd.Wait()
+		p.ended <- p.cmd.ProcessState.ExitCode()
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		if t.Failed() {
+			t.Logf("%s said\n%s", name, p.log)
+		}
+	})
+	return p
 }
 
 // run runs a command to its end and gives what it prints.
@@ -78,24 +107,7 @@ func (in *installation) start(processes ...string) {
 	in.t.Helper()
 	for _, name := range processes {
 		command, _, _ := strings.Cut(name, "-")
-		p := &process{name: name, log: &output{}, ended: make(chan int, 1)}
-		p.cmd = exec.Command(in.binary, command, "--config", in.file(name, command+".yaml"))
-		p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := p.cmd.Start(); err != nil {
-			in.t.Fatal(err)
-		}
-		go func() {
-			_ = p.cmd.Wait()
-			p.ended <- p.cmd.ProcessState.ExitCode()
-		}()
-		in.running[name] = p
-		in.t.Cleanup(func() {
-			_ = p.cmd.Process.Kill()
-			if in.t.Failed() {
-				in.t.Logf("%s said\n%s", name, p.log)
-			}
-		})
+		in.running[name] = spawn(in.t, name, in.binary, command, "--config", in.file(name, command+".yaml"))
 	}
 }
 

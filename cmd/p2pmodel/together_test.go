@@ -40,7 +40,7 @@ type gamer struct {
 
 // newGamer logs a player in at one of some Agents, and has it answer for itself
 // until the test ends.
-func newGamer(t *testing.T, name string, trust *tls.Config, credential func(context.Context) (*agentv1.LoginRequest, error), agents ...string) *gamer {
+func newGamer(t testing.TB, name string, trust *tls.Config, credential func(context.Context) (*agentv1.LoginRequest, error), agents ...string) *gamer {
 	t.Helper()
 	g := &gamer{name: name, changed: make(chan struct{})}
 	changes := player.NewChanges()
@@ -208,7 +208,7 @@ func (o *output) String() string {
 }
 
 // awaitText waits until a command has printed a text, and gives the line's rest.
-func awaitText(t *testing.T, o fmt.Stringer, text string, ended <-chan int) string {
+func awaitText(t testing.TB, o fmt.Stringer, text string, ended <-chan int) string {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
@@ -227,7 +227,7 @@ func awaitText(t *testing.T, o fmt.Stringer, text string, ended <-chan int) stri
 }
 
 // freePorts gives the first of some UDP ports of 127.0.0.1 that nobody uses.
-func freePorts(t *testing.T, n int) int {
+func freePorts(t testing.TB, n int) int {
 	t.Helper()
 next:
 	for range 100 {
@@ -250,7 +250,7 @@ next:
 	return 0
 }
 
-func trust(t *testing.T, file string) *tls.Config {
+func trust(t testing.TB, file string) *tls.Config {
 	t.Helper()
 	pool, err := service.LoadPool(file)
 	if err != nil {
