@@ -139,7 +139,9 @@ type Server struct {
 	// sweep wakes the one who moves rooms.
 	sweep chan struct{}
 	moves moves
-	keys  atomic.Pointer[keyring]
+	// created is how many rooms each session has had made lately.
+	created creations
+	keys    atomic.Pointer[keyring]
 }
 
 // New checks the configuration.
@@ -166,6 +168,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.state.init()
 	s.moves.init()
+	s.created.init()
 	return s, nil
 }
 

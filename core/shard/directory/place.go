@@ -143,6 +143,11 @@ func (s *Server) placeRoom(ctx context.Context, r *rpc.Request, req *insidev1.Pl
 	if rooms >= s.cfg.MaxRooms {
 		return nil, &rpc.Error{Code: connect.CodeResourceExhausted, Message: "there are as many rooms as there may be", Retry: time.Second}
 	}
+	if len(r.Wildcards) == 0 {
+		if err := s.mayCreate(record.Members[0].Participant.Session, record.Room); err != nil {
+			return nil, err
+		}
+	}
 	resp, err := s.place(ctx, record, req.Start)
 	s.metrics.placed(err)
 	return resp, err

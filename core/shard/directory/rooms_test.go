@@ -326,3 +326,45 @@ func TestListRooms(t *testing.T) {
 		}
 	})
 }
+
+// One client must not be able to fill the shards: neither with rooms that it is
+// in, nor with rooms that it leaves at once, which live on for a while.
+func TestASessionHasOnlySoManyRoomsMade(t *testing.T) {
+	for name, leave := range map[string]bool{"and stays in them": false, "and leaves them at once": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorldWith(t, 1, nil, func(t *testing.T, w *world) {
+				a := w.startUnit("a", 1000, 10000)
+				w.ready()
+				ann, made, began := w.login("ann"), 0, time.Now()
+				for range 100 {
+					resp, err := call[insidev1.PlaceRoomResponse](w, "PlaceRoom", &insidev1.PlaceRoomRequest{Settings: settings("m")}, ann.Pass)
+					if err != nil {
+						wantCode(t, "one room too many", err, connect.CodeResourceExhausted)
+						continue
+					}
+					if made++; leave {
+						a.mu.Lock()
+						a.rooms[resp.Place.Room].record.Members = nil
+						a.mu.Unlock()
+						if err := a.save(t.Context(), resp.Place.Room); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				most := limits.MaxRoomsSession
+				if leave {
+					most = createBurst + int(time.Since(began)/createEvery)
+				}
+				if made != most {
+					t.Errorf("%d rooms were made, wanted %d", made, most)
+				}
+				w.place("m") // of another player
+				time.Sleep(createEvery)
+				_, err := call[insidev1.PlaceRoomResponse](w, "PlaceRoom", &insidev1.PlaceRoomRequest{Settings: settings("m")}, ann.Pass)
+				if want := map[bool]connect.Code{false: connect.CodeResourceExhausted}[leave]; rpc.CodeOf(err) != want {
+					t.Errorf("a while later: %v", err)
+				}
+			})
+		})
+	}
+}

@@ -26,13 +26,14 @@ import (
 	"p2pmodel/core/shard/api/insidev1"
 	"p2pmodel/core/shard/engine"
 	"p2pmodel/core/shard/history"
+	"p2pmodel/core/shard/limits"
 	"p2pmodel/core/shard/room"
 	"p2pmodel/core/shard/rpc"
 )
 
 const (
 	// MaxRoomsSession is in how many rooms of a shard a session may be.
-	MaxRoomsSession = 8
+	MaxRoomsSession = limits.MaxRoomsSession
 	// mailbox is how many requests of one room may wait.
 	mailbox = 64
 	// saves is how many records may be on their way to the directory at once.

@@ -36,6 +36,9 @@ const (
 	DefaultMinPlayers = 2
 	DefaultMatch      = 30 * time.Minute
 	MaxMatch          = 24 * time.Hour
+	// MaxRoomsSession is in how many rooms a session may be that it has made or
+	// joined itself.
+	MaxRoomsSession = 8
 )
 
 // Requests.

@@ -216,7 +216,7 @@ func TestAnEmptyRoomIsDropped(t *testing.T) {
 		w.open("a", one, nil, ann)
 		w.must(ann.leave("a", one))
 		w.must(ann.leave("a", one)) // again: she has left
-		time.Sleep(59 * time.Second)
+		time.Sleep(9 * time.Second)
 		_, err := ann.look("a", one)
 		w.must(err)
 		time.Sleep(2 * time.Second)

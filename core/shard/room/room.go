@@ -61,7 +61,7 @@ type Times struct {
 	// Pass is how long a member counts as online whose pass is not known; 60 s,
 	// the life of a pass.
 	Pass time.Duration
-	// Empty is how long an open room lives without members; 60 s.
+	// Empty is how long an open room lives without members; 10 s.
 	Empty time.Duration
 	// Linger is how long a room can be asked for after its match; 10 s.
 	Linger time.Duration
@@ -75,7 +75,7 @@ func (t Times) WithDefaults() Times {
 		value    *time.Duration
 		standard time.Duration
 	}{
-		{&t.Grace, time.Minute}, {&t.Pass, time.Minute}, {&t.Empty, time.Minute}, {&t.Linger, 10 * time.Second}, {&t.Report, 10 * time.Second},
+		{&t.Grace, time.Minute}, {&t.Pass, time.Minute}, {&t.Empty, 10 * time.Second}, {&t.Linger, 10 * time.Second}, {&t.Report, 10 * time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.standard

@@ -295,19 +295,19 @@ func TestASaveThatFailsIsRepeated(t *testing.T) {
 	if !save() {
 		t.Fatal("a new room is not saved")
 	}
-	r.HandleTimeout(epoch.Add(10 * time.Second))
+	r.HandleTimeout(epoch.Add(5 * time.Second))
 	if save() {
 		t.Error("a second save while the first is under way")
 	}
-	r.Saved(epoch.Add(10*time.Second), room.Failed)
-	if at := r.PollTimeout(); at != epoch.Add(11*time.Second) {
-		t.Errorf("it is repeated at %v, want 11 s", at.Sub(epoch))
+	r.Saved(epoch.Add(5*time.Second), room.Failed)
+	if at := r.PollTimeout(); at != epoch.Add(6*time.Second) {
+		t.Errorf("it is repeated at %v, want 6 s", at.Sub(epoch))
 	}
-	r.HandleTimeout(epoch.Add(11 * time.Second))
+	r.HandleTimeout(epoch.Add(6 * time.Second))
 	if !save() {
 		t.Fatal("it is not repeated")
 	}
-	r.Saved(epoch.Add(12*time.Second), room.Fenced)
+	r.Saved(epoch.Add(7*time.Second), room.Fenced)
 	if _, ok := r.PollEffect(); ok || !r.Closed() || !r.PollTimeout().IsZero() {
 		t.Error("after it was fenced the room goes on")
 	}
