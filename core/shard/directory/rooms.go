@@ -207,7 +207,12 @@ func placeOf(r *insidev1.RoomRecord) *insidev1.RoomPlace {
 	return &insidev1.RoomPlace{Room: r.Room, Shard: r.Shard, Epoch: r.Epoch}
 }
 
-// listRooms lists rooms that are no secret, by id; the cursor is the last one's.
+// maxLook bounds the rooms that are looked at for one list: all else waits for the
+// lock meanwhile, heartbeats too.
+const maxLook = 2000
+
+// listRooms lists rooms that are no secret, by id; the cursor is that of the last
+// one looked at. There may be more although a page is not full.
 func (s *Server) listRooms(_ context.Context, _ *rpc.Request, req *agentv1.ListRoomsRequest) (*agentv1.ListRoomsResponse, error) {
 	if err := limits.Check(req); err != nil {
 		return nil, err
@@ -221,10 +226,15 @@ func (s *Server) listRooms(_ context.Context, _ *rpc.Request, req *agentv1.ListR
 	if limit == 0 {
 		limit = limits.DefaultList
 	}
-	resp := &agentv1.ListRoomsResponse{}
+	resp, last := &agentv1.ListRoomsResponse{}, ""
 	s.state.mu.RLock()
 	defer s.state.mu.RUnlock()
-	for _, id := range s.state.after(req.Cursor) {
+	for i, id := range s.state.after(req.Cursor) {
+		if i == maxLook {
+			resp.NextCursor = last
+			break
+		}
+		last = id
 		room := s.state.rooms.rows[id].value
 		r := room.Record
 		if req.Mode != "" && r.Settings.Mode != req.Mode || !req.All && !s.state.enterable(room) {

@@ -368,3 +368,33 @@ func TestASessionHasOnlySoManyRoomsMade(t *testing.T) {
 		})
 	}
 }
+
+// A list of a mode that nobody plays must not hold up everything else while it
+// looks at all rooms there are.
+func TestAListLooksAtSoManyRoomsOnly(t *testing.T) {
+	s := &Server{}
+	s.state.init()
+	s.state.rooms.rows = map[string]row[*insidev1.StoredRoom]{}
+	const rooms = 2*maxLook + 1
+	for i := range rooms {
+		mode := "chess"
+		if i == rooms-1 {
+			mode = "go"
+		}
+		id := strings.Map(func(r rune) rune { return 'a' + r - '0' }, fmt.Sprintf("%012d", i))
+		room := &insidev1.StoredRoom{Record: &insidev1.RoomRecord{Room: id, Shard: "a", Settings: settings(mode)}}
+		s.state.rooms.rows[id] = row[*insidev1.StoredRoom]{room, uint64(i + 1)}
+		s.state.roomChanged(id, nil, room)
+	}
+	found, calls, cursor := 0, 0, ""
+	for more := true; more; more = cursor != "" {
+		resp, err := s.listRooms(t.Context(), nil, &agentv1.ListRoomsRequest{Mode: "go", All: true, Cursor: cursor})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, calls, cursor = found+len(resp.Rooms), calls+1, resp.NextCursor
+	}
+	if found != 1 || calls != 3 {
+		t.Errorf("%d rooms found in %d calls, wanted 1 in 3", found, calls)
+	}
+}
