@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/time/rate"
 
 	"p2pmodel/core/identity"
 	"p2pmodel/core/shard/api/agentv1"
@@ -38,6 +39,25 @@ type part struct {
 	finished     bool
 	result       []byte
 	reconnects   uint32
+	// peers is the pace at which the player may play by another peer; nil: has
+	// asked for no ticket.
+	peers *rate.Limiter
+}
+
+// A player may play by so many peers, and then by another one so often. The tickets
+// of former ones are good until they expire: a player who drew more could fill the
+// mesh with strangers.
+const (
+	peerBurst = 4
+	peerEvery = 30 * time.Second
+)
+
+// mayChangePeer reports whether the player may play by another peer now.
+func (p *part) mayChangePeer(now time.Time) bool {
+	if p.peers == nil {
+		p.peers = rate.NewLimiter(rate.Every(peerEvery), peerBurst)
+	}
+	return p.peers.AllowN(now, 1)
 }
 
 func (m *match) deadline(s *agentv1.RoomSettings) time.Time {
@@ -169,6 +189,9 @@ func (r *Room) Ticket(now time.Time, c Caller, peer identity.ID) ([]*agentv1.Pee
 		if o.peer == peer {
 			return nil, rpc.Errorf(connect.CodeInvalidArgument, "peer_id: is another member's")
 		}
+	}
+	if !m.part.mayChangePeer(now) {
+		return nil, &rpc.Error{Code: connect.CodeResourceExhausted, Message: "you have played by many peers lately; use the same one, or wait half a minute", Retry: peerEvery}
 	}
 	m.peer = peer
 	for _, o := range r.members {

@@ -369,3 +369,37 @@ func TestWhatIsHandedOutStaysAsItIs(t *testing.T) {
 		}
 	}
 }
+
+// A ticket is good until it expires, whoever has the place meanwhile: one player
+// must not get so many that the mesh is full of strangers.
+func TestAPlayerPlaysByFewPeers(t *testing.T) {
+	for name, again := range map[string]bool{"in one place": false, "leaving and joining": true} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, func(cfg *room.Config) { cfg.Start, cfg.Settings.DropIn = true, true }, "ann", "eve")
+			tickets := 0
+			draw := func() error {
+				_, err := s.r.Ticket(s.now, s.caller("eve"), peer(fmt.Sprint("eve ", tickets)))
+				if err == nil {
+					tickets++
+				}
+				return err
+			}
+			for range 100 {
+				err := draw()
+				if err == nil {
+					continue
+				}
+				s.refused(err, connect.CodeResourceExhausted)
+				if again {
+					s.do(s.r.Leave(s.now, s.caller("eve")))
+					s.do(s.r.Join(s.now, s.caller("eve")))
+				}
+			}
+			s.expect("tickets for different peers", tickets, 4)
+			_, err := s.r.Ticket(s.now, s.caller("ann"), peer("ann"))
+			s.do(err)
+			s.pass(30 * time.Second)
+			s.do(draw())
+		})
+	}
+}
