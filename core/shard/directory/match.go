@@ -22,6 +22,10 @@ import (
 // written again when half of that has passed.
 const modeLife = 10 * time.Minute
 
+// maxModes bounds the modes that stick: clients name them as they like, and each is
+// a key in a bucket. The choice for any other one is by its name.
+const maxModes = 1024
+
 // quickMatch puts players into the queue of the mode's shard.
 func (s *Server) quickMatch(ctx context.Context, r *rpc.Request, req *agentv1.QuickMatchRequest) (*agentv1.QuickMatchResponse, error) {
 	p, err := s.pass(r)
@@ -179,6 +183,9 @@ func (s *Server) modeShard(ctx context.Context, mode string, without []string) (
 		} else {
 			return "", s.noShard()
 		}
+		if !known && s.manyModes() {
+			return id, nil
+		}
 		var err error
 		next := &insidev1.StoredMode{Shard: id, SinceMs: time.Now().UnixMilli()}
 		if known {
@@ -198,6 +205,12 @@ func (s *Server) modeShard(ctx context.Context, mode string, without []string) (
 		}
 	}
 	return "", again()
+}
+
+func (s *Server) manyModes() bool {
+	s.state.mu.RLock()
+	defer s.state.mu.RUnlock()
+	return len(s.state.modes.rows) >= maxModes
 }
 
 // preferred is the first choice among those that take rooms.

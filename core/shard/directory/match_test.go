@@ -68,6 +68,50 @@ func TestAModeSticksToOneShard(t *testing.T) {
 	})
 }
 
+// Modes are clients' words: they must not fill the bucket. Beyond the bound all
+// directories still agree, by the mode's name.
+func TestModesThatStickAreBounded(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.startUnit("a", 100, 1000)
+		w.startUnit("b", 100, 1000)
+		w.ready()
+		modes := func(d *process) int {
+			d.server.state.mu.RLock()
+			defer d.server.state.mu.RUnlock()
+			return len(d.server.state.modes.rows)
+		}
+		eve := w.login("eve")
+		for i := range maxModes + 20 {
+			if _, err := w.quick(fmt.Sprint("mode-", i), eve); err != nil {
+				t.Fatal(err)
+			}
+			if i%100 == 0 { // within the life of a pass
+				eve, _ = w.renew(eve.Pass)
+			}
+		}
+		for _, d := range w.dirs {
+			if n := modes(d); n < maxModes/2 || n > maxModes+len(w.dirs) {
+				t.Errorf("%d modes are remembered, wanted about %d", n, maxModes)
+			}
+		}
+		before := w.queues()
+		for i := range 9 {
+			if _, err := w.quick("another", w.login(fmt.Sprint("p", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		grew := 0
+		for id, n := range w.queues() {
+			if n > before[id] {
+				grew++
+			}
+		}
+		if grew != 1 {
+			t.Errorf("one mode is in the queues of %d shards", grew)
+		}
+	})
+}
+
 func TestAModeMovesWhenItsShardGoes(t *testing.T) {
 	for name, goes := range map[string]func(w *world, id string){
 		"it is killed": func(w *world, id string) {
