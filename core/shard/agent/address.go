@@ -26,6 +26,7 @@ type address struct {
 	logins      *rate.Limiter
 	resumes     *rate.Limiter
 	requests    atomic.Int64
+	away        atomic.Int64 // of them, those that wait for a room
 }
 
 // addresses knows the addresses that have connections or had some lately. When

@@ -76,6 +76,7 @@ type Server struct {
 	errors    *connect.ErrorWriter
 
 	requests atomic.Int64 // in work
+	away     atomic.Int64 // of them, those that wait for a room
 	streams  atomic.Int64
 	serving  atomic.Bool
 	draining atomic.Bool

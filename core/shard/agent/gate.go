@@ -41,3 +41,45 @@ func (g *gate) enter(ctx context.Context) error {
 }
 
 func (g *gate) leave() { <-g.inside }
+
+// turn is a call's place among those that ask the inside. It is used by one
+// goroutine; nil is that of a call which needs none.
+type turn struct {
+	s       *Server
+	address *address
+	in      bool
+}
+
+func (t *turn) enter(ctx context.Context) error {
+	err := t.s.gate.enter(ctx)
+	t.in = err == nil
+	return err
+}
+
+func (t *turn) leave() {
+	if t.in {
+		t.in = false
+		t.s.gate.leave()
+	}
+}
+
+// away gives the turn to others while the call waits for something, and takes one
+// anew. Half of the requests that may be in work, in all and of an address, may be
+// away: others have to find a place beside them. The error is errCrowd, or those of
+// enter.
+func (t *turn) away(ctx context.Context, wait func()) error {
+	if t == nil {
+		wait()
+		return nil
+	}
+	l := t.s.cfg.Limits
+	defer t.s.away.Add(-1)
+	defer t.address.away.Add(-1)
+	all, ofAddress := t.s.away.Add(1), t.address.away.Add(1)
+	if all > int64(max(1, l.Requests/2)) || ofAddress > int64(max(1, l.RequestsPerAddress/2)) {
+		return errCrowd
+	}
+	t.leave()
+	wait()
+	return t.enter(ctx)
+}

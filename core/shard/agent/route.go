@@ -37,10 +37,11 @@ type places struct {
 	mu     sync.Mutex
 	known  map[string]place
 	shards map[string]bool // all names seen, which no client is to see
+	asked  map[string]*question
 }
 
 func newPlaces(life time.Duration) *places {
-	return &places{life: life, known: map[string]place{}, shards: map[string]bool{}}
+	return &places{life: life, known: map[string]place{}, shards: map[string]bool{}, asked: map[string]*question{}}
 }
 
 func (p *places) get(room string) (place, bool) {
@@ -120,16 +121,17 @@ const (
 
 // inRoom calls a method of the shard that has a room. If that shard does not have
 // it, or does not answer, a directory is asked where it is until it names another
-// place, and the call goes there: it was not done before.
+// place, and the call goes there: it was not done before. Meanwhile the call's turn
+// is others'; a call without one has nil.
 func inRoom[Resp any, P interface {
 	*Resp
 	proto.Message
-}](ctx context.Context, s *Server, x *session, room string, subject func(id, method string) string, method string, req proto.Message) (P, error) {
+}](ctx context.Context, s *Server, x *session, t *turn, room string, subject func(id, method string) string, method string, req proto.Message) (P, error) {
 	began := time.Now()
 	at, cached := s.places.get(room)
 	if !cached {
 		var err error
-		if at, err = s.seek(ctx, x, room, place{}, began.Add(transit)); err != nil {
+		if at, err = s.seek(ctx, x, t, room, place{}, began.Add(transit)); err != nil {
 			return nil, err
 		}
 	}
@@ -143,7 +145,7 @@ func inRoom[Resp any, P interface {
 			limit = time.Now().Add(news)
 		}
 		s.places.forget(room)
-		now, findErr := s.seek(ctx, x, room, at, limit)
+		now, findErr := s.seek(ctx, x, t, room, at, limit)
 		switch {
 		case findErr == nil:
 			at = now
@@ -161,14 +163,16 @@ var errStays = errors.New("the room is where it was")
 // seek asks a directory where a room is until it names another place than one, or
 // until a limit. While the room moves it names none, and the limit is that of
 // transit.
-func (s *Server) seek(ctx context.Context, x *session, room string, not place, limit time.Time) (place, error) {
-	began := time.Now()
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		at, err := s.find(ctx, x, room)
+func (s *Server) seek(ctx context.Context, x *session, t *turn, room string, not place, limit time.Time) (place, error) {
+	began, pause := time.Now(), time.Duration(0)
+	for {
+		at, err := s.ask(ctx, x, t, room, pause)
 		late := errMoving
 		switch {
 		case rpc.CodeOf(err) == connect.CodeUnavailable:
 			limit = maxTime(limit, began.Add(transit))
+		case err != nil && ctx.Err() != nil:
+			return place{}, errMoving
 		case err != nil:
 			return place{}, err // it has ended, or nobody knows
 		case at.shard != not.shard || at.epoch != not.epoch:
@@ -176,15 +180,87 @@ func (s *Server) seek(ctx context.Context, x *session, room string, not place, l
 		default:
 			late = errStays
 		}
-		if time.Now().After(limit) {
+		if time.Now().After(limit) || ctx.Err() != nil || errors.Is(err, errCrowd) {
 			return place{}, late
 		}
-		select {
-		case <-ctx.Done():
-			return place{}, late
-		case <-time.After(pause):
+		pause = min(max(2*pause, 10*time.Millisecond), 200*time.Millisecond)
+	}
+}
+
+// errCrowd: so many calls wait for rooms that no more may.
+var errCrowd error = &rpc.Error{Code: connect.CodeUnavailable, Message: "too many calls wait for rooms", Retry: time.Second}
+
+// question is one to a directory, and its answer for all who wait for it.
+type question struct {
+	done chan struct{}
+	at   place
+	err  error
+	gone bool // who asked has given up, and there is no answer
+}
+
+// ask asks a directory where a room is, after a pause. One call asks for all that
+// wait for a room: where a shard has died these are many.
+func (s *Server) ask(ctx context.Context, x *session, t *turn, room string, pause time.Duration) (place, error) {
+	for {
+		q, mine := s.places.question(room)
+		if mine {
+			return s.answer(ctx, x, t, room, pause, q)
+		}
+		err := t.away(ctx, func() {
+			select {
+			case <-q.done:
+			case <-ctx.Done():
+			}
+		})
+		switch {
+		case err != nil:
+			return place{}, err
+		case ctx.Err() != nil:
+			return place{}, ctx.Err()
+		case !q.gone:
+			return q.at, q.err
 		}
 	}
+}
+
+// answer asks a question, for others too.
+func (s *Server) answer(ctx context.Context, x *session, t *turn, room string, pause time.Duration, q *question) (place, error) {
+	defer s.places.answered(room, q)
+	q.gone = true
+	if pause > 0 {
+		if err := t.away(ctx, func() {
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
+		}); err != nil {
+			return place{}, err
+		}
+	}
+	q.at, q.err = s.find(ctx, x, room)
+	q.gone = ctx.Err() != nil
+	return q.at, q.err
+}
+
+// question gives the question about a room that is being asked, or a new one, which
+// is the caller's to answer.
+func (p *places) question(room string) (q *question, mine bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q = p.asked[room]; q != nil {
+		return q, false
+	}
+	q = &question{done: make(chan struct{})}
+	p.asked[room] = q
+	return q, true
+}
+
+// answered tells all who wait.
+func (p *places) answered(room string, q *question) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.asked, room)
+	close(q.done)
 }
 
 func maxTime(a, b time.Time) time.Time {

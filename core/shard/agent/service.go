@@ -107,10 +107,10 @@ func (s *Server) returnTo(ctx context.Context, x *session) []*agentv1.Room {
 		asked.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, presencePatience)
 			defer cancel()
-			_, err := inRoom[insidev1.PresenceResponse](ctx, s, x, id, shard.LobbySubject, "Presence", &insidev1.PresenceRequest{Room: id, Online: true})
+			_, err := inRoom[insidev1.PresenceResponse](ctx, s, x, nil, id, shard.LobbySubject, "Presence", &insidev1.PresenceRequest{Room: id, Online: true})
 			var got *agentv1.GetRoomResponse
 			if err == nil {
-				got, err = inRoom[agentv1.GetRoomResponse](ctx, s, x, id, shard.LobbySubject, "GetRoom", &agentv1.GetRoomRequest{Room: id})
+				got, err = inRoom[agentv1.GetRoomResponse](ctx, s, x, nil, id, shard.LobbySubject, "GetRoom", &agentv1.GetRoomRequest{Room: id})
 			}
 			switch {
 			case err == nil:
@@ -143,7 +143,7 @@ func (s *service) Logout(ctx context.Context, _ *connect.Request[agentv1.LogoutR
 	for _, id := range x.inRooms() {
 		left.Go(func() {
 			// What fails here ends with the session.
-			_, err := inRoom[agentv1.LeaveRoomResponse](ctx, s.Server, x, id, shard.LobbySubject, "LeaveRoom", &agentv1.LeaveRoomRequest{Room: id})
+			_, err := inRoom[agentv1.LeaveRoomResponse](ctx, s.Server, x, nil, id, shard.LobbySubject, "LeaveRoom", &agentv1.LeaveRoomRequest{Room: id})
 			if err != nil && rpc.CodeOf(err) != connect.CodeNotFound {
 				s.log.Debug("agent: a room was not left", "session", x.id, "room", id, "error", err)
 			}
@@ -304,11 +304,13 @@ func passOn[Resp any, P interface {
 	*Resp
 	proto.Message
 }](ctx context.Context, s *Server, room string, subject func(id, method string) string, method string, req proto.Message) (*connect.Response[Resp], error) {
-	if err := s.gate.enter(ctx); err != nil {
+	c := callOf(ctx)
+	t := &turn{s: s, address: c.address}
+	if err := t.enter(ctx); err != nil {
 		return nil, err
 	}
-	defer s.gate.leave()
-	resp, err := inRoom[Resp, P](ctx, s, callOf(ctx).session, room, subject, method, req)
+	defer t.leave()
+	resp, err := inRoom[Resp, P](ctx, s, c.session, t, room, subject, method, req)
 	if err != nil {
 		return nil, err
 	}

@@ -337,7 +337,7 @@ func (s *Server) tellPresence(ctx context.Context, x *session) {
 func (s *Server) eachRoom(ctx context.Context, x *session, online bool) {
 	for _, room := range x.inRooms() {
 		ctx, cancel := context.WithTimeout(ctx, s.cfg.Limits.RequestTimeout)
-		_, err := inRoom[insidev1.PresenceResponse](ctx, s, x, room, shard.LobbySubject, "Presence",
+		_, err := inRoom[insidev1.PresenceResponse](ctx, s, x, nil, room, shard.LobbySubject, "Presence",
 			&insidev1.PresenceRequest{Room: room, Online: online})
 		cancel()
 		switch rpc.CodeOf(err) {
