@@ -20,9 +20,18 @@ var (
 	shardsBucket   = engine.BucketConfig{Name: "directory-shards", MaxValue: 4 << 10, MaxBytes: 16 << 20}
 	roomsBucket    = engine.BucketConfig{Name: "directory-rooms", MaxValue: MaxRecord + 1<<10, MaxBytes: 512 << 20}
 	sessionsBucket = engine.BucketConfig{Name: "directory-sessions", TTL: 48 * time.Hour, MaxValue: 2 << 10, MaxBytes: 128 << 20}
-	tokensBucket   = engine.BucketConfig{Name: "directory-tokens", TTL: MaxTokenLife + time.Hour, MaxValue: 64, MaxBytes: 64 << 20}
+	tokensBucket   = engine.BucketConfig{Name: "directory-tokens", TTL: tokenTTL, MaxValue: 64, MaxBytes: loginsPerSecond * int(tokenTTL/time.Second) * tokenEntry}
 	modesBucket    = engine.BucketConfig{Name: "directory-modes", TTL: modeLife, MaxValue: 256, MaxBytes: 4 << 20}
 	configBucket   = engine.BucketConfig{Name: "directory-config", MaxValue: 16 << 10, MaxBytes: 1 << 20}
+)
+
+// A used login token is kept in mind for tokenTTL. There is place for so many logins a
+// second all that time; beyond it nobody could log in until entries end. An entry
+// takes less than tokenEntry bytes.
+const (
+	tokenTTL        = MaxTokenLife + time.Hour
+	loginsPerSecond = 40
+	tokenEntry      = 160
 )
 
 type (
