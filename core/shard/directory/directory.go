@@ -139,9 +139,10 @@ type Server struct {
 	// sweep wakes the one who moves rooms.
 	sweep chan struct{}
 	moves moves
-	// created is how many rooms each session has had made lately.
-	created creations
-	keys    atomic.Pointer[keyring]
+	// created and resumed are how often each session had a room made, and was
+	// resumed, lately.
+	created, resumed *paces
+	keys             atomic.Pointer[keyring]
 }
 
 // New checks the configuration.
@@ -168,7 +169,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.state.init()
 	s.moves.init()
-	s.created.init()
+	s.created, s.resumed = newPaces(createEvery, createBurst), newPaces(resumeEvery, resumeBurst)
 	return s, nil
 }
 

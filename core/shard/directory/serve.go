@@ -112,6 +112,7 @@ func (s *Server) tidyOnce(ctx context.Context, now time.Time) {
 	open := len(s.state.sessions.rows)
 	s.state.mu.RUnlock()
 	s.created.sweep(now)
+	s.resumed.sweep(now)
 	s.metrics.open.Set(float64(open - len(sessions)))
 	for id, revision := range sessions {
 		_ = s.state.sessions.remove(ctx, id, revision) // or the next time

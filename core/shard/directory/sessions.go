@@ -103,7 +103,7 @@ func (s *Server) resumeSession(ctx context.Context, _ *rpc.Request, req *insidev
 	if err != nil {
 		return nil, s.refuse("malformed", "the resume token is malformed")
 	}
-	for range attempts {
+	for i := range attempts {
 		present, err := s.state.sessions.get(ctx, id)
 		if errors.Is(err, engine.ErrNotFound) || err == nil && time.Now().UnixMilli() >= present.value.ExpiresMs {
 			return nil, s.refuse("ended", "the session has ended: log in again")
@@ -120,6 +120,10 @@ func (s *Server) resumeSession(ctx context.Context, _ *rpc.Request, req *insidev
 			return nil, s.refuse("replayed", "the resume token was used before, and what it brought was used: log in again")
 		default:
 			return nil, s.refuse("forged", "the resume token is not one of this session")
+		}
+		// Only who has the token uses up what the session may.
+		if i == 0 && !s.resumed.allow(id, time.Now()) {
+			return nil, &rpc.Error{Code: connect.CodeResourceExhausted, Message: "the session was resumed too often lately; wait a little", Retry: resumeEvery}
 		}
 		secret, hash := newSecret()
 		next.Generation, next.Current, next.Agent = old.Generation+1, hash, req.Agent

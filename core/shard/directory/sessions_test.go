@@ -316,3 +316,30 @@ func FuzzResumeToken(f *testing.F) {
 		}
 	})
 }
+
+// A resumption is a write, and asks all rooms of the session: a client that does
+// nothing else must not cost more than one that plays.
+func TestASessionIsResumedOnlySoOften(t *testing.T) {
+	inWorldWith(t, 1, nil, func(t *testing.T, w *world) {
+		s, resumed := w.login("ann"), 0
+		for range 100 {
+			next, err := w.resume(s.ResumeToken, "a1")
+			if err != nil {
+				wantCode(t, "once too often", err, connect.CodeResourceExhausted)
+				continue
+			}
+			s, resumed = next, resumed+1
+		}
+		if resumed != resumeBurst {
+			t.Errorf("resumed %d times, wanted %d", resumed, resumeBurst)
+		}
+		for range 100 { // somebody else's tries cost nothing
+			_, err := w.resume(s.Session+".1."+strings.Repeat("A", 43), "a1")
+			wantCode(t, "a guess", err, connect.CodeUnauthenticated)
+		}
+		time.Sleep(resumeEvery)
+		if _, err := w.resume(s.ResumeToken, "a1"); err != nil {
+			t.Errorf("a while later: %v", err)
+		}
+	})
+}

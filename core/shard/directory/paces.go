@@ -19,33 +19,45 @@ const (
 	createEvery = 400 * time.Millisecond
 )
 
-// creations are the paces at which sessions have rooms made, each directory's own.
-type creations struct {
+// A session may be resumed so often at once, and then once each resumeEvery: each
+// time is a write to the disks of all engines, and its Agent asks all of its rooms.
+const (
+	resumeBurst = 20
+	resumeEvery = 2 * time.Second
+)
+
+// paces are how often each session may have something done, each directory's own.
+type paces struct {
+	every time.Duration
+	burst int
+
 	mu        sync.Mutex
 	bySession map[string]*rate.Limiter
 }
 
-func (c *creations) init() { c.bySession = map[string]*rate.Limiter{} }
+func newPaces(every time.Duration, burst int) *paces {
+	return &paces{every: every, burst: burst, bySession: map[string]*rate.Limiter{}}
+}
 
-// allow reports whether a session may have one more room made now.
-func (c *creations) allow(session string, now time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	l := c.bySession[session]
+// allow reports whether it may be done for a session once more now.
+func (p *paces) allow(session string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.bySession[session]
 	if l == nil {
-		l = rate.NewLimiter(rate.Every(createEvery), createBurst)
-		c.bySession[session] = l
+		l = rate.NewLimiter(rate.Every(p.every), p.burst)
+		p.bySession[session] = l
 	}
 	return l.AllowN(now, 1)
 }
 
 // sweep forgets sessions that may do again whatever a new one may.
-func (c *creations) sweep(now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for session, l := range c.bySession {
-		if l.TokensAt(now) >= createBurst {
-			delete(c.bySession, session)
+func (p *paces) sweep(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for session, l := range p.bySession {
+		if l.TokensAt(now) >= float64(p.burst) {
+			delete(p.bySession, session)
 		}
 	}
 }
