@@ -105,7 +105,8 @@ type NATResult struct {
 	Findings []certify.Finding `json:"-"`
 }
 
-// PhaseResult is the outcome of one phase of a scenario that has several.
+// PhaseResult is the outcome of one phase of a scenario that has several, or of the
+// only one if there are facts to tell.
 type PhaseResult struct {
 	Name     string `json:"name"`
 	Expected Path   `json:"expected"`

@@ -192,9 +192,13 @@ func captureLink(names map[*scenarios.Run]string, run *scenarios.Run) string {
 	return ""
 }
 
-// newPhases joins what came of the phases and what was done in them.
+// newPhases joins what came of the phases and what was done in them. One phase
+// alone is told only if there is more to say of it than its path.
 func newPhases(res *scenarios.Result) []phaseView {
 	var out []phaseView
+	if len(res.Phases) == 1 && len(res.Phases[0].Facts) == 0 {
+		return nil
+	}
 	for i, p := range res.Phases {
 		v := phaseView{PhaseResult: p}
 		if sc := res.Scenario; sc != nil && i < len(sc.Phases) && sc.Phases[i].Name == p.Name {

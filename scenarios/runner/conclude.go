@@ -20,7 +20,7 @@ func conclude(sc *scenarios.Scenario, all []*variant, outcomes []*outcome) *scen
 	if res.NATs == nil {
 		res.NATs = []scenarios.NATResult{}
 	}
-	if len(own.phases) > 1 {
+	if len(own.phases) > 1 || len(own.phases) == 1 && len(own.phases[0].Facts) > 0 {
 		res.Phases = own.phases
 	}
 	if len(own.pairs) > 1 {
