@@ -15,7 +15,7 @@ var (
 	// AgentDirectory are the methods of DirectoryService for Agents.
 	AgentDirectory = []string{
 		"OpenSession", "ResumeSession", "RenewPass", "CloseSession",
-		"PlaceRoom", "FindRoom", "ListRooms", "QuickMatch", "CancelMatch", "ListShards",
+		"PlaceRoom", "FindRoom", "ListRooms", "QuickMatch", "CancelMatch",
 	}
 	// AgentLobby are the methods of LobbyService for Agents, AgentGame those of
 	// GameService.

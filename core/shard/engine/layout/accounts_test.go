@@ -115,7 +115,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 	s := start(t, example)
 	s.serveAll()
 	may := map[string][]string{}
-	for _, m := range []string{"OpenSession", "ResumeSession", "RenewPass", "CloseSession", "PlaceRoom", "FindRoom", "ListRooms", "QuickMatch", "CancelMatch", "ListShards"} {
+	for _, m := range []string{"OpenSession", "ResumeSession", "RenewPass", "CloseSession", "PlaceRoom", "FindRoom", "ListRooms", "QuickMatch", "CancelMatch"} {
 		may["agent-x"] = append(may["agent-x"], "directory."+m)
 	}
 	for _, m := range []string{"DrainShard", "ListShards", "FindRoom", "ListRooms"} {
