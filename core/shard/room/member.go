@@ -1,6 +1,7 @@
 package room
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"p2pmodel/core/identity"
 	"p2pmodel/core/shard/api/agentv1"
+	"p2pmodel/core/shard/limits"
 	"p2pmodel/core/shard/rpc"
 )
 
@@ -32,7 +34,6 @@ type member struct {
 	offlineSince time.Time
 	peer         identity.ID // zero: has asked for no ticket
 	part         *part       // in the match; nil before it
-	chat         *rate.Limiter
 }
 
 func (r *Room) bySession(session string) *member {
@@ -260,14 +261,25 @@ func (r *Room) Chat(now time.Time, c Caller, text string) error {
 		return err
 	}
 	defer r.settle(now)
-	if m.chat == nil {
-		m.chat = rate.NewLimiter(chatRate, chatBurst)
-	}
-	if !m.chat.AllowN(now, 1) {
+	if !r.mayChat(now, m.player) {
 		return &rpc.Error{Code: connect.CodeResourceExhausted, Message: "you have said much lately; wait a second", Retry: time.Second}
 	}
 	r.tell(&agentv1.Event{Kind: &agentv1.Event_Chat{Chat: &agentv1.ChatMessage{
 		Room: r.id, Player: m.player, Text: text, AtMs: now.UnixMilli(),
 	}}})
 	return nil
+}
+
+// mayChat reports whether a player may say something now. What a player has said is
+// remembered beyond the place, or who leaves and joins could say more.
+func (r *Room) mayChat(now time.Time, player string) bool {
+	l := r.chat[player]
+	if l == nil {
+		if len(r.chat) >= 2*limits.MaxCapacity {
+			maps.DeleteFunc(r.chat, func(_ string, l *rate.Limiter) bool { return l.TokensAt(now) >= chatBurst })
+		}
+		l = rate.NewLimiter(chatRate, chatBurst)
+		r.chat[player] = l
+	}
+	return l.AllowN(now, 1)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/proto"
 
 	"p2pmodel/core/identity"
@@ -106,7 +107,7 @@ func Adopt(now time.Time, shard string, rec *insidev1.RoomRecord, reason string,
 	}
 	r := &Room{
 		id: rec.Room, shard: shard, epoch: rec.Epoch, settings: limits.WithDefaults(rec.Settings), times: times.WithDefaults(),
-		state: rec.State, emptySince: now,
+		state: rec.State, emptySince: now, chat: map[string]*rate.Limiter{},
 		// Clients may have seen more of the former owner than it saved, but
 		// nothing of this epoch.
 		revision: max(rec.Revision, rec.Epoch<<epochBits),

@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/time/rate"
 
 	"p2pmodel/core/shard/api/agentv1"
 	"p2pmodel/core/shard/api/insidev1"
@@ -116,7 +117,8 @@ type Room struct {
 	state    agentv1.RoomState
 	members  []*member // in the order in which they came
 	revision uint64
-	view     *agentv1.Room // of this revision; nil: to be made
+	view     *agentv1.Room            // of this revision; nil: to be made
+	chat     map[string]*rate.Limiter // by player
 	match    match
 	// emptySince counts while there are no members.
 	emptySince time.Time
@@ -149,7 +151,7 @@ func Open(now time.Time, cfg Config) (*Room, error) {
 	}
 	r := &Room{
 		id: cfg.ID, shard: cfg.Shard, epoch: cfg.Epoch, settings: limits.WithDefaults(cfg.Settings), times: cfg.Times.WithDefaults(),
-		state: agentv1.RoomState_ROOM_STATE_OPEN, revision: cfg.Epoch << epochBits, emptySince: now,
+		state: agentv1.RoomState_ROOM_STATE_OPEN, revision: cfg.Epoch << epochBits, emptySince: now, chat: map[string]*rate.Limiter{},
 	}
 	if len(cfg.Members) > int(r.settings.Capacity) {
 		return nil, rpc.Errorf(connect.CodeInvalidArgument, "%d members for a room of %d", len(cfg.Members), r.settings.Capacity)

@@ -403,3 +403,22 @@ func TestAPlayerPlaysByFewPeers(t *testing.T) {
 		})
 	}
 }
+
+func TestWhoComesAgainMayNotSayMore(t *testing.T) {
+	s := open(t, nil, "ann", "eve")
+	said := 0
+	for range 50 {
+		if err := s.r.Chat(s.now, s.caller("eve"), "spam"); err == nil {
+			said++
+			continue
+		} else {
+			s.refused(err, connect.CodeResourceExhausted)
+		}
+		s.do(s.r.Leave(s.now, s.caller("eve")))
+		s.do(s.r.Join(s.now, s.caller("eve")))
+	}
+	s.expect("said", said, 5)
+	s.do(s.r.Chat(s.now, s.caller("ann"), "hello"))
+	s.pass(time.Second)
+	s.do(s.r.Chat(s.now, s.caller("eve"), "sorry"))
+}
