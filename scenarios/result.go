@@ -76,7 +76,8 @@ type ExpectedPath struct {
 }
 
 // ObservedPath is the path that the witness saw. Times count from the moment
-// at which both peers had been introduced; -1: it never came.
+// at which both peers had been introduced, and had something to say; -1: it never
+// came.
 type ObservedPath struct {
 	Path              Path    `json:"path"`
 	TimeToFirstByteMS float64 `json:"time_to_first_byte_ms"`

@@ -297,6 +297,9 @@ func (j *judgement) times() {
 	if introduced.IsZero() {
 		return
 	}
+	if introduced.Before(j.s.speaking) {
+		introduced = j.s.speaking // players meet before they have anything to say
+	}
 	if d, ok := witness.FirstByte(j.deliveries[pair]); ok {
 		j.o.observed.TimeToFirstByteMS = max(0, milliseconds(d.Arrived.Sub(introduced)))
 	}

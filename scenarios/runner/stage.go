@@ -46,6 +46,7 @@ type stage struct {
 	actors         map[string]*actor             // by peer
 	byID           map[identity.ID]string
 	launched       time.Time         // when the peers were started
+	speaking       time.Time         // since when they have something to say
 	seals          map[string]*seal  // by router
 	faults         []*fault          // in force
 	system         *system           // nil: rendezvous and relay are the lab's own
@@ -269,6 +270,7 @@ func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Ke
 
 // connect introduces the peers to each other: by pairs, or in a room.
 func (s *stage) connect(now time.Time) {
+	s.speaking = now
 	for _, a := range s.actors {
 		a.machine.Do(func(now time.Time) { a.agent.setQuiet(now, false) })
 	}
