@@ -19,7 +19,8 @@ import (
 )
 
 // cluster is three NATS nodes in this process, with a directory and a shard each:
-// in real time.
+// in real time. Nodes tell each other an address where nobody is, or they would make
+// routes of their own beside the proxies.
 type cluster struct {
 	t       *testing.T
 	configs []natsserver.Config
@@ -53,7 +54,7 @@ server_name: n%d
 listen: %q
 max_payload: 768KB
 jetstream { store_dir: %q, sync_interval: always }
-cluster { name: test, listen: %q, no_advertise: true, pool_size: -1, routes: [%s] }
+cluster { name: test, listen: %q, advertise: "127.0.0.1:1", no_advertise: true, pool_size: -1, routes: [%s] }
 `, i, listen[i], t.TempDir(), routes[i], strings.Join(urls, ", "))})
 		c.nodes = append(c.nodes, nil)
 		c.start(i)
