@@ -148,8 +148,8 @@ func (c *Client) permissionDeadline() time.Time {
 	return t
 }
 
-// askChannel sends ChannelBind, with the number that the peer had before on
-// this allocation, or the next free one.
+// askChannel sends ChannelBind, with the number that the peer had before, or the
+// next free one.
 func (c *Client) askChannel(now time.Time, peer netip.AddrPort, s *clientPeer) {
 	s.refreshAt = time.Time{}
 	number, known := c.numbers[peer]
@@ -182,11 +182,21 @@ func (c *Client) unbound(peer netip.AddrPort) {
 	}
 }
 
+// forgetChannels is for another allocation. Peers keep their numbers, and no number
+// is given to another peer: the server may still know the former allocation, and
+// who comes back to the address that it was made from, as one who roams does, sends
+// on its channels before it can know.
 func (c *Client) forgetChannels() {
 	c.channels = make(map[uint16]netip.AddrPort)
+	if c.nextChannel <= maxChannelStrict-channelReserve && c.numbers != nil {
+		return
+	}
 	c.numbers = make(map[netip.AddrPort]uint16)
 	c.nextChannel = minChannel
 }
+
+// channelReserve is how many numbers have to be left for an allocation.
+const channelReserve = 1024
 
 // forgetGrants resets what the server knew of our peers.
 func (c *Client) forgetGrants() {

@@ -322,6 +322,45 @@ func TestClientRebindCarriesItsPeersOver(t *testing.T) {
 	}
 }
 
+// Who roams there and back sends from its first address again before it knows. The
+// server still has the allocation made from there: what it has under the channel's
+// number must be the same peer.
+func TestAChannelIsThePeersOnEveryAllocation(t *testing.T) {
+	w := newWorld(t, nil)
+	h := w.client(clientA, nil)
+	h.mustAllocate()
+	peerY := netip.MustParseAddrPort("198.18.3.4:6000")
+	say := func(to netip.AddrPort) {
+		for range 4 { // enough for a channel
+			h.do(func(c *Client, now time.Time) { _ = c.Send(now, to, []byte("for "+to.String())) })
+		}
+	}
+	for _, peer := range []netip.AddrPort{peerX, peerY} {
+		h.do(func(c *Client, now time.Time) { c.Permit(now, peer) })
+		say(peer)
+	}
+	h.plug(clientB)
+	h.do((*Client).Rebind)
+	say(peerY) // the other one comes first now
+	say(peerX)
+	w.take(peerX)
+	w.take(peerY)
+	h.plug(clientA) // back, and nobody has told us
+	say(peerY)
+	say(peerX)
+	for _, peer := range []netip.AddrPort{peerX, peerY} {
+		got := w.take(peer)
+		for _, a := range got {
+			if string(a.payload) != "for "+peer.String() {
+				t.Errorf("%v got %q", peer, a.payload)
+			}
+		}
+		if len(got) == 0 {
+			t.Errorf("%v got nothing: the test shows nothing", peer)
+		}
+	}
+}
+
 func TestClientAllocatesWhereAnEarlierLifeStillHasAnAllocation(t *testing.T) {
 	w := newWorld(t, nil)
 	w.client(clientA, nil).mustAllocate()
