@@ -141,14 +141,16 @@ func (s *Server) takeOver(ctx context.Context, id string) {
 	dead.Alive, dead.Epoch = false, dead.Epoch+1
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	op := s.history.Begin(history.Operation{Kind: history.Fence, Shard: id, ShardEpoch: sh.value.Epoch})
+	op := s.history.Intend(history.Operation{Kind: history.Fence, Shard: id, ShardEpoch: sh.value.Epoch})
 	if _, err := s.state.shards.update(ctx, id, dead, sh.revision); err != nil {
 		// A conflict is another directory that did it, or the shard that
 		// registered anew.
-		if !errors.Is(err, engine.ErrConflict) {
-			s.log.Warn("a shard is silent, and its entry cannot be written", "shard", id, "error", err)
-			s.history.End(op, err)
+		if errors.Is(err, engine.ErrConflict) {
+			s.history.Void(op)
+			return
 		}
+		s.log.Warn("a shard is silent, and its entry cannot be written", "shard", id, "error", err)
+		s.history.End(op, err)
 		return
 	}
 	after := time.Duration(0)

@@ -257,11 +257,12 @@ func (s *Server) assign(ctx context.Context, record *insidev1.RoomRecord) (row[*
 		return row[*insidev1.StoredRoom]{}, s.noShard()
 	}
 	record.Shard = c.id
-	op := s.history.Begin(history.Operation{Kind: history.Place, Room: record.Room, Epoch: record.Epoch, Shard: c.id})
+	op := s.history.Intend(history.Operation{Kind: history.Place, Room: record.Room, Epoch: record.Epoch, Shard: c.id})
 	room, err := s.state.rooms.create(ctx, record.Room, &insidev1.StoredRoom{
 		Record: record, ShardEpoch: c.epoch, Pending: true, SinceMs: time.Now().UnixMilli(),
 	})
 	if errors.Is(err, engine.ErrExists) {
+		s.history.Void(op)
 		return s.placedBefore(ctx, record.Room)
 	}
 	s.history.End(op, err)
@@ -305,9 +306,10 @@ func (s *Server) reassign(ctx context.Context, room row[*insidev1.StoredRoom], r
 	next.Pending, next.SinceMs = true, time.Now().UnixMilli()
 	next.Reason = cmp.Or(reason, next.Reason)
 	r := next.Record
-	op := s.history.Begin(history.Operation{Kind: history.Move, Room: r.Room, Epoch: r.Epoch, Shard: r.Shard})
+	op := s.history.Intend(history.Operation{Kind: history.Move, Room: r.Room, Epoch: r.Epoch, Shard: r.Shard})
 	moved, err := s.state.rooms.update(ctx, r.Room, next, room.revision)
 	if errors.Is(err, engine.ErrConflict) {
+		s.history.Void(op)
 		moved, err = s.state.rooms.get(ctx, r.Room)
 		if errors.Is(err, engine.ErrNotFound) || err == nil && moved.value.Record.Epoch != room.value.Record.Epoch {
 			return row[*insidev1.StoredRoom]{}, again()
@@ -336,9 +338,10 @@ func (s *Server) forget(ctx context.Context, room row[*insidev1.StoredRoom]) {
 	r := room.value.Record
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	op := s.history.Begin(history.Operation{Kind: history.End, Room: r.Room, Epoch: r.Epoch, Shard: r.Shard})
+	op := s.history.Intend(history.Operation{Kind: history.End, Room: r.Room, Epoch: r.Epoch, Shard: r.Shard})
 	err := s.state.rooms.remove(ctx, r.Room, room.revision)
 	if errors.Is(err, engine.ErrConflict) {
+		s.history.Void(op)
 		return // the owner has saved it, or another directory was first
 	}
 	if err != nil {

@@ -146,9 +146,12 @@ func (s *Server) dropRoom(ctx context.Context, r *rpc.Request, req *insidev1.Dro
 	if err := limits.CheckRoomID("room", req.Room); err != nil {
 		return nil, err
 	}
-	op := s.history.Begin(history.Operation{Kind: history.Drop, Room: req.Room, Epoch: req.Epoch, Shard: req.Shard})
+	op := s.history.Intend(history.Operation{Kind: history.Drop, Room: req.Room, Epoch: req.Epoch, Shard: req.Shard})
 	for range attempts {
 		present, err := s.certainly(ctx, req.Room)
+		if err != nil {
+			s.history.Void(op)
+		}
 		if errors.Is(err, engine.ErrNotFound) {
 			return &insidev1.DropRoomResponse{}, nil // done before
 		} else if err != nil {
@@ -169,6 +172,7 @@ func (s *Server) dropRoom(ctx context.Context, r *rpc.Request, req *insidev1.Dro
 		s.history.Add(op)
 		return &insidev1.DropRoomResponse{}, nil
 	}
+	s.history.Void(op)
 	return nil, again()
 }
 

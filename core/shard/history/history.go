@@ -57,6 +57,11 @@ const (
 	Refused Outcome = "refused"
 	// Unknown: it may have been done, or may be done still.
 	Unknown Outcome = "unknown"
+
+	// begun and void are on lines that Read joins with others: an operation that
+	// is about to be tried, and one that certainly was not done.
+	begun Outcome = "begun"
+	void  Outcome = "void"
 )
 
 // Operation is one line.
@@ -90,6 +95,23 @@ func (r *Recorder) Begin(op Operation) Operation {
 		op.Call = Now()
 	}
 	return op
+}
+
+// Intend is Begin for an operation that changes an owner, and writes that it has
+// begun: who is killed before it knows what became of it may have done it all the
+// same. Give what it returns to Add, End or Void.
+func (r *Recorder) Intend(op Operation) Operation {
+	op = r.Begin(op)
+	first := op
+	first.Outcome = begun
+	r.Add(first)
+	return op
+}
+
+// Void writes that what was intended was certainly not done.
+func (r *Recorder) Void(op Operation) {
+	op.Outcome = void
+	r.Add(op)
 }
 
 // Add writes an operation that is done now, with its Outcome. Without Begin it
@@ -134,8 +156,36 @@ func (r *Recorder) Err() error {
 func (r *Recorder) on() bool { return r != nil && r.w != nil }
 
 // Read reads lines of JSON. A last line that was cut off, as by kill -9, is left
-// out; any other that is not an operation is an error.
+// out; any other that is not an operation is an error. What was begun and of which
+// nothing more is said has an unknown outcome.
 func Read(from io.Reader) ([]Operation, error) {
+	ops, err := readLines(from)
+	type begin struct {
+		who, room, shard string
+		kind             Kind
+		call             int64
+	}
+	of := func(op Operation) begin { return begin{op.Who, op.Room, op.Shard, op.Kind, op.Call} }
+	ended := map[begin]bool{}
+	for _, op := range ops {
+		if op.Outcome != begun {
+			ended[of(op)] = true
+		}
+	}
+	joined := ops[:0]
+	for _, op := range ops {
+		switch {
+		case op.Outcome == void, op.Outcome == begun && ended[of(op)]:
+			continue
+		case op.Outcome == begun:
+			op.Outcome = Unknown
+		}
+		joined = append(joined, op)
+	}
+	return joined, err
+}
+
+func readLines(from io.Reader) ([]Operation, error) {
 	var ops []Operation
 	lines := bufio.NewReader(from)
 	for n := 1; ; n++ {
@@ -168,7 +218,7 @@ func (op Operation) check() error {
 		return fmt.Errorf("%s needs a room, a shard and an epoch", op.Kind)
 	case ofLease && (op.Shard == "" || op.ShardEpoch == 0):
 		return fmt.Errorf("%s needs a shard and its epoch", op.Kind)
-	case op.Outcome != Done && op.Outcome != Refused && op.Outcome != Unknown:
+	case op.Outcome != Done && op.Outcome != Refused && op.Outcome != Unknown && op.Outcome != begun && op.Outcome != void:
 		return fmt.Errorf("there is no outcome %q", op.Outcome)
 	case op.Call <= 0 || op.Return < op.Call || op.Return == math.MaxInt64:
 		return fmt.Errorf("it began at %d and ended at %d", op.Call, op.Return)
