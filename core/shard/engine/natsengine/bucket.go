@@ -165,6 +165,7 @@ func (b *bucket) operate(ctx context.Context, key string, do func(context.Contex
 const (
 	codeStoreFailed  = 10077 // "maximum bytes exceeded" and other refusals of the store
 	codeTooManyBytes = 10122
+	codeNoPeers      = 10005 // "no suitable peers for placement": of a cluster that is not whole yet
 )
 
 // translate puts an error of nats.go into the engine's words.
@@ -181,7 +182,7 @@ func translate(err error) error {
 			return fmt.Errorf("the bucket is full: %w", engine.ErrTooLarge)
 		case api.ErrorCode == jetstream.JSErrCodeJetStreamNotEnabledForAccount:
 			return fmt.Errorf("%w: %w", engine.ErrPermission, err)
-		case api.Code >= 500:
+		case api.Code >= 500, api.ErrorCode == codeNoPeers:
 			return fmt.Errorf("%w: %w", engine.ErrUnavailable, err)
 		}
 		return err
