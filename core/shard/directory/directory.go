@@ -69,6 +69,10 @@ type Config struct {
 	SessionLife, PassLife time.Duration
 	// MaxSessions and MaxRooms bound what there is, 100,000 each.
 	MaxSessions, MaxRooms int
+	// MaxSessionsPlayer bounds those of one player, 16: some devices, and some
+	// sessions that were left without a farewell and have not ended yet. One account
+	// must not take the place of all.
+	MaxSessionsPlayer int
 	// OrphanTimeout is how long rooms without any live shard are kept, 30 s.
 	OrphanTimeout time.Duration
 	// History gets what is done with ownership, as lines of JSON; nil: nothing.
@@ -95,6 +99,9 @@ func (c Config) withDefaults() Config {
 	or(&c.SessionLife, 10*time.Minute)
 	or(&c.PassLife, time.Minute)
 	or(&c.OrphanTimeout, 30*time.Second)
+	if c.MaxSessionsPlayer == 0 {
+		c.MaxSessionsPlayer = 16
+	}
 	if c.MaxSessions == 0 {
 		c.MaxSessions = 100_000
 	}
@@ -113,7 +120,7 @@ func (c Config) check() error {
 		return errors.New("no engine")
 	case c.Index < 0 || c.Index >= c.Members:
 		return fmt.Errorf("there is no member %d of %d; they are numbered from 0", c.Index, c.Members)
-	case c.SessionLife < time.Second || c.OrphanTimeout < 0 || c.MaxSessions < 1 || c.MaxRooms < 1:
+	case c.SessionLife < time.Second || c.OrphanTimeout < 0 || c.MaxSessions < 1 || c.MaxSessionsPlayer < 1 || c.MaxRooms < 1:
 		return errors.New("sessions live a second at least; other limits are more than 0")
 	case c.PassLife < time.Second || c.PassLife > pass.MaxLife:
 		return fmt.Errorf("passes of %v: they live 1 s to %v", c.PassLife, pass.MaxLife)

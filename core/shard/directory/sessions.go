@@ -35,8 +35,11 @@ func (s *Server) openSession(ctx context.Context, _ *rpc.Request, req *insidev1.
 		return nil, err
 	}
 	s.state.mu.RLock()
-	n := len(s.state.sessions.rows)
+	n, own := len(s.state.sessions.rows), s.state.sessionsOf[req.Player]
 	s.state.mu.RUnlock()
+	if own >= s.cfg.MaxSessionsPlayer {
+		return nil, &rpc.Error{Code: connect.CodeResourceExhausted, Message: "the player has as many sessions as one may have; log out of some, or wait until they end", Retry: 30 * time.Second}
+	}
 	if n >= s.cfg.MaxSessions {
 		return nil, &rpc.Error{Code: connect.CodeResourceExhausted, Message: "there are as many sessions as there may be", Retry: 5 * time.Second}
 	}

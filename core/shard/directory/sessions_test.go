@@ -242,6 +242,33 @@ func TestSessionsAreBounded(t *testing.T) {
 }
 
 // TestTheEngineFailsDuringALogin: the token is not lost with it.
+// One account, or one password that has leaked, does not take the place of all.
+func TestAPlayerHasOnlySoManySessions(t *testing.T) {
+	const most = 16
+	inWorldWith(t, 1, func(c *Config) { c.MaxSessionsPlayer = most }, func(t *testing.T, w *world) {
+		open := func(player string) (*insidev1.SessionResponse, error) {
+			return call[insidev1.SessionResponse](w, "OpenSession", &insidev1.OpenSessionRequest{Player: player, Agent: "a1"}, nil)
+		}
+		var last *insidev1.SessionResponse
+		for range most {
+			s, err := open("ann")
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = s
+		}
+		_, err := open("ann")
+		wantCode(t, "one more", err, connect.CodeResourceExhausted)
+		_, err = open("bob")
+		wantCode(t, "another player", err, 0)
+		if _, err := call[insidev1.CloseSessionResponse](w, "CloseSession", &insidev1.CloseSessionRequest{}, last.Pass); err != nil {
+			t.Fatal(err)
+		}
+		_, err = open("ann")
+		wantCode(t, "after one was closed", err, 0)
+	})
+}
+
 func TestTheEngineFailsDuringALogin(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		req := &insidev1.OpenSessionRequest{Player: "ann", Agent: "a1", TokenId: "t", TokenExpiresMs: time.Now().Add(time.Hour).UnixMilli()}

@@ -67,8 +67,10 @@ type state struct {
 	roomsOf   map[string]map[string]bool
 	playersOf map[string]int
 	inRooms   map[string]map[string]bool
-	pending   map[string]bool
-	listed    []string
+	// sessionsOf counts the sessions of players.
+	sessionsOf map[string]int
+	pending    map[string]bool
+	listed     []string
 	// promised counts, by shard, the rooms and players that are being placed.
 	promised map[string]amount
 }
@@ -77,6 +79,7 @@ type amount struct{ rooms, players int }
 
 func (st *state) init() {
 	st.roomsOf, st.playersOf = map[string]map[string]bool{}, map[string]int{}
+	st.sessionsOf = map[string]int{}
 	st.inRooms, st.pending = map[string]map[string]bool{}, map[string]bool{}
 	st.promised = map[string]amount{}
 }
@@ -111,7 +114,7 @@ func (s *Server) openBuckets(ctx context.Context) error {
 			return []applier{&st.rooms}
 		}},
 		{sessionsBucket, func(m *mirror) []applier {
-			st.sessions = sessionTable{mirror: m, rows: map[string]row[*insidev1.StoredSession]{}}
+			st.sessions = sessionTable{mirror: m, rows: map[string]row[*insidev1.StoredSession]{}, changed: st.sessionChanged}
 			return []applier{&st.sessions}
 		}},
 		{modesBucket, func(m *mirror) []applier {
@@ -198,4 +201,16 @@ func drop(sets map[string]map[string]bool, key, member string) {
 func (st *state) lost(room *insidev1.StoredRoom) bool {
 	sh, ok := st.shards.rows[room.Record.Shard]
 	return !ok || !sh.value.Alive || room.ShardEpoch < sh.value.FirstEpoch
+}
+
+// sessionChanged counts the sessions of players; nil is no session.
+func (st *state) sessionChanged(_ string, old, now *insidev1.StoredSession) {
+	if old != nil {
+		if st.sessionsOf[old.Player]--; st.sessionsOf[old.Player] <= 0 {
+			delete(st.sessionsOf, old.Player)
+		}
+	}
+	if now != nil {
+		st.sessionsOf[now.Player]++
+	}
 }

@@ -128,7 +128,8 @@ func (w *world) clientOf(e engine.Engine) *rpc.Client {
 // startDirectory starts a member, or starts it again with nothing in its memory.
 func (w *world) startDirectory(i int) {
 	e := w.hub.Connect(fmt.Sprint("directory-", i))
-	cfg := Config{Engine: e, Index: i, Members: w.members, History: w.records, Log: logOf(w.t)}
+	// Most tests have one player for all.
+	cfg := Config{Engine: e, Index: i, Members: w.members, MaxSessionsPlayer: 1 << 20, History: w.records, Log: logOf(w.t)}
 	if w.tweak != nil {
 		w.tweak(&cfg)
 	}
