@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"p2pmodel/core/identity"
 	"p2pmodel/core/shard/engine/layout"
 	"p2pmodel/core/shard/login"
@@ -36,6 +38,7 @@ const operatorName = "lab"
 // with.
 type installation struct {
 	dir         string
+	lock        *os.File           // held while the process lives
 	authorities *x509.CertPool     // who signed the Agents' certificates
 	accountKey  ed25519.PrivateKey // signs login tokens
 	// rendezvous are the identities of the shards' rendezvous, by shard.
@@ -56,11 +59,10 @@ func (n *installation) write(data []byte, parts ...string) error {
 
 // install makes the files of a system whose hosts have these addresses.
 func install(spec *scenarios.System, address func(host string) (netip.Addr, error)) (n *installation, err error) {
-	dir, err := os.MkdirTemp("", "p2pmodel-lab-")
-	if err != nil {
+	n = &installation{rendezvous: map[string]identity.ID{}}
+	if err := n.folder(); err != nil {
 		return nil, fmt.Errorf("a folder for the system's files: %w", err)
 	}
-	n = &installation{dir: dir, rendezvous: map[string]identity.ID{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.remove())
@@ -83,7 +85,44 @@ func install(spec *scenarios.System, address func(host string) (netip.Addr, erro
 	return n, nil
 }
 
-func (n *installation) remove() error { return os.RemoveAll(n.dir) }
+// folderPrefix begins the names of the folders, which are where temporary files are.
+const folderPrefix = "p2pmodel-lab-"
+
+// folder makes the folder, and removes those of processes that were killed: each
+// has a lock that the kernel takes back.
+func (n *installation) folder() (err error) {
+	left, _ := filepath.Glob(filepath.Join(os.TempDir(), folderPrefix+"*"))
+	for _, dir := range left {
+		if lock, err := lockFolder(dir, 0); err == nil {
+			_ = os.RemoveAll(dir) // another one may do it at the same time
+			lock.Close()
+		}
+	}
+	if n.dir, err = os.MkdirTemp("", folderPrefix); err != nil {
+		return err
+	}
+	n.lock, err = lockFolder(n.dir, os.O_CREATE)
+	return err
+}
+
+// lockFolder takes a folder's lock; it is free where nobody lives who has it. One
+// without a lock is being made.
+func lockFolder(dir string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (n *installation) remove() error {
+	defer n.lock.Close()
+	return os.RemoveAll(n.dir)
+}
 
 // engines makes the configurations of the engines and the credentials of all who
 // connect to them.
