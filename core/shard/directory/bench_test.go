@@ -33,7 +33,7 @@ func bench(b *testing.B) (client *rpc.Client, u *unit, store string) {
 		b.Cleanup(func() { _ = e.Close() })
 		return e
 	}
-	d, err := New(Config{Engine: connect("directory"), Index: 0, Members: 1})
+	d, err := New(Config{Engine: connect("directory"), Index: 0, Members: 1, MaxSessionsPlayer: 1 << 20})
 	if err != nil {
 		b.Fatal(err)
 	}

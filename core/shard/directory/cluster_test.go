@@ -84,7 +84,7 @@ cluster { name: test, listen: %q, advertise: "127.0.0.1:1", no_advertise: true, 
 	}
 	for i := range 3 {
 		e := connect(fmt.Sprint("directory-", i), servers(i))
-		server, err := New(Config{Engine: e, Index: i, Members: 3, History: c.records, Log: logOf(t)})
+		server, err := New(Config{Engine: e, Index: i, Members: 3, MaxSessionsPlayer: 1 << 20, History: c.records, Log: logOf(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
