@@ -56,7 +56,7 @@ func newStack(t testing.TB) *stack {
 	_, s.issue, _ = ed25519.GenerateKey(rand.Reader)
 	s.cert, s.trust = certificate(t)
 
-	d, err := directory.New(directory.Config{Engine: s.connect(layout.DirectoryUser(0)), Members: 1})
+	d, err := directory.New(directory.Config{Engine: s.connect(layout.DirectoryUser(0)), Members: 1, MaxSessionsPlayer: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
