@@ -12,10 +12,16 @@
 //	history    who owned what and when, checked afterwards
 //	lobby      rooms before, between and around matches; chat; presence
 //	game       one actor a room: roster, tickets, account of connections
-//	matchmaking, party-wise queues by rating and latency
+//	room       the state of one room, which lobby and game share: a pure machine
+//	unit       lobby, game, lease and UDP servers as one shard
+//	matchmaking
+//	           queues of groups, by rating and latency
+//	login      who clients are: signed tokens, a file of accounts
+//	limits     what clients may send
 //	agent      what clients reach: the service of agentv1
 //	client     the other end of it
 //	player     a client with a peer: logs in, enters a room, is in its mesh
+//	field      the game that comes along: a pure machine
 //	service    what every server process has: metrics, health, logs, reload
 //
 // Unlike the protocol machines of core these are servers with goroutines and

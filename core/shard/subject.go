@@ -15,10 +15,9 @@ import (
 //	shard.ID.lobby.METHOD            a shard's lobby
 //	shard.ID.game.METHOD             a shard's game server
 //	shard.ID.event.SESSION           events of a shard for one session
-//	agent.NAME.…                     nothing yet: nobody calls Agents
 //
 // So a subject says who calls: what a shard states of itself in a message has to
-// be the ID of the subject that it came by.
+// be the ID of the subject that it came by. Nobody calls Agents.
 
 // DirectorySubject is where a method of DirectoryService is answered.
 func DirectorySubject(method string) string { return "directory." + method }

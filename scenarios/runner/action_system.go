@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ func (s *stage) changeSystem(ctx context.Context, p *phase, a scenarios.Action) 
 		return text, err
 	case scenarios.ActStart:
 		wanted := y.serversOf(a)
-		if err := y.start(ctx, func(v *server) bool { return contains(wanted, v) }); err != nil {
+		if err := y.start(ctx, func(v *server) bool { return slices.Contains(wanted, v) }); err != nil {
 			return "", err
 		}
 		return "started: " + names(wanted), nil
@@ -42,15 +43,6 @@ func (s *stage) changeSystem(ctx context.Context, p *phase, a scenarios.Action) 
 }
 
 const partition = "partition"
-
-func contains(list []*server, v *server) bool {
-	for _, o := range list {
-		if o == v {
-			return true
-		}
-	}
-	return false
-}
 
 func names(list []*server) string {
 	var all []string

@@ -183,7 +183,7 @@ func (r *Room) Ticket(now time.Time, c Caller, peer identity.ID) ([]*agentv1.Pee
 		return nil, err
 	}
 	if m.peer == peer {
-		return r.peers(), nil
+		return r.Peers(), nil
 	}
 	for _, o := range r.members {
 		if o.peer == peer {
@@ -201,14 +201,12 @@ func (r *Room) Ticket(now time.Time, c Caller, peer identity.ID) ([]*agentv1.Pee
 	}
 	r.mesh.wanted = true
 	r.changedSilently()
-	return r.peers(), nil
+	return r.Peers(), nil
 }
 
 // peers are those of members that have asked for tickets.
 // Peers are who should be in the mesh.
-func (r *Room) Peers() []*agentv1.Peer { return r.peers() }
-
-func (r *Room) peers() (peers []*agentv1.Peer) {
+func (r *Room) Peers() (peers []*agentv1.Peer) {
 	for _, m := range r.members {
 		if !m.peer.IsZero() {
 			peers = append(peers, &agentv1.Peer{Player: m.player, PeerId: bytes.Clone(m.peer[:])})

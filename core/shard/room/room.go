@@ -256,7 +256,7 @@ func (r *Room) settle(now time.Time) {
 		r.roster.done(now, tellEvery)
 	}
 	if r.mesh.due(now) {
-		r.tell(&agentv1.Event{Kind: &agentv1.Event_MeshChanged{MeshChanged: &agentv1.MeshChanged{Room: r.id, Peers: r.peers()}}})
+		r.tell(&agentv1.Event{Kind: &agentv1.Event_MeshChanged{MeshChanged: &agentv1.MeshChanged{Room: r.id, Peers: r.Peers()}}})
 		r.mesh.done(now, tellEvery)
 	}
 	if r.save.due(now) && !r.saving {
