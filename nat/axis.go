@@ -14,24 +14,36 @@ type Axis string
 
 // The axes.
 const (
-	AxisMapping   Axis = "mapping"
-	AxisFiltering Axis = "filtering"
-	AxisPorts     Axis = "ports"
-	AxisScope     Axis = "scope"
-	AxisRange     Axis = "range"
-	AxisPooling   Axis = "pooling"
-	AxisTimeout   Axis = "timeout"
-	AxisRefresh   Axis = "refresh"
-	AxisHairpin   Axis = "hairpin"
-	AxisSize      Axis = "size"
+	AxisMapping     Axis = "mapping"
+	AxisFiltering   Axis = "filtering"
+	AxisPorts       Axis = "ports"
+	AxisFallback    Axis = "fallback"
+	AxisDelta       Axis = "delta"
+	AxisBlock       Axis = "block"
+	AxisParity      Axis = "parity"
+	AxisScope       Axis = "scope"
+	AxisRange       Axis = "range"
+	AxisPooling     Axis = "pooling"
+	AxisTimeout     Axis = "timeout"
+	AxisStream      Axis = "stream"
+	AxisTimeoutTCP  Axis = "timeout-tcp"
+	AxisTimeoutICMP Axis = "timeout-icmp"
+	AxisRefresh     Axis = "refresh"
+	AxisRotate      Axis = "rotate"
+	AxisHairpin     Axis = "hairpin"
+	AxisSize        Axis = "size"
+	AxisFull        Axis = "full"
+	AxisKind        Axis = "kind"
+	AxisEarly       Axis = "early-inbound"
 )
 
 // Axes gives all axes in canonical order. The first three are always part of
 // Behavior.String.
 func Axes() []Axis {
 	return []Axis{
-		AxisMapping, AxisFiltering, AxisPorts, AxisScope, AxisRange,
-		AxisPooling, AxisTimeout, AxisRefresh, AxisHairpin, AxisSize,
+		AxisMapping, AxisFiltering, AxisPorts, AxisFallback, AxisDelta, AxisBlock, AxisParity,
+		AxisScope, AxisRange, AxisPooling, AxisTimeout, AxisStream, AxisTimeoutTCP, AxisTimeoutICMP,
+		AxisRefresh, AxisRotate, AxisHairpin, AxisSize, AxisFull, AxisKind, AxisEarly,
 	}
 }
 
@@ -54,7 +66,23 @@ func (a Axis) Values() []string {
 		return []string{"LOW-HIGH with 1 <= LOW <= HIGH <= 65535"}
 	case AxisPooling:
 		return slices.Clone(poolingNames[:])
-	case AxisTimeout:
+	case AxisFallback:
+		return slices.Clone(fallbackNames[:])
+	case AxisParity:
+		return slices.Clone(parityNames[:])
+	case AxisFull:
+		return slices.Clone(fullNames[:])
+	case AxisKind:
+		return slices.Clone(kindNames[:])
+	case AxisEarly:
+		return slices.Clone(earlyNames[:])
+	case AxisDelta:
+		return []string{fmt.Sprintf("a number from 1 to %d", MaxDelta)}
+	case AxisBlock:
+		return []string{fmt.Sprintf("a number from %d to %d", MinBlock, MaxBlock)}
+	case AxisRotate:
+		return append([]string{neverRotates}, AxisTimeout.Values()...)
+	case AxisTimeout, AxisStream, AxisTimeoutTCP, AxisTimeoutICMP:
 		return []string{fmt.Sprintf("a duration of whole milliseconds from %s to %s, as in 30s",
 			formatDuration(MinTimeout), formatDuration(MaxTimeout))}
 	case AxisRefresh:
@@ -68,7 +96,7 @@ func (a Axis) Values() []string {
 }
 
 // Set gives one axis the value that the text stands for; both are read without
-// regard to case. Values that equal the default are stored as the zero value,
+// regard to case. A kind other than rfc sets the axes that it implies, too. Values that equal the default are stored as the zero value,
 // except a timeout: naming one asks for its certification. The error names the
 // axis and its valid values; for a key that is no axis it wraps ErrUnknownAxis
 // and names the nearest.
@@ -99,17 +127,36 @@ func (b *Behavior) Set(axis Axis, value string) error {
 			b.Range = r
 		}
 	case AxisTimeout:
-		d, err := time.ParseDuration(v)
-		if ok = err == nil && validTimeout(d); ok {
-			b.Timeout = d
+		ok = setDuration(&b.Timeout, v)
+	case AxisStream:
+		ok = setDuration(&b.Stream, v)
+	case AxisTimeoutTCP:
+		ok = setDuration(&b.TimeoutTCP, v)
+	case AxisTimeoutICMP:
+		ok = setDuration(&b.TimeoutICMP, v)
+	case AxisRotate:
+		if v == neverRotates {
+			b.Rotate = 0
+		} else {
+			ok = setDuration(&b.Rotate, v)
 		}
 	case AxisSize:
-		n, err := strconv.Atoi(v)
-		if ok = err == nil && n >= 1 && n <= MaxTableSize; ok {
-			if n == DefaultTableSize {
-				n = 0
-			}
-			b.TableSize = n
+		ok = setNumber(&b.TableSize, v, 1, MaxTableSize, DefaultTableSize)
+	case AxisDelta:
+		ok = setNumber(&b.Delta, v, 1, MaxDelta, DefaultDelta)
+	case AxisBlock:
+		ok = setNumber(&b.Block, v, MinBlock, MaxBlock, DefaultBlock)
+	case AxisFallback:
+		ok = setWord(&b.Fallback, v, fallbackNames[:])
+	case AxisParity:
+		ok = setWord(&b.Parity, v, parityNames[:])
+	case AxisFull:
+		ok = setWord(&b.Full, v, fullNames[:])
+	case AxisEarly:
+		ok = setWord(&b.Early, v, earlyNames[:])
+	case AxisKind:
+		if ok = setWord(&b.Kind, v, kindNames[:]); ok {
+			b.imply()
 		}
 	default:
 		return unknownAxis(string(axis))
@@ -139,6 +186,31 @@ func (b Behavior) Get(axis Axis) string {
 		return r.Pooling.String()
 	case AxisTimeout:
 		return formatDuration(r.Timeout)
+	case AxisStream:
+		return formatDuration(r.Stream)
+	case AxisTimeoutTCP:
+		return formatDuration(r.TimeoutTCP)
+	case AxisTimeoutICMP:
+		return formatDuration(r.TimeoutICMP)
+	case AxisRotate:
+		if r.Rotate == 0 {
+			return neverRotates
+		}
+		return formatDuration(r.Rotate)
+	case AxisFallback:
+		return r.Fallback.String()
+	case AxisDelta:
+		return strconv.Itoa(r.Delta)
+	case AxisBlock:
+		return strconv.Itoa(r.Block)
+	case AxisParity:
+		return r.Parity.String()
+	case AxisFull:
+		return r.Full.String()
+	case AxisKind:
+		return r.Kind.String()
+	case AxisEarly:
+		return r.Early.String()
 	case AxisRefresh:
 		return r.Refresh.String()
 	case AxisHairpin:
@@ -156,8 +228,37 @@ func (b Behavior) isDefault(axis Axis) bool {
 		return false
 	case AxisTimeout:
 		return b.Timeout == 0
+	case AxisStream:
+		return b.Stream == 0
+	case AxisTimeoutTCP:
+		return b.TimeoutTCP == 0
+	case AxisTimeoutICMP:
+		return b.TimeoutICMP == 0
 	}
 	return b.Get(axis) == Behavior{}.Get(axis)
+}
+
+// setDuration reads a timeout.
+func setDuration(to *time.Duration, text string) bool {
+	d, err := time.ParseDuration(text)
+	if err != nil || !validTimeout(d) {
+		return false
+	}
+	*to = d
+	return true
+}
+
+// setNumber reads a number; the default is stored as zero.
+func setNumber(to *int, text string, low, high, byDefault int) bool {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < low || n > high {
+		return false
+	}
+	if n == byDefault {
+		n = 0
+	}
+	*to = n
+	return true
 }
 
 // valueError says what the axis would have taken.

@@ -29,12 +29,80 @@ const (
 	// Preserve takes the inside port where it is free and in the range, and
 	// falls back to Sequential (RFC 4787 section 4.2.1, "port preservation").
 	Preserve Allocation = iota
-	// Sequential takes the next free port after the last one given, starting at
-	// the low end of the range. All external addresses share one counter a
-	// protocol.
+	// Sequential takes the next free port after the last one given, Delta further,
+	// starting at the low end of the range. All external addresses share one counter
+	// a protocol.
 	Sequential
 	// Random draws a free port.
 	Random
+	// Block gives each inside address a block of consecutive ports when it first
+	// needs one (RFC 6888 section 4, RFC 7753), and draws its ports from that at
+	// random. An address that has used up its block gets no further mapping: the
+	// block is also the limit a subscriber (RFC 6888 REQ-4).
+	Block
+)
+
+// Fallback says what Preserve does where the inside port is taken or out of the
+// range.
+type Fallback uint8
+
+const (
+	// FallbackSequential takes the next free one, like Sequential.
+	FallbackSequential Fallback = iota
+	// FallbackRandom draws one, like Random.
+	FallbackRandom
+)
+
+// Parity says whether an external port is even where the inside port is, and odd
+// where it is odd (RFC 4787 section 4.2.2, REQ-4).
+type Parity uint8
+
+const (
+	// ParityIgnore does not look at it.
+	ParityIgnore Parity = iota
+	// ParityKeep gives even ports to even ones and odd ports to odd ones.
+	ParityKeep
+)
+
+// Full says what a NAT does that needs a mapping and has TableSize of them.
+type Full uint8
+
+const (
+	// FullDrop drops the packet.
+	FullDrop Full = iota
+	// FullEvict removes the mapping that was idle for longest, and makes the new
+	// one. nftables has no such operation: nat/ruleset refuses it.
+	FullEvict
+)
+
+// Kind says by what kind of machine a NAT is made.
+type Kind uint8
+
+const (
+	// KindRFC is a NAT that does what its axes say.
+	KindRFC Kind = iota
+	// KindMasquerade is Linux's conntrack with masquerade: endpoint-independent as
+	// long as nobody else wants the port; two hosts share an external port while
+	// their destinations differ, and where flows would clash the later one gets
+	// another port.
+	KindMasquerade
+	// KindMasqueradeRandom is masquerade random: each flow gets a port by a keyed
+	// hash.
+	KindMasqueradeRandom
+	// KindMasqueradeFullyRandom is masquerade fully-random: each flow draws one.
+	KindMasqueradeFullyRandom
+)
+
+// EarlyInbound says what a Linux router does with packets from outside that no
+// flow expects. It matters for punching: an accepted one becomes a flow of the
+// router itself, with which the flow from inside to that peer then clashes.
+type EarlyInbound uint8
+
+const (
+	// EarlyDrop drops them in the input chain.
+	EarlyDrop EarlyInbound = iota
+	// EarlyAccept gives them to the router itself, which answers with an ICMP error.
+	EarlyAccept
 )
 
 // Refresh says which direction of traffic restarts a mapping's idle timer
@@ -46,6 +114,8 @@ const (
 	RefreshOutbound Refresh = iota
 	// RefreshBoth: packets of either direction.
 	RefreshBoth
+	// RefreshInbound: inbound packets only. RFC 4787 REQ-6 forbids it.
+	RefreshInbound
 )
 
 // Hairpin says what becomes of a packet from inside to an external address of
@@ -106,6 +176,11 @@ const (
 	// DefaultTableSize is the number of mappings a protocol of a behaviour that
 	// names none.
 	DefaultTableSize = 65536
+	// DefaultDelta is the step of sequential ports.
+	DefaultDelta = 1
+	// DefaultBlock is the size of a block of ports where none is named; carriers use
+	// 512 to 4096 (Richter et al. 2016).
+	DefaultBlock = 512
 )
 
 // Behavior is what a NAT does, one field an axis. Values compare with ==. The
@@ -115,14 +190,39 @@ type Behavior struct {
 	Filtering Dependence
 	Scope     Scope
 	Ports     Allocation
-	Range     PortRange // zero: DefaultPortRange
-	Pooling   Pooling
+	// Fallback is for Ports == Preserve.
+	Fallback Fallback
+	// Delta is the step between sequential ports, 1 to MaxDelta; zero means
+	// DefaultDelta. Where the range ends, it starts again at the low end.
+	Delta int
+	// Block is the number of ports of a block, for Ports == Block; zero means
+	// DefaultBlock.
+	Block   int
+	Parity  Parity
+	Range   PortRange // zero: DefaultPortRange
+	Pooling Pooling
 	// Timeout is the idle timeout of a mapping. Zero means that the declaration
 	// names none: DefaultTimeout applies, and certification does not measure it.
 	Timeout time.Duration
-	Refresh Refresh
+	// Stream is the idle timeout of UDP mappings through which packets have passed
+	// both ways; zero means Timeout.
+	Stream time.Duration
+	// TimeoutTCP and TimeoutICMP are the idle timeouts of those protocols; zero
+	// means Timeout, and for TCP at least TCPTimeout.
+	TimeoutTCP, TimeoutICMP time.Duration
+	Refresh                 Refresh
+	// Rotate is the age at which a mapping is given up although it is in use: the
+	// next packet from inside gets a new one, at another port, and the old external
+	// port is closed. Zero: never.
+	Rotate  time.Duration
 	Hairpin Hairpin
-	// TableSize bounds the mappings a protocol; a full table drops new ones.
-	// Zero means DefaultTableSize.
+	// TableSize bounds the mappings a protocol. Zero means DefaultTableSize.
 	TableSize int
+	// Full says what becomes of a new mapping in a full table.
+	Full Full
+	// Kind is by what the NAT is made. All but KindRFC fix the axes that it decides:
+	// see Kind.Implied.
+	Kind Kind
+	// Early is for kinds other than KindRFC.
+	Early EarlyInbound
 }

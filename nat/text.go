@@ -49,6 +49,9 @@ func ParseBehavior(text string) (Behavior, error) {
 		}
 		seen[Axis(key)] = true
 	}
+	if err := b.Validate(); err != nil {
+		return Behavior{}, fmt.Errorf("behaviour %q: %w", text, err)
+	}
 	return b, nil
 }
 
@@ -108,4 +111,12 @@ func formatDuration(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
+}
+
+// Scaled divides all times of the behaviour.
+func (b Behavior) Scaled(by int) Behavior {
+	for _, d := range []*time.Duration{&b.Timeout, &b.Stream, &b.TimeoutTCP, &b.TimeoutICMP, &b.Rotate} {
+		*d /= time.Duration(by)
+	}
+	return b
 }

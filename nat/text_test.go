@@ -27,6 +27,11 @@ func TestParseBehavior(t *testing.T) {
 		{"linux,timeout=30s,refresh=both", "mapping=EIM,filtering=APDF,ports=preserve,timeout=30s,refresh=both"},
 		{"mapping=EIM,range=40000-40099,pooling=arbitrary,size=16,scope=endpoint",
 			"mapping=EIM,filtering=EIF,ports=preserve,scope=endpoint,range=40000-40099,pooling=arbitrary,size=16"},
+		{"ports=preserve,delta=2,fallback=sequential,rotate=never,parity=ignore", "mapping=EIM,filtering=EIF,ports=preserve,delta=2"},
+		{"ports=sequential,delta=2,parity=keep,rotate=10m,stream=180s,timeout-tcp=1h,timeout-icmp=60s,full=evict",
+			"mapping=EIM,filtering=EIF,ports=sequential,delta=2,parity=keep,stream=3m,timeout-tcp=1h,timeout-icmp=1m,rotate=10m,full=evict"},
+		{"kind=masquerade-random,early-inbound=accept,timeout=30s",
+			"mapping=APDM,filtering=APDF,ports=random,timeout=30s,refresh=both,kind=masquerade-random,early-inbound=accept"},
 		{"range=1024-65535,size=65536", "mapping=EIM,filtering=EIF,ports=preserve"},
 	} {
 		b, err := nat.ParseBehavior(c.text)
@@ -54,7 +59,12 @@ func TestParseBehaviorErrorsNameTheAxisAndTheWayOut(t *testing.T) {
 		{"timeout=5", "timeout: \"5\" is not valid; it takes a duration"},
 		{"timeout=1ms", "timeout:"},
 		{"size=0", "size:"},
-		{"refresh=inbound", "it takes outbound, both"},
+		{"refresh=sideways", "it takes outbound, both, inbound"},
+		{"ports=random,delta=2", "delta=2 goes with ports=sequential"},
+		{"ports=sequential,fallback=random", "fallback=random goes with ports=preserve only"},
+		{"early-inbound=accept", "early-inbound=accept goes with kinds of masquerade only"},
+		{"kind=masquerade,mapping=ADM", "mapping=ADM contradicts kind=masquerade, which is mapping=EIM"},
+		{"ports=block,block=4096,range=2000-3000", "block=4096 does not fit"},
 	} {
 		_, err := nat.ParseBehavior(c.text)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -76,8 +86,9 @@ func TestTextGivesExactlyTheAxesAskedFor(t *testing.T) {
 }
 
 func TestValidateNamesEveryInvalidAxis(t *testing.T) {
-	b := nat.Behavior{Mapping: 3, Filtering: 7, Ports: 9, Scope: 2, Pooling: 2, Refresh: 2, Hairpin: 3,
-		Range: nat.PortRange{Low: 9, High: 8}, Timeout: time.Microsecond, TableSize: -1}
+	b := nat.Behavior{Mapping: 3, Filtering: 7, Ports: 9, Scope: 2, Pooling: 2, Refresh: 3, Hairpin: 3,
+		Range: nat.PortRange{Low: 9, High: 8}, Timeout: time.Microsecond, TableSize: -1,
+		Fallback: 2, Delta: -1, Block: 1, Parity: 2, Stream: 1, TimeoutTCP: 1, TimeoutICMP: 1, Rotate: 1, Full: 2, Kind: 4, Early: 2}
 	err := b.Validate()
 	if err == nil {
 		t.Fatal("an invalid behaviour passed")
@@ -188,9 +199,9 @@ func TestEveryBehaviorReadsBack(t *testing.T) {
 			Mapping:   nat.Dependence(rapid.IntRange(0, 2).Draw(t, "mapping")),
 			Filtering: nat.Dependence(rapid.IntRange(0, 2).Draw(t, "filtering")),
 			Scope:     nat.Scope(rapid.IntRange(0, 1).Draw(t, "scope")),
-			Ports:     nat.Allocation(rapid.IntRange(0, 2).Draw(t, "ports")),
+			Ports:     nat.Allocation(rapid.IntRange(0, 3).Draw(t, "ports")),
 			Pooling:   nat.Pooling(rapid.IntRange(0, 1).Draw(t, "pooling")),
-			Refresh:   nat.Refresh(rapid.IntRange(0, 1).Draw(t, "refresh")),
+			Refresh:   nat.Refresh(rapid.IntRange(0, 2).Draw(t, "refresh")),
 			Hairpin:   nat.Hairpin(rapid.IntRange(0, 2).Draw(t, "hairpin")),
 			TableSize: rapid.IntRange(0, nat.DefaultTableSize-1).Draw(t, "size"),
 		}
@@ -200,6 +211,29 @@ func TestEveryBehaviorReadsBack(t *testing.T) {
 		if rapid.Bool().Draw(t, "named range") {
 			b.Range.Low = uint16(rapid.IntRange(1025, 65535).Draw(t, "low"))
 			b.Range.High = uint16(rapid.IntRange(int(b.Range.Low), 65535).Draw(t, "high"))
+		}
+		switch b.Ports {
+		case nat.Preserve:
+			b.Fallback = nat.Fallback(rapid.IntRange(0, 1).Draw(t, "fallback"))
+		case nat.Block:
+			b.Block = rapid.SampledFrom([]int{0, 16, 4096}).Draw(t, "block")
+		case nat.Sequential:
+			b.Delta = rapid.SampledFrom([]int{0, 2, nat.MaxDelta}).Draw(t, "delta")
+		}
+		b.Parity = nat.Parity(rapid.IntRange(0, 1).Draw(t, "parity"))
+		b.Full = nat.Full(rapid.IntRange(0, 1).Draw(t, "full"))
+		for _, d := range []*time.Duration{&b.Stream, &b.TimeoutTCP, &b.TimeoutICMP, &b.Rotate} {
+			*d = rapid.SampledFrom([]time.Duration{0, nat.MinTimeout, nat.DefaultTimeout, nat.MaxTimeout}).Draw(t, "time")
+		}
+		if rapid.Bool().Draw(t, "masquerade") {
+			kind := nat.Kind(rapid.IntRange(1, 3).Draw(t, "kind"))
+			if err := b.Set(nat.AxisKind, kind.String()); err != nil {
+				t.Fatal(err)
+			}
+			b.Early = nat.EarlyInbound(rapid.IntRange(0, 1).Draw(t, "early"))
+		}
+		if b.Validate() != nil {
+			t.Skip("axes that do not go together")
 		}
 		got, err := nat.ParseBehavior(b.String())
 		if err != nil || got != b {

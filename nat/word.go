@@ -11,13 +11,21 @@ var (
 	dependenceNames = [...]string{"endpoint-independent", "address-dependent", "address-and-port-dependent"}
 	mappingShort    = [...]string{"EIM", "ADM", "APDM"}
 	filteringShort  = [...]string{"EIF", "ADF", "APDF"}
-	allocationNames = [...]string{"preserve", "sequential", "random"}
+	allocationNames = [...]string{"preserve", "sequential", "random", "block"}
+	fallbackNames   = [...]string{"sequential", "random"}
+	parityNames     = [...]string{"ignore", "keep"}
+	fullNames       = [...]string{"drop", "evict"}
+	kindNames       = [...]string{"rfc", "masquerade", "masquerade-random", "masquerade-fully-random"}
+	earlyNames      = [...]string{"drop", "accept"}
 	scopeNames      = [...]string{"mapping", "endpoint"}
 	poolingNames    = [...]string{"paired", "arbitrary"}
-	refreshNames    = [...]string{"outbound", "both"}
+	refreshNames    = [...]string{"outbound", "both", "inbound"}
 	hairpinNames    = [...]string{"none", "internal", "external"}
 	inboundNames    = [...]string{"open", "replies"}
 )
+
+// neverRotates is the value of AxisRotate that stands for zero.
+const neverRotates = "never"
 
 // String gives the RFC's full words.
 func (d Dependence) String() string { return word(dependenceNames[:], d) }
@@ -82,6 +90,58 @@ func (h Hairpin) MarshalText() ([]byte, error) { return marshalWord(AxisHairpin,
 // UnmarshalText reads String's word in any case.
 func (h *Hairpin) UnmarshalText(text []byte) error {
 	return unmarshalWord(AxisHairpin, h, text, hairpinNames[:])
+}
+
+func (f Fallback) String() string { return word(fallbackNames[:], f) }
+
+// MarshalText gives String's word; it fails for values that are none.
+func (f Fallback) MarshalText() ([]byte, error) {
+	return marshalWord(AxisFallback, fallbackNames[:], f)
+}
+
+// UnmarshalText reads String's word in any case.
+func (f *Fallback) UnmarshalText(text []byte) error {
+	return unmarshalWord(AxisFallback, f, text, fallbackNames[:])
+}
+
+func (p Parity) String() string { return word(parityNames[:], p) }
+
+// MarshalText gives String's word; it fails for values that are none.
+func (p Parity) MarshalText() ([]byte, error) { return marshalWord(AxisParity, parityNames[:], p) }
+
+// UnmarshalText reads String's word in any case.
+func (p *Parity) UnmarshalText(text []byte) error {
+	return unmarshalWord(AxisParity, p, text, parityNames[:])
+}
+
+func (f Full) String() string { return word(fullNames[:], f) }
+
+// MarshalText gives String's word; it fails for values that are none.
+func (f Full) MarshalText() ([]byte, error) { return marshalWord(AxisFull, fullNames[:], f) }
+
+// UnmarshalText reads String's word in any case.
+func (f *Full) UnmarshalText(text []byte) error {
+	return unmarshalWord(AxisFull, f, text, fullNames[:])
+}
+
+func (k Kind) String() string { return word(kindNames[:], k) }
+
+// MarshalText gives String's word; it fails for values that are none.
+func (k Kind) MarshalText() ([]byte, error) { return marshalWord(AxisKind, kindNames[:], k) }
+
+// UnmarshalText reads String's word in any case.
+func (k *Kind) UnmarshalText(text []byte) error {
+	return unmarshalWord(AxisKind, k, text, kindNames[:])
+}
+
+func (e EarlyInbound) String() string { return word(earlyNames[:], e) }
+
+// MarshalText gives String's word; it fails for values that are none.
+func (e EarlyInbound) MarshalText() ([]byte, error) { return marshalWord(AxisEarly, earlyNames[:], e) }
+
+// UnmarshalText reads String's word in any case.
+func (e *EarlyInbound) UnmarshalText(text []byte) error {
+	return unmarshalWord(AxisEarly, e, text, earlyNames[:])
 }
 
 func (i FirewallInbound) String() string { return word(inboundNames[:], i) }

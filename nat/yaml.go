@@ -49,6 +49,9 @@ func (b *Behavior) UnmarshalYAML(unmarshal func(any) error) error {
 			return err
 		}
 	}
+	if err := parsed.Validate(); err != nil {
+		return err
+	}
 	*b = parsed
 	return nil
 }

@@ -39,6 +39,10 @@ func DecodeNAT(n *document.Node) (nat.Behavior, string) {
 			}
 		}
 	}
+	if err := b.Validate(); err != nil {
+		n.Errorf("nat: %v", err)
+		b = nat.Behavior{}
+	}
 	return b, preset
 }
 

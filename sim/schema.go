@@ -66,6 +66,18 @@ var axisTitles = map[nat.Axis]string{
 	nat.AxisRefresh:   "Which direction of traffic keeps a mapping alive.",
 	nat.AxisHairpin:   "What becomes of packets from inside to an external address.",
 	nat.AxisSize:      "How many mappings there may be.",
+
+	nat.AxisFallback:    "What ports=preserve does where the port is taken.",
+	nat.AxisDelta:       "The step between sequential ports.",
+	nat.AxisBlock:       "The number of ports of a block, for ports=block.",
+	nat.AxisParity:      "Whether even ports get even ones, and odd ports odd ones.",
+	nat.AxisStream:      "The idle timeout of UDP mappings through which packets passed both ways.",
+	nat.AxisTimeoutTCP:  "The idle timeout of TCP mappings.",
+	nat.AxisTimeoutICMP: "The idle timeout of ICMP echo mappings.",
+	nat.AxisRotate:      "The age at which a mapping in use is replaced by another one.",
+	nat.AxisFull:        "What becomes of a new mapping in a full table.",
+	nat.AxisKind:        "By what machine the NAT is made: one that follows its axes, or a masquerade of Linux, which decides most of them.",
+	nat.AxisEarly:       "What a masquerade does with packets from outside that nobody expects.",
 }
 
 // NATSchema is the schema of what DecodeNAT takes: a behaviour by preset, as text or
@@ -105,10 +117,16 @@ func axisSchema(a nat.Axis) document.Schema {
 		return document.WordSchema(words...)
 	case nat.AxisRange:
 		return document.Schema{"type": "string", "pattern": `^[0-9]+ *- *[0-9]+$`, "examples": []string{nat.DefaultPortRange.String()}}
-	case nat.AxisTimeout:
+	case nat.AxisTimeout, nat.AxisStream, nat.AxisTimeoutTCP, nat.AxisTimeoutICMP:
 		return document.DurationSchema()
+	case nat.AxisRotate:
+		return document.Schema{"anyOf": []document.Schema{document.WordSchema(a.Values()[0]), document.DurationSchema()}}
 	case nat.AxisSize:
 		return document.IntSchema(1, nat.MaxTableSize)
+	case nat.AxisDelta:
+		return document.IntSchema(1, nat.MaxDelta)
+	case nat.AxisBlock:
+		return document.IntSchema(nat.MinBlock, nat.MaxBlock)
 	}
 	return document.WordSchema(a.Values()...)
 }

@@ -77,7 +77,11 @@ func TestEveryWordOfTheSchemaIsAccepted(t *testing.T) {
 		}
 		words, _ := s["enum"].([]string)
 		for _, w := range words {
-			file := "lab: {routers: {r: {nat: {" + key + ": " + w + "}}}}"
+			file := "lab: {routers: {r: {nat: {" + key + ": " + w
+			if key == string(nat.AxisEarly) {
+				file += ", kind: masquerade"
+			}
+			file += "}}}}"
 			if _, err := ParseLab("lab.yaml", []byte(file)); err != nil {
 				t.Errorf("the schema proposes %s: %v", file, err)
 			}

@@ -138,7 +138,7 @@ func (v *variant) scale() {
 	by := time.Duration(max(v.settings.Scale, 1))
 	for i := range v.lab.Routers {
 		if b := v.lab.Routers[i].NAT; b != nil {
-			b.Timeout /= by
+			*b = b.Scaled(int(by))
 		}
 	}
 	if v.settings.Keepalive > 0 {
@@ -156,7 +156,7 @@ func scaleActions(actions []scenarios.Action, by time.Duration) []scenarios.Acti
 	for i := range out {
 		out[i].For /= by
 		out[i].Gap /= by
-		out[i].NAT.Timeout /= by
+		out[i].NAT = out[i].NAT.Scaled(int(by))
 	}
 	return out
 }
