@@ -25,6 +25,9 @@ type Config struct {
 	// All are IPv4. What arrives for them belongs to the NAT alone: no program of
 	// the router can be reached there.
 	External []netip.Addr
+	// Log tells the netfilter log group DropGroup of each packet that is dropped:
+	// why, and by which rule. The kernel needs nfnetlink_log for it.
+	Log bool
 }
 
 // resolved gives the configuration with its defaults filled in, or says what is

@@ -53,7 +53,7 @@ func mustResolve(t testing.TB) Config {
 // What the builder encodes, the reader reads.
 func TestDecodeRule(t *testing.T) {
 	tx := newTransaction("x")
-	tx.rule("c", strings.Repeat("long comment ", 18), match(ipProtocol, 17), &expr.Notrack{}, drop())
+	tx.rule("c", strings.Repeat("long comment ", 18), match(ipProtocol, 17), &expr.Notrack{}, drop(CauseProtocol))
 	s := tx.steps[len(tx.steps)-1]
 	r, err := decodeRule(2, append([]byte{2, 0, 0, 0}, s.payload...))
 	if err != nil {

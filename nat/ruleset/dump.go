@@ -137,6 +137,8 @@ func decodeExpr(family byte, ad *netlink.AttributeDecoder) dumpedExpr {
 		e = &expr.Hash{}
 	case "counter":
 		e = &expr.Counter{}
+	case "log":
+		e = &expr.Log{}
 	case "fib":
 		e = &expr.Fib{}
 	case "immediate":

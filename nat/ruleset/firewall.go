@@ -21,6 +21,8 @@ type FirewallConfig struct {
 	// addresses, but a slice of them, is for nobody.
 	Policy nat.Firewall
 	Access nat.Access[[]netip.Addr]
+	// Log is as in Config.
+	Log bool
 }
 
 // Sets of a firewall.
@@ -66,6 +68,7 @@ type firewall struct {
 
 func (f *firewall) build() *transaction {
 	t := newTransaction(firewallTable)
+	t.log = f.Log
 	f.errors.declare(t)
 	for _, name := range []string{chainLeaving, chainEntering, chainBetween} {
 		t.chain(name)
@@ -87,7 +90,7 @@ func (f *firewall) build() *transaction {
 	}
 	untrack(t)
 	t.hook(chainSpoofed, nftables.ChainTypeFilter, nftables.ChainHookPrerouting, prioritySpoofed)
-	t.rule(chainSpoofed, spoofedSource, Spoofed(), drop())
+	t.rule(chainSpoofed, spoofedSource, Spoofed(), drop(CauseSpoofed))
 	t.hook(chainFirewall, nftables.ChainTypeFilter, nftables.ChainHookForward, priorityFirewall)
 	t.rule(chainFirewall, "from inside to outside", entersNotBy(f.Outside), leavesBy(f.Outside), jump(chainLeaving))
 	t.rule(chainFirewall, "from outside to inside", entersBy(f.Outside), leavesNotBy(f.Outside), jump(chainEntering))
@@ -139,7 +142,7 @@ func (f *firewall) leaving(t *transaction) {
 		f.lists(t, chainLeaving, nat.AccessKeyOutbound, f.Access.Outbound.Rules, func(p protocol) []expr.Any {
 			return join(f.leavingFlow(p), keep(f.flows, p))
 		})
-		t.rule(chainLeaving, deniedLeaving, drop())
+		t.rule(chainLeaving, deniedLeaving, drop(CauseLeaving))
 		return
 	}
 	if f.tracks() {
@@ -152,7 +155,7 @@ func (f *firewall) leaving(t *transaction) {
 func (f *firewall) outboundUDP(t *transaction) {
 	udp := protocols[0]
 	if len(f.Policy.OutboundUDP) == 0 {
-		t.rule(chainLeaving, deniedAllUDP, match(ipProtocol, udp.number), drop())
+		t.rule(chainLeaving, deniedAllUDP, match(ipProtocol, udp.number), drop(CauseLeaving))
 		return
 	}
 	allowed := &nftables.Set{Name: setPorts, KeyType: nftables.TypeInetService}
@@ -162,7 +165,7 @@ func (f *firewall) outboundUDP(t *transaction) {
 	}
 	t.set(allowed, elements...)
 	t.rule(chainLeaving, deniedUDP,
-		match(ipProtocol, udp.number), load(destinationPort, scratch), notMember(allowed, scratch), drop())
+		match(ipProtocol, udp.number), load(destinationPort, scratch), notMember(allowed, scratch), drop(CauseLeaving))
 }
 
 // entering lets in what answers a flow from inside, or what a hole is for; where
@@ -184,7 +187,7 @@ func (f *firewall) entering(t *transaction) {
 	f.lists(t, chainEntering, nat.AccessKeyAllow, f.Access.Allow, func(p protocol) []expr.Any {
 		return join(f.enteringFlow(p), keep(f.flows, p))
 	})
-	t.rule(chainEntering, deniedEntering, drop())
+	t.rule(chainEntering, deniedEntering, drop(CauseEntering))
 }
 
 // between judges packets from one inside interface to another.
@@ -203,7 +206,7 @@ func (f *firewall) between(t *transaction) {
 	f.lists(t, chainBetween, nat.AccessKeyBetween, f.Access.Between.Rules, func(p protocol) []expr.Any {
 		return join(f.flow(p, ipProtocol, source, p.from, destination, p.to), keep(f.within, p))
 	})
-	t.rule(chainBetween, deniedBetween, drop())
+	t.rule(chainBetween, deniedBetween, drop(CauseBetween))
 }
 
 // keep adds the flow whose key is loaded, or restarts its time.

@@ -38,6 +38,7 @@ const protocolICMP = unix.IPPROTO_ICMP
 // build makes the transaction that gives a router the NAT.
 func build(cfg Config) *transaction {
 	t := newTransaction(natTable)
+	t.log = cfg.Log
 
 	pool, errors := &pool{cfg: cfg}, &icmpErrors{}
 	pool.declare(t)
@@ -66,21 +67,23 @@ func build(cfg Config) *transaction {
 		t.rule(chainInbound, s.name, s.inbound(), goTo(s.inboundChain()))
 	}
 	t.rule(chainInbound, "ICMP errors", errors.match(), jump(errorsInbound))
-	t.rule(chainInbound, "nothing else enters, and nothing is answered", drop())
+	t.rule(chainInbound, "nothing else enters, and nothing is answered", drop(CauseProtocol))
 
-	t.rule(chainOutbound, "an inside host has no external address", pool.is(source), drop())
+	t.rule(chainOutbound, "an inside host has no external address", pool.is(source), drop(CauseSource))
 	for _, s := range states {
 		t.rule(chainOutbound, s.name, s.outbound(), jump(s.outboundChain()))
 	}
 	t.rule(chainOutbound, "ICMP errors", errors.match(), jump(errorsOutbound))
-	t.rule(chainOutbound, "not translated: no port is free, the table is full, or the protocol is unknown",
-		pool.untranslated(), drop())
+	for _, s := range states {
+		t.rule(chainOutbound, s.name+" not translated: no port is free, or the table is full", s.outbound(), pool.untranslated(), drop(CauseExhausted))
+	}
+	t.rule(chainOutbound, "not translated: the protocol is unknown, or it is an error about nothing", pool.untranslated(), drop(CauseProtocol))
 
 	hooks(t)
 	t.rule(chainArrive, "from outside for an external address",
 		entersBy(cfg.Outside), pool.is(destination), goTo(chainInbound))
 	t.rule(chainArrive, "from outside for another address: inside addresses are not known there",
-		entersBy(cfg.Outside), drop())
+		entersBy(cfg.Outside), drop(CauseInside))
 	t.rule(chainArrive, "from inside for an external address", pool.is(destination), goTo(chainHairpin))
 	switch cfg.Behavior.Hairpin {
 	case nat.HairpinExternal:
@@ -93,7 +96,7 @@ func build(cfg Config) *transaction {
 			}
 		}
 	}
-	t.rule(chainHairpin, "no hairpin", drop())
+	t.rule(chainHairpin, "no hairpin", drop(CauseHairpin))
 
 	t.rule(chainForward, "from inside to outside",
 		entersNotBy(cfg.Outside), leavesBy(cfg.Outside), jump(chainOutbound))

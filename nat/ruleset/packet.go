@@ -168,11 +168,6 @@ func goTo(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictGoto, 
 
 func accept() expr.Any { return &expr.Verdict{Kind: expr.VerdictAccept} }
 
-// drop counts what it drops, so that the dump shows where packets died.
-func drop() []expr.Any {
-	return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}
-}
-
 func port(p uint16) []byte { return binaryutil.BigEndian.PutUint16(p) }
 
 // join makes one list of expressions out of expressions and lists of them.

@@ -76,7 +76,7 @@ func TestRender(t *testing.T) {
 		"    # translate and refresh, without checksum\n    udp checksum == 0; ip saddr . sport in @udp_out; refresh @udp_out { ip saddr . sport : external address . external port }; " +
 			"refresh @udp_in { external address . external port : ip saddr . sport }; refresh @udp_filter { external address . external port . ip daddr . dport }; " +
 			"ip saddr := external address; sport := external port (no checksum); refresh @udp_used { external address . external port } once\n",
-		"    # no mapping, or its filter does not let the sender in\n    counter 1 packets 36 bytes; drop\n",
+		"    # the mapping's filter does not let the sender in\n    ip daddr . dport in @udp_in; counter 1 packets 36 bytes; drop\n",
 		"    … 4 times\n",
 		"  set udp_filter: ipv4_addr . inet_service . ipv4_addr . inet_service, timeout 5m0s, at most 69632\n    " + ext.Addr().String() + " . 41000 . 198.18.0.10 . 3478 expires ",
 		"  map udp_out: ipv4_addr . inet_service : ipv4_addr . inet_service, timeout 5m0s, at most 69632\n    192.168.1.10 . 41000 : " + ext.Addr().String() + " . 41000 expires ",

@@ -84,6 +84,7 @@ func (r *reader) read(d dumpedExpr) {
 		r.put(e.DestRegister, fmt.Sprintf("hash(%s) mod %d", r.get(e.SourceRegister, e.Length), e.Modulus))
 	case *expr.Fib:
 		r.put(e.Register, "interface to ip saddr")
+	case *expr.Log: // which says what the comment says
 	case *expr.Counter:
 		r.say("counter %d packets %d bytes", e.Packets, e.Bytes)
 	case *expr.Verdict:

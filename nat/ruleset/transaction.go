@@ -23,6 +23,7 @@ type transaction struct {
 	table *nftables.Table
 	steps []step
 	sets  uint32
+	log   bool  // drops are logged
 	err   error // of encoding
 }
 
@@ -131,7 +132,7 @@ func (t *transaction) hook(name string, kind nftables.ChainType, hook *nftables.
 func (t *transaction) rule(chain, comment string, parts ...any) {
 	what := fmt.Sprintf("chain %s, rule %q", chain, comment)
 	var exprs []netlink.Attribute
-	for _, e := range join(parts...) {
+	for _, e := range t.logged(chain, comment, join(parts...)) {
 		data, err := expr.Marshal(byte(t.table.Family), e)
 		if err != nil {
 			t.err = errors.Join(t.err, fmt.Errorf("%s: encode: %w", what, err))

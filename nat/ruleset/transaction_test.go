@@ -48,7 +48,7 @@ func here(t *testing.T) *nftables.Conn {
 func TestErrorNamesRule(t *testing.T) {
 	conn := here(t)
 	tx := build(mustResolve(t))
-	tx.rule("nowhere", "a rule of no chain", drop())
+	tx.rule("nowhere", "a rule of no chain", drop(CauseProtocol))
 	tx.rule(chainInbound, "looks into no set", load(source, 0), &expr.Lookup{SourceRegister: reg(0).number(), SetName: "missing"})
 	err := tx.commit(conn)
 	if !errors.Is(err, unix.ENOENT) {
@@ -75,7 +75,7 @@ func TestErrorKeepsOld(t *testing.T) {
 		t.Fatal(err)
 	}
 	tx := newTransaction(natTable)
-	tx.rule("nowhere", "a rule of no chain", drop())
+	tx.rule("nowhere", "a rule of no chain", drop(CauseProtocol))
 	if tx.commit(conn) == nil {
 		t.Fatal("a rule of no chain was taken")
 	}

@@ -160,7 +160,11 @@ func (s *state) inboundRules(t *transaction) {
 			v.match, s.admit(), s.refreshInbound(),
 			storeAddress(inside, destination), v.store(inside+1, s.to), accept())
 	}
-	t.rule(s.inboundChain(), "no mapping, or its filter does not let the sender in", drop())
+	if s.filter != nil {
+		t.rule(s.inboundChain(), "the mapping's filter does not let the sender in",
+			load(destination, external), load(s.to, external+1), lookup(s.in, external, inside), drop(CauseFiltered))
+	}
+	t.rule(s.inboundChain(), "no mapping has the port", drop(CauseNoMapping))
 }
 
 // admit ends the rule where no mapping lets the packet in, and loads the inside
@@ -217,5 +221,5 @@ func (s *state) hairpinRules(t *transaction) {
 			v.match, find, again,
 			storeAddress(inside, destination), v.store(inside+1, s.to), accept())
 	}
-	t.rule(s.hairpinChain(), "no mapping", drop())
+	t.rule(s.hairpinChain(), "no mapping", drop(CauseNoMapping))
 }
