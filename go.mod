@@ -24,6 +24,8 @@ require (
 
 require github.com/florianl/go-nflog/v2 v2.2.0 // indirect
 
+require github.com/creack/pty v1.1.24
+
 require (
 	connectrpc.com/connect v1.21.1 // indirect
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect

@@ -103,10 +103,16 @@ type RunningMachine interface {
 
 // Program is a command to run on a host.
 type Program struct {
-	Path           string
-	Args           []string // without the program's name
-	Env            []string // nil: this process's
-	Dir            string
+	Path string
+	Args []string // without the program's name
+	Env  []string // nil: this process's
+	Dir  string
+	// Hosts is what /etc/hosts says to the program, see HostsFile. Empty: what it
+	// says on this machine.
+	Hosts string
+	// Terminal says that Stdin is a terminal, which becomes the one that controls
+	// the program, so that its keys send signals.
+	Terminal       bool
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	// OnLine is called with each line of both outputs, besides what they are

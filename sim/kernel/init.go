@@ -67,7 +67,11 @@ const (
 // program's exit code; the kernel then kills all that is left in the namespace.
 func beInit(path string, argv []string) int {
 	unix.CloseOnExec(controlFD)
-	if err := mountProc(); err != nil {
+	m, err := readManner()
+	if err == nil {
+		err = m.mount()
+	}
+	if err != nil {
 		return refuse(err)
 	}
 	// An init gets only the signals that it handles. Others on the machine may
@@ -78,6 +82,7 @@ func beInit(path string, argv []string) int {
 	child, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{
 		Env:   os.Environ(),
 		Files: []uintptr{0, 1, 2},
+		Sys:   m.attributes(),
 	})
 	if err != nil {
 		return refuse(err)
@@ -142,18 +147,4 @@ func refuse(err error) int {
 	_ = errors.As(err, &errno)
 	_, _ = unix.Write(controlFD, binary.NativeEndian.AppendUint32([]byte{failed}, uint32(errno)))
 	return exitNotStarted
-}
-
-// mountProc gives the PID namespace a /proc of its own, which nobody outside
-// of it sees. In containers that hide parts of /proc the kernel forbids it to
-// other than the real root; programs then see the processes outside.
-func mountProc() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
-	}
-	err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
-	if errors.Is(err, unix.EPERM) {
-		return nil
-	}
-	return err
 }

@@ -56,7 +56,8 @@ const outputPatience = 2 * time.Second
 
 // Start implements sim.RunningHost. The program runs until ctx ends. A path
 // without a slash is looked for in this process's PATH. The program has a
-// session and a /proc of its own; the rest of the file system is the machine's.
+// session and a /proc of its own; the rest of the file system is the machine's,
+// but for an /etc/hosts that it is given.
 // A program that a signal ends has the exit code 128 plus the signal's number,
 // since what is waited for is the init of its PID namespace.
 func (h *Host) Start(ctx context.Context, p sim.Program) (sim.RunningProgram, error) {
@@ -121,6 +122,12 @@ func (p *Program) start(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = theirs.Close() }()
+	how, err := mannerOf(p.spec).file()
+	if err != nil {
+		_ = ours.Close()
+		return err
+	}
+	defer func() { _ = how.Close() }()
 	cmd := initOf(p.path, append([]string{p.spec.Path}, p.spec.Args...))
 	cmd.Env, cmd.Dir = p.spec.Env, p.spec.Dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.spec.Stdin, p.spec.Stdout, p.spec.Stderr
@@ -129,7 +136,7 @@ func (p *Program) start(ctx context.Context) error {
 		lines = linesOf(p.spec.OnLine, p.host.network.Now)
 		cmd.Stdout, cmd.Stderr = lines[0].beside(p.spec.Stdout), lines[1].beside(p.spec.Stderr)
 	}
-	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.ExtraFiles = []*os.File{theirs, how}
 	if err := p.host.network.starter.in(p.host.node.ns, cmd.Start); err != nil {
 		_ = ours.Close()
 		return fmt.Errorf("make a PID namespace: %w%s", err, hintFor(err))
@@ -175,7 +182,7 @@ func (p *Program) start(ctx context.Context) error {
 }
 
 // initOf is the command of an init that runs a program. It lacks the control
-// socket.
+// socket, and the manner.
 func initOf(path string, argv []string) *exec.Cmd {
 	return &exec.Cmd{
 		Path:      "/proc/self/exe",

@@ -1,0 +1,110 @@
+//go:build linux
+
+package kernel
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"p2pmodel/sim"
+)
+
+// manner is how an init starts its program. It comes to the init as JSON in
+// its descriptor 4.
+type manner struct {
+	Hosts    string `json:"hosts,omitempty"` // text of /etc/hosts
+	Terminal bool   `json:"terminal,omitempty"`
+}
+
+const mannerFD = 4
+
+func mannerOf(p sim.Program) manner { return manner{Hosts: p.Hosts, Terminal: p.Terminal} }
+
+// file gives the manner as a file for the init, at its beginning.
+func (m manner) file() (*os.File, error) {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.MemfdCreate("manner", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make a file in memory for a program's init: %w%s", err, hintFor(err))
+	}
+	f := os.NewFile(uintptr(fd), "manner")
+	if _, err = f.WriteAt(data, 0); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("write a file in memory for a program's init: %w", err)
+	}
+	return f, nil
+}
+
+// readManner reads it, in the init.
+func readManner() (m manner, err error) {
+	f := os.NewFile(mannerFD, "manner")
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(data, &m)
+}
+
+// attributes are those of the program's process.
+func (m manner) attributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setsid: m.Terminal, Setctty: m.Terminal, Ctty: 0}
+}
+
+// mount changes what the program sees of the file system: nobody outside of its
+// mount namespace sees that.
+func (m manner) mount() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if m.Hosts != "" {
+		if err := m.mountHosts(); err != nil {
+			return err
+		}
+	}
+	return mountProc()
+}
+
+const hostsFile = "/etc/hosts"
+
+// mountHosts puts a file over /etc/hosts. It lives in a file system in memory
+// that is mounted where there surely is a directory, until that is needed. A
+// machine without /etc/hosts keeps having none.
+func (m manner) mountHosts() error {
+	if _, err := os.Stat(hostsFile); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	const at = "/proc"
+	if err := unix.Mount("tmpfs", at, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755"); err != nil {
+		return err
+	}
+	file := at + hostsFile[len("/etc"):]
+	err := os.WriteFile(file, []byte(m.Hosts), 0o644)
+	if err == nil {
+		err = os.Chmod(file, 0o644) // whatever our umask is
+	}
+	if err == nil {
+		err = unix.Mount(file, hostsFile, "", unix.MS_BIND, "")
+	}
+	return errors.Join(err, unix.Unmount(at, unix.MNT_DETACH))
+}
+
+// mountProc gives the PID namespace a /proc of its own. In containers that hide
+// parts of /proc the kernel forbids it to other than the real root; programs then
+// see the processes outside.
+func mountProc() error {
+	err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	if errors.Is(err, unix.EPERM) {
+		return nil
+	}
+	return err
+}
