@@ -77,6 +77,9 @@ type RunningHost interface {
 	// Start starts a program in the host's network, in a PID namespace that
 	// dies with this process.
 	Start(ctx context.Context, p Program) (RunningProgram, error)
+	// Bound reports whether a program on the host has a socket bound to a port of
+	// "udp", or listens on one of "tcp".
+	Bound(protocol string, port uint16) (bool, error)
 	// Scan sends probes to ports of others and tells which of them entered a host,
 	// and what came back. It ends with ctx.
 	Scan(ctx context.Context, s Scan) (ScanResult, error)
@@ -107,6 +110,9 @@ type Program struct {
 	Args []string // without the program's name
 	Env  []string // nil: this process's
 	Dir  string
+	// User is the name or number of the user that it runs as, with that user's
+	// groups, home and name; "": ours. Without root there is no other.
+	User string
 	// Hosts is what /etc/hosts says to the program, see HostsFile. Empty: what it
 	// says on this machine.
 	Hosts string

@@ -211,10 +211,14 @@ func (e *examination) program() error {
 		return err
 	}
 	defer func() { _ = ours.Close() }()
+	how, err := manner{}.file()
+	if err != nil {
+		return errors.Join(err, theirs.Close())
+	}
 	cmd := initOf("/proc/self/exe", []string{noopName, ""})
-	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.ExtraFiles = []*os.File{theirs, how}
 	err = cmd.Run()
-	return errors.Join(err, theirs.Close())
+	return errors.Join(err, theirs.Close(), how.Close())
 }
 
 func (e *examination) close() {

@@ -30,6 +30,7 @@ type Program struct {
 	host *Host
 	spec sim.Program
 	path string          // absolute
+	as   *account        // nil: as we are
 	life context.Context // of Start
 
 	mu  sync.Mutex // held while it is started and restarted
@@ -69,7 +70,11 @@ func (h *Host) Start(ctx context.Context, p sim.Program) (sim.RunningProgram, er
 	if err != nil {
 		return nil, h.errorf(doing, err)
 	}
-	program := &Program{host: h, spec: p, path: path, life: ctx}
+	as, err := accountOf(p.User)
+	if err != nil {
+		return nil, h.errorf(doing, err)
+	}
+	program := &Program{host: h, spec: p, path: path, as: as, life: ctx}
 	program.mu.Lock()
 	defer program.mu.Unlock()
 	h.running.mu.Lock()
@@ -122,14 +127,14 @@ func (p *Program) start(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = theirs.Close() }()
-	how, err := mannerOf(p.spec).file()
+	how, err := mannerOf(p.spec, p.as).file()
 	if err != nil {
 		_ = ours.Close()
 		return err
 	}
 	defer func() { _ = how.Close() }()
 	cmd := initOf(p.path, append([]string{p.spec.Path}, p.spec.Args...))
-	cmd.Env, cmd.Dir = p.spec.Env, p.spec.Dir
+	cmd.Env, cmd.Dir = p.as.environ(p.spec.Env), p.spec.Dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.spec.Stdin, p.spec.Stdout, p.spec.Stderr
 	var lines []*lineWriter
 	if p.spec.OnLine != nil {

@@ -20,11 +20,15 @@ import (
 type manner struct {
 	Hosts    string `json:"hosts,omitempty"` // text of /etc/hosts
 	Terminal bool   `json:"terminal,omitempty"`
+	// As is the user that the program runs as; nil: as its init.
+	As *account `json:"as,omitempty"`
 }
 
 const mannerFD = 4
 
-func mannerOf(p sim.Program) manner { return manner{Hosts: p.Hosts, Terminal: p.Terminal} }
+func mannerOf(p sim.Program, as *account) manner {
+	return manner{Hosts: p.Hosts, Terminal: p.Terminal, As: as}
+}
 
 // file gives the manner as a file for the init, at its beginning.
 func (m manner) file() (*os.File, error) {
@@ -57,7 +61,7 @@ func readManner() (m manner, err error) {
 
 // attributes are those of the program's process.
 func (m manner) attributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setsid: m.Terminal, Setctty: m.Terminal, Ctty: 0}
+	return &syscall.SysProcAttr{Setsid: m.Terminal, Setctty: m.Terminal, Ctty: 0, Credential: m.As.credential()}
 }
 
 // mount changes what the program sees of the file system: nobody outside of its
