@@ -24,6 +24,9 @@ type Options struct {
 	// Connections captures of TCP only what opens and ends connections (SYN, FIN,
 	// RST): streams would fill the memory, and no verdict reads them.
 	Connections bool
+	// Unrecorded keeps no packets for the witness: Packets gives none. It is for
+	// labs that stand for long, whose packets would fill the memory.
+	Unrecorded bool
 	// Log gets a line for each thing that the fabric does. Nil: none.
 	Log func(at time.Time, line string)
 }

@@ -38,6 +38,7 @@ type Network struct {
 
 	partition partition
 	scans     scans
+	taps      taps
 
 	logging sync.Mutex
 	closing sync.Once
@@ -176,7 +177,7 @@ func (n *Network) Close() error {
 			r.changing.Lock()
 			defer r.changing.Unlock()
 		}
-		errs = append(errs, n.stopCapture(), n.stopWires())
+		errs = append(errs, n.taps.close(), n.stopCapture(), n.stopWires())
 		for _, h := range n.hosts {
 			h.closeSockets()
 		}

@@ -26,6 +26,9 @@ func (n *Network) startCapture(ctx context.Context) error {
 		return err
 	}
 	n.recorder = recorder
+	if n.opt.Unrecorded {
+		return nil
+	}
 	filter := evidence(n.opt.Connections, false)
 	var listened []*node
 	for _, r := range n.lab.Routers {
@@ -37,25 +40,33 @@ func (n *Network) startCapture(ctx context.Context) error {
 	return each(ctx, len(listened), func(i int) error {
 		node := listened[i]
 		for _, iface := range node.ifaces {
-			var fd int
-			err := node.ns.inside(func() (err error) {
-				if fd, err = capture.Open(iface.index); err != nil {
-					return err
-				}
-				if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, filter); err != nil {
-					_ = unix.Close(fd)
-				}
+			if err := node.listen(recorder, iface, filter); err != nil {
 				return err
-			})
-			if err == nil {
-				err = recorder.Add(iface.point, fd)
-			}
-			if err != nil {
-				return fmt.Errorf("node %s: capture at %s: %w%s", node.name, iface.name, err, hintFor(err))
 			}
 		}
 		return nil
 	})
+}
+
+// listen records what passes an interface of the node and a filter.
+func (n *node) listen(recorder *capture.Recorder, at *iface, filter *unix.SockFprog) error {
+	var fd int
+	err := n.ns.inside(func() (err error) {
+		if fd, err = capture.Open(at.index); err != nil {
+			return err
+		}
+		if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, filter); err != nil {
+			_ = unix.Close(fd)
+		}
+		return err
+	})
+	if err == nil {
+		err = recorder.Add(at.point, fd)
+	}
+	if err != nil {
+		return fmt.Errorf("node %s: capture at %s: %w%s", n.name, at.name, err, hintFor(err))
+	}
+	return nil
 }
 
 // evidence is the filter of captures. It leaves out what arrives without being

@@ -5,6 +5,7 @@ package kernel_test
 import (
 	"io"
 	"net"
+	"strings"
 	"testing"
 
 	"p2pmodel/sim"
@@ -52,4 +53,42 @@ func TestCapturesLeaveOutStreamsOnDemand(t *testing.T) {
 			t.Errorf("connections only: %v: captured %d bytes in %d TCP packets, and %d UDP packets", connections, bytes, tcp, udp)
 		}
 	}
+}
+
+func TestATapSeesWhatPassesANode(t *testing.T) {
+	n := standWith(t, pair, sim.Options{Unrecorded: true})
+	if _, err := n.Tap("b", "wifi"); err == nil || !strings.Contains(err.Error(), `no interface "wifi"; it has uplink`) {
+		t.Errorf("an interface that is not there: %v", err)
+	}
+	if _, err := n.Tap("nobody", ""); err == nil || !strings.Contains(err.Error(), `no node "nobody"`) {
+		t.Errorf("a node that is not there: %v", err)
+	}
+	tap, err := n.Tap("nat-a", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	outer, err := n.Tap("nat-a", "uplink")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := echo(t, host(t, n, "relay"), addressOf(n, "relay"))
+	conn := bind(t, host(t, n, "a"))
+	for round := range 3 {
+		if ask(t, conn, server, patient) == "" {
+			t.Fatal("no answer")
+		}
+		if got := len(tap.Take()); got != 4 {
+			t.Errorf("round %d: %d packets at both sides of the NAT, want request and answer at each", round, got)
+		}
+	}
+	if err := outer.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := len(outer.Take()); got != 6 {
+		t.Errorf("%d packets outside, want 6", got)
+	}
+	if got := n.Packets(); len(got) > 0 {
+		t.Errorf("%d packets were recorded", len(got))
+	}
+	// The first tap is left open: the lab closes it.
 }

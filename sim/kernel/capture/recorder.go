@@ -212,6 +212,20 @@ func (r *Recorder) Packets() []witness.Packet {
 	return slices.Clip(r.sorted)
 }
 
+// Take gives what passed the interfaces since the last Take, in order of time,
+// and keeps it no longer.
+func (r *Recorder) Take() []witness.Packet {
+	if waiter, err := r.ask(); err == nil { // a closed Recorder has read everything
+		<-waiter
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.merge()
+	taken := r.sorted
+	r.sorted, r.used = nil, 0
+	return taken
+}
+
 // merge moves fresh packets to the sorted ones.
 func (r *Recorder) merge() {
 	if len(r.fresh) == 0 {

@@ -15,44 +15,72 @@ import (
 )
 
 // Write writes packets in order of time. Each point of a packet, and each of
-// points, becomes an interface with its name ("nat-a:uplink"), of raw IP packets
-// (LINKTYPE_RAW) with times in nanoseconds and the direction as the node saw it.
-// points may be nil; it is for those at which nothing was seen, an interface
-// without packets being evidence too.
+// points, becomes an interface; see NewWriter. points may be nil; it is for those
+// at which nothing was seen, an interface without packets being evidence too.
 func Write(w io.Writer, packets []witness.Packet, points []witness.Point) error {
-	points = allPoints(packets, points)
-	if len(points) == 0 {
-		return fmt.Errorf("pcapng: nothing was captured and no point named; a capture file needs an interface")
-	}
-	number := make(map[witness.Point]int, len(points))
-	options := pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: "p2pmodel"}}
-	ng, err := pcapgo.NewNgWriterInterface(w, intf(points[0]), options)
+	writer, err := NewWriter(w, allPoints(packets, points))
 	if err != nil {
-		return fmt.Errorf("pcapng: %w", err)
-	}
-	for i, p := range points {
-		number[p] = i
-		if i > 0 {
-			if _, err := ng.AddInterface(intf(p)); err != nil {
-				return fmt.Errorf("pcapng: interface %s: %w", p, err)
-			}
-		}
+		return err
 	}
 	sorted := slices.Clone(packets)
 	slices.SortStableFunc(sorted, func(a, b witness.Packet) int { return a.At.Compare(b.At) })
 	for _, p := range sorted {
-		info := gopacket.CaptureInfo{
-			Timestamp: p.At, CaptureLength: len(p.Data), Length: len(p.Data), InterfaceIndex: number[p.Point],
-		}
-		flags := &pcapgo.NgEpbFlags{Direction: pcapgo.NgEpbFlagDirectionInbound}
-		if p.Direction == witness.Out {
-			flags.Direction = pcapgo.NgEpbFlagDirectionOutbound
-		}
-		if err := ng.WritePacketWithOptions(info, p.Data, pcapgo.NgPacketOptions{Flags: flags}); err != nil {
-			return fmt.Errorf("pcapng: packet at %s: %w", p.Point, err)
+		if err := writer.Packet(p); err != nil {
+			return err
 		}
 	}
-	if err := ng.Flush(); err != nil {
+	return writer.Flush()
+}
+
+// Writer writes a capture while it goes on.
+type Writer struct {
+	ng     *pcapgo.NgWriter
+	number map[witness.Point]int
+}
+
+// NewWriter begins a file with these points as its interfaces, at least one. Each
+// has the point's name ("nat-a:uplink") and raw IP packets (LINKTYPE_RAW) with
+// times in nanoseconds and the direction as the node saw it.
+func NewWriter(w io.Writer, points []witness.Point) (*Writer, error) {
+	if len(points) == 0 {
+		return nil, fmt.Errorf("pcapng: nothing was captured and no point named; a capture file needs an interface")
+	}
+	options := pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: "p2pmodel"}}
+	ng, err := pcapgo.NewNgWriterInterface(w, intf(points[0]), options)
+	if err != nil {
+		return nil, fmt.Errorf("pcapng: %w", err)
+	}
+	number := map[witness.Point]int{points[0]: 0}
+	for _, p := range points[1:] {
+		if number[p], err = ng.AddInterface(intf(p)); err != nil {
+			return nil, fmt.Errorf("pcapng: interface %s: %w", p, err)
+		}
+	}
+	return &Writer{ng, number}, nil
+}
+
+// Packet writes a packet that was captured at one of the points.
+func (w *Writer) Packet(p witness.Packet) error {
+	number, ok := w.number[p.Point]
+	if !ok {
+		return fmt.Errorf("pcapng: a packet at %s, which is no interface of this file", p.Point)
+	}
+	info := gopacket.CaptureInfo{
+		Timestamp: p.At, CaptureLength: len(p.Data), Length: len(p.Data), InterfaceIndex: number,
+	}
+	flags := &pcapgo.NgEpbFlags{Direction: pcapgo.NgEpbFlagDirectionInbound}
+	if p.Direction == witness.Out {
+		flags.Direction = pcapgo.NgEpbFlagDirectionOutbound
+	}
+	if err := w.ng.WritePacketWithOptions(info, p.Data, pcapgo.NgPacketOptions{Flags: flags}); err != nil {
+		return fmt.Errorf("pcapng: packet at %s: %w", p.Point, err)
+	}
+	return nil
+}
+
+// Flush writes what is held back: until then a reader of the file may see less.
+func (w *Writer) Flush() error {
+	if err := w.ng.Flush(); err != nil {
 		return fmt.Errorf("pcapng: %w", err)
 	}
 	return nil
