@@ -86,10 +86,10 @@ const (
 	// their destinations differ, and where flows would clash the later one gets
 	// another port.
 	KindMasquerade
-	// KindMasqueradeRandom is masquerade random: each flow gets a port by a keyed
-	// hash.
+	// KindMasqueradeRandom is masquerade random: each flow draws a port.
 	KindMasqueradeRandom
-	// KindMasqueradeFullyRandom is masquerade fully-random: each flow draws one.
+	// KindMasqueradeFullyRandom is masquerade fully-random. Kernels before 5.0 chose
+	// the ports of random by a hash; since then the two are one.
 	KindMasqueradeFullyRandom
 )
 

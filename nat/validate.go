@@ -22,8 +22,12 @@ const (
 )
 
 // Resolved gives the behaviour with its defaults filled in: Range, the timeouts
-// of all protocols, TableSize, Delta and Block are then never zero.
+// of all protocols, TableSize, Delta and Block are then never zero. Kinds other
+// than KindRFC have the timeouts of Linux's conntrack where none are named.
 func (b Behavior) Resolved() Behavior {
+	if b.Kind != KindRFC {
+		b = b.conntrackTimeouts()
+	}
 	if b.Range == (PortRange{}) {
 		b.Range = DefaultPortRange
 	}
@@ -139,6 +143,9 @@ func (b Behavior) conflicts() (errs []error) {
 		errs = append(errs, fmt.Errorf("delta=%d does not fit into range=%s", r.Delta, r.Range))
 	}
 	implied, fixed := b.Kind.Implied()
+	if fixed {
+		errs = append(errs, b.partSeconds()...)
+	}
 	for _, axis := range decided {
 		if fixed && b.Get(axis) != implied.Get(axis) {
 			errs = append(errs, fmt.Errorf("%s=%s contradicts kind=%s, which is %s=%s", axis, b.Get(axis), b.Kind, axis, implied.Get(axis)))

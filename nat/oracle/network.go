@@ -288,6 +288,9 @@ func foreseeable(c Chain) Chain {
 			continue
 		}
 		b := *e.NAT
+		if b.Kind != nat.KindRFC && b.Ports == nat.Random {
+			b = nat.Behavior{Mapping: b.Mapping, Filtering: b.Filtering, Refresh: b.Refresh}
+		}
 		b.Ports, b.Range = nat.Preserve, nat.PortRange{}
 		c[i].NAT, c[i].Addresses = &b, 1
 	}

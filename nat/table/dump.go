@@ -61,6 +61,9 @@ func remote(a netip.AddrPort) string {
 func (t *Table) Mappings(now time.Time) []Mapping {
 	t.purge(now)
 	var all []Mapping
+	if t.flows != nil {
+		all = t.flows.mappings(now)
+	}
 	for protocol, s := range t.states {
 		for _, m := range s.byExpiry {
 			live := Mapping{Protocol: Protocol(protocol), Inside: m.key.inside, Remote: m.key.remote, External: m.external, Expires: m.expires}
@@ -74,7 +77,7 @@ func (t *Table) Mappings(now time.Time) []Mapping {
 		}
 	}
 	slices.SortFunc(all, func(a, b Mapping) int {
-		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.External.Compare(b.External))
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.External.Compare(b.External), a.Remote.Compare(b.Remote))
 	})
 	return all
 }
@@ -82,6 +85,9 @@ func (t *Table) Mappings(now time.Time) []Mapping {
 // NextExpiry is when the next mapping expires if nothing refreshes it; the zero
 // time means that there is none.
 func (t *Table) NextExpiry() time.Time {
+	if t.flows != nil {
+		return t.flows.nextExpiry()
+	}
 	var next time.Time
 	for _, s := range t.states {
 		if len(s.byExpiry) > 0 && (next.IsZero() || s.byExpiry[0].expires.Before(next)) {

@@ -19,6 +19,8 @@ type Table struct {
 	external []netip.Addr
 	rand     *rand.Rand
 	states   [protocols]*state
+	// flows is the state instead, if the NAT is of another kind than KindRFC.
+	flows *conntrack
 }
 
 // state is what the NAT knows of one protocol.
@@ -59,13 +61,17 @@ type filter struct {
 }
 
 // New makes a NAT with the behaviour and at least one external address. The
-// rand.Rand serves ports=random; it may be nil otherwise.
+// rand.Rand serves ports=random and kinds other than KindRFC; it may be nil
+// otherwise.
 func New(b nat.Behavior, external []netip.Addr, r *rand.Rand) (*Table, error) {
 	if err := b.Validate(); err != nil {
 		return nil, fmt.Errorf("NAT table: %w", err)
 	}
 	if len(external) == 0 {
 		return nil, errors.New("NAT table: no external address")
+	}
+	if b.Kind != nat.KindRFC && r == nil {
+		return nil, fmt.Errorf("NAT table: kind=%s needs a source of randomness", b.Kind)
 	}
 	if b.Ports == nat.Random && r == nil {
 		return nil, errors.New("NAT table: ports=random needs a source of randomness")
@@ -80,6 +86,9 @@ func New(b nat.Behavior, external []netip.Addr, r *rand.Rand) (*Table, error) {
 func (t *Table) Reboot(external ...netip.Addr) {
 	if len(external) > 0 {
 		t.external = slices.Clone(external)
+	}
+	if t.behavior.Kind != nat.KindRFC {
+		t.flows = newConntrack(t.behavior, t.external, t.rand)
 	}
 	for i := range t.states {
 		t.states[i] = &state{
@@ -100,6 +109,9 @@ func (t *Table) External() []netip.Addr { return slices.Clone(t.external) }
 // Outbound translates a packet that came from inside. One that is addressed to
 // an external address of the NAT itself is hairpinned or dropped.
 func (t *Table) Outbound(now time.Time, p Packet) Verdict {
+	if t.flows != nil {
+		return t.flows.outbound(now, p)
+	}
 	t.purge(now)
 	if !slices.Contains(t.external, p.Dst.Addr()) {
 		return t.translate(now, p)
@@ -125,6 +137,9 @@ func (t *Table) Outbound(now time.Time, p Packet) Verdict {
 
 // Inbound translates a packet that came from outside.
 func (t *Table) Inbound(now time.Time, p Packet) Verdict {
+	if t.flows != nil {
+		return t.flows.inbound(now, p)
+	}
 	t.purge(now)
 	return t.admit(now, p, true)
 }
