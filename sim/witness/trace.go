@@ -38,6 +38,10 @@ type Trace struct {
 	// Arrived: the last hop is the entry into a host. Otherwise the packet was
 	// lost after it, or still on its way when the capture ended.
 	Arrived bool
+	// Drop is what ended it, where Attribute found that; nil otherwise.
+	Drop *Drop
+
+	data []byte // the packet at its first hop, shared with the Packet
 }
 
 // First is where the packet was seen first: at the host that sent it, or at a
@@ -57,13 +61,18 @@ func (t Trace) Carries(payload []byte) bool {
 	return ok && bytes.Equal(inner, payload)
 }
 
-// Fate says what became of the packet: "entered b", "died inside nat-b, after it
-// came in at uplink", "died on the link after nat-a:uplink".
+// Fate says what became of the packet: "entered b", "died inside nat-b: filtered",
+// "died on the link of a, after nat-a:uplink: loss"; and, where it is not known what
+// ended it, "died inside nat-b, after it came in at uplink".
 func (t Trace) Fate() string {
 	last := t.Last()
 	switch {
 	case t.Arrived:
 		return "entered " + last.Point.Node
+	case t.Drop != nil && t.Drop.Link != "":
+		return fmt.Sprintf("died on the link of %s, after %s: %s", t.Drop.Link, last.Point, t.Drop.Cause)
+	case t.Drop != nil:
+		return fmt.Sprintf("died inside %s: %s", last.Point.Node, t.Drop.Cause)
 	case last.Direction == In:
 		return fmt.Sprintf("died inside %s, after it came in at %s", last.Point.Node, last.Point.Interface)
 	}
@@ -125,7 +134,7 @@ func Traces(packets []Packet, scene Scene) []Trace {
 			i = continues(candidates, hop, h.id)
 		}
 		if i < 0 {
-			t := &Trace{Protocol: h.protocol, Summary: Summary(p), Size: len(p.Data), Payload: p.Payload}
+			t := &Trace{Protocol: h.protocol, Summary: Summary(p), Size: len(p.Data), Payload: p.Payload, data: p.Data}
 			traces = append(traces, t)
 			candidates = append(candidates, tracing{trace: t})
 			i = len(candidates) - 1

@@ -1,0 +1,126 @@
+//go:build linux
+
+package droplog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"p2pmodel/nat/ruleset"
+	"p2pmodel/sim/witness"
+)
+
+// Messages and attributes of nfnetlink_log (linux/netfilter/nfnetlink_log.h).
+const (
+	messagePacket = unix.NFNL_SUBSYS_ULOG<<8 | 0
+	messageConfig = unix.NFNL_SUBSYS_ULOG<<8 | 1
+
+	configCommand   = 1
+	configMode      = 2
+	configTimeout   = 4 // in 1/100 s
+	configThreshold = 5
+
+	commandBind = 1
+	copyPacket  = 2
+
+	attributeTimestamp = 3
+	attributePayload   = 9
+	attributePrefix    = 10
+)
+
+const (
+	netlinkHeader   = 16
+	netfilterHeader = 4
+	// copied is how much of a packet the kernel hands over, in bytes.
+	copied = 256
+	// flushAfter is how long messages wait in the kernel for others to go with
+	// them, in 1/100 s, and flushAt how many wait at most.
+	flushAfter, flushAt = 2, 16
+)
+
+// bind makes the requests that a socket needs to hear of the group.
+func bind(group uint16) ([]byte, error) {
+	ae := netlink.NewAttributeEncoder()
+	ae.Bytes(configCommand, []byte{commandBind})
+	mode := binary.BigEndian.AppendUint32(nil, copied)
+	ae.Bytes(configMode, append(mode, copyPacket, 0))
+	ae.Bytes(configTimeout, binary.BigEndian.AppendUint32(nil, flushAfter))
+	ae.Bytes(configThreshold, binary.BigEndian.AppendUint32(nil, flushAt))
+	payload, err := ae.Encode()
+	if err != nil {
+		return nil, fmt.Errorf("encode a request to the netfilter log: %w", err)
+	}
+	var b []byte
+	b = binary.NativeEndian.AppendUint32(b, uint32(netlinkHeader+netfilterHeader+len(payload)))
+	b = binary.NativeEndian.AppendUint16(b, messageConfig)
+	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	b = binary.NativeEndian.AppendUint32(b, 1)
+	b = binary.NativeEndian.AppendUint32(b, 0)
+	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0)
+	b = binary.BigEndian.AppendUint16(b, group)
+	return append(b, payload...), nil
+}
+
+// answer reads the kernel's answer to bind.
+func answer(b []byte) error {
+	if len(b) < netlinkHeader+4 || binary.NativeEndian.Uint16(b[4:]) != unix.NLMSG_ERROR {
+		return errors.New("the netfilter log gave an answer that is none")
+	}
+	if code := unix.Errno(-int32(binary.NativeEndian.Uint32(b[netlinkHeader:]))); code != 0 {
+		return code
+	}
+	return nil
+}
+
+// decode reads the packets of what one receive call gave. Messages that are none
+// of a rule that drops are left out.
+func decode(b []byte, now time.Time, take func(witness.Drop)) {
+	for len(b) >= netlinkHeader {
+		length := int(binary.NativeEndian.Uint32(b))
+		if length < netlinkHeader || length > len(b) {
+			return
+		}
+		if binary.NativeEndian.Uint16(b[4:]) == messagePacket && length > netlinkHeader+netfilterHeader {
+			if d, ok := decodePacket(b[netlinkHeader+netfilterHeader:length], now); ok {
+				take(d)
+			}
+		}
+		b = b[min((length+3)&^3, len(b)):]
+	}
+}
+
+func decodePacket(b []byte, now time.Time) (witness.Drop, bool) {
+	d := witness.Drop{At: now}
+	ad, err := netlink.NewAttributeDecoder(b)
+	if err != nil {
+		return d, false
+	}
+	var data []byte
+	ours := false
+	for ad.Next() {
+		switch value := ad.Bytes(); ad.Type() {
+		case attributeTimestamp:
+			if len(value) == 16 {
+				sec, usec := binary.BigEndian.Uint64(value), binary.BigEndian.Uint64(value[8:])
+				d.At = time.Unix(int64(sec), int64(usec)*1000)
+			}
+		case attributePrefix:
+			var cause ruleset.Cause
+			if cause, d.Rule, ours = ruleset.ParseDrop(string(value)); ours {
+				d.Cause = witness.Cause(cause)
+			}
+		case attributePayload:
+			data = value
+		}
+	}
+	if ad.Err() != nil || !ours || len(data) == 0 {
+		return d, false
+	}
+	d.SetData(append([]byte(nil), data...))
+	return d, true
+}
