@@ -61,6 +61,9 @@ type Network interface {
 	// Packets gives what was captured so far, in order of time. The slices are
 	// shared and must not be changed.
 	Packets() []witness.Packet
+	// Drops gives what rules of nodes and links have dropped so far, as they tell it
+	// themselves, not in order. With an error the list is not whole, and it says why.
+	Drops() ([]witness.Drop, error)
 	// Err tells of faults of the laboratory itself so far: packets that captures
 	// or links could not keep up with. No verdict stands on such a run.
 	Err() error

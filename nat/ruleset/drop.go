@@ -40,15 +40,31 @@ const snapLength = 192
 // drop counts what it drops, so that the dump shows where packets died, and logs
 // it.
 func drop(cause Cause) []expr.Any {
-	return []expr.Any{
-		&expr.Counter{},
-		&expr.Log{
-			Key:   1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_PREFIX | 1<<unix.NFTA_LOG_SNAPLEN,
-			Group: DropGroup, Snaplen: snapLength, Data: []byte(cause),
-		},
-		&expr.Verdict{Kind: expr.VerdictDrop},
+	return []expr.Any{&expr.Counter{}, logs(string(cause)), &expr.Verdict{Kind: expr.VerdictDrop}}
+}
+
+// logs tells the log group of a packet.
+func logs(prefix string) *expr.Log {
+	if len(prefix) >= prefixLength {
+		prefix = strings.ToValidUTF8(prefix[:prefixLength-1], "")
+	}
+	return &expr.Log{
+		Key:   1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_PREFIX | 1<<unix.NFTA_LOG_SNAPLEN,
+		Group: DropGroup, Snaplen: snapLength, Data: []byte(prefix),
 	}
 }
+
+// Log is the expression by which rules of others tell DropGroup that they take a
+// packet.
+func Log(cause Cause, rule string) expr.Any { return logs(string(cause) + separator + rule) }
+
+// Drop counts a packet, tells DropGroup of it, and drops it: for rules of others.
+func Drop(cause Cause, rule string) []expr.Any {
+	return []expr.Any{&expr.Counter{}, Log(cause, rule), &expr.Verdict{Kind: expr.VerdictDrop}}
+}
+
+// separator stands in a log prefix between the cause and the rule.
+const separator = "|"
 
 // logged prepares the log expressions of a rule: they say which rule it is, or are
 // left out where nothing is to be logged.
@@ -59,13 +75,7 @@ func (t *transaction) logged(chain, comment string, exprs []expr.Any) []expr.Any
 			if !t.log {
 				continue
 			}
-			prefix := fmt.Sprintf("%s|%s %s: %s", l.Data, t.table.Name, chain, comment)
-			if len(prefix) >= prefixLength {
-				prefix = strings.ToValidUTF8(prefix[:prefixLength-1], "")
-			}
-			named := *l
-			named.Data = []byte(prefix)
-			e = &named
+			e = logs(fmt.Sprintf("%s%s%s %s: %s", l.Data, separator, t.table.Name, chain, comment))
 		}
 		out = append(out, e)
 	}
@@ -76,6 +86,6 @@ func (t *transaction) logged(chain, comment string, exprs []expr.Any) []expr.Any
 // which rule ("nat udp_inbound: no mapping has the port"). It is false for
 // messages that are not of our rules.
 func ParseDrop(prefix string) (cause Cause, rule string, ok bool) {
-	text, rule, ok := strings.Cut(strings.TrimRight(prefix, "\x00"), "|")
+	text, rule, ok := strings.Cut(strings.TrimRight(prefix, "\x00"), separator)
 	return Cause(text), rule, ok && text != "" && rule != ""
 }

@@ -76,27 +76,35 @@ func (n *node) dropBogons() error {
 		for _, p := range bogons {
 			mask, _ := netip.AddrFrom4([4]byte{255, 255, 255, 255}).Prefix(p.Bits()) // always valid
 			for _, offset := range []uint32{sourceOffset, destinationOffset} {
-				conn.AddRule(&nftables.Rule{Table: &table, Chain: chain, Exprs: []expr.Any{
+				conn.AddRule(&nftables.Rule{Table: &table, Chain: chain, Exprs: append([]expr.Any{
 					// Loopback traffic is the core's own and crosses no wire.
 					&expr.Meta{Key: expr.MetaKeyIIF, Register: 1},
 					&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: loopbackIndex},
 					&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
 					&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask.Addr().AsSlice(), Xor: make([]byte, 4)},
 					&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()},
-					&expr.Counter{},
-					&expr.Verdict{Kind: expr.VerdictDrop},
-				}})
+				}, dropsAs(causeBogon)...)})
 			}
 		}
 		// The last rule: Spoofed counts it alone.
-		conn.AddRule(&nftables.Rule{Table: &table, Chain: chain, Exprs: append(ruleset.Spoofed(),
-			&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})})
+		conn.AddRule(&nftables.Rule{Table: &table, Chain: chain, Exprs: append(ruleset.Spoofed(), dropsAs(ruleset.CauseSpoofed)...)})
 		return conn.Flush()
 	})
 	if err != nil {
 		return fmt.Errorf("node %s: install the filter of private addresses: %w%s", n.name, err, hintFor(err))
 	}
 	return nil
+}
+
+// causeBogon is why the Internet's core drops private addresses.
+const causeBogon ruleset.Cause = "private address"
+
+// dropsAs counts, tells and drops, as far as the kernel can tell.
+func dropsAs(cause ruleset.Cause) []expr.Any {
+	if tellsDrops() {
+		return ruleset.Drop(cause, coreTable.Name+" "+chainEdge)
+	}
+	return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}
 }
 
 // Bogons counts the packets that the Internet's core has dropped because their

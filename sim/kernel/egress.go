@@ -11,6 +11,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"p2pmodel/nat/ruleset"
 )
 
 // egress loses packets that leave a node by some of its interfaces, and counts
@@ -53,11 +55,14 @@ func loseAt(n *node, purpose string, by []*iface, lost selection) (*egress, erro
 		Name:   fmt.Sprintf("%s %d", purpose, lossTables.Add(1)),
 		Family: nftables.TableFamilyNetdev,
 	}}
-	lose := []expr.Any{
-		&expr.Counter{},
+	lose := []expr.Any{&expr.Counter{}}
+	if tellsDrops() {
+		lose = append(lose, ruleset.Log(ruleset.Cause(purpose), lossRule))
+	}
+	lose = append(lose,
 		&expr.Immediate{Register: 1, Data: nowhere},
 		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 0, Len: 6},
-	}
+	)
 	err := n.nft(func(conn *nftables.Conn) error {
 		conn.AddTable(e.table)
 		// One counted chain for all interfaces.

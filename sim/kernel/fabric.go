@@ -54,6 +54,7 @@ func build(ctx context.Context, lab *sim.Lab, opt sim.Options) (*Network, error)
 		n.installRules,
 		n.startWires,
 		n.startCapture,
+		n.startDropLog,
 	}
 	for _, step := range steps {
 		err := ctx.Err()

@@ -13,6 +13,7 @@ import (
 
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel/capture"
+	"p2pmodel/sim/kernel/droplog"
 	"p2pmodel/sim/kernel/wire"
 )
 
@@ -35,6 +36,7 @@ type Network struct {
 	wires    *wire.Scheduler // nil without declared links
 	starter  starter
 	recorder *capture.Recorder
+	dropLog  *droplog.Log // nil: the kernel cannot tell
 
 	partition partition
 	scans     scans
@@ -177,7 +179,7 @@ func (n *Network) Close() error {
 			r.changing.Lock()
 			defer r.changing.Unlock()
 		}
-		errs = append(errs, n.taps.close(), n.stopCapture(), n.stopWires())
+		errs = append(errs, n.taps.close(), n.stopCapture(), n.stopDropLog(), n.stopWires())
 		for _, h := range n.hosts {
 			h.closeSockets()
 		}

@@ -76,7 +76,7 @@ func (r *Router) config() ruleset.Config {
 	defer r.mu.Unlock()
 	return ruleset.Config{
 		Router: r.lab.Name, Behavior: r.behavior,
-		Outside: r.uplink.lower.name, External: slices.Clone(r.external),
+		Outside: r.uplink.lower.name, External: slices.Clone(r.external), Log: tellsDrops(),
 	}
 }
 
@@ -97,7 +97,7 @@ func (r *Router) installFirewall() error {
 	return r.node.nft(func(conn *nftables.Conn) error {
 		return ruleset.InstallFirewall(conn, ruleset.FirewallConfig{
 			Router: r.lab.Name, Outside: r.uplink.lower.name,
-			Policy: *r.lab.Firewall, Access: r.network.plan.Access(r.lab.Name),
+			Policy: *r.lab.Firewall, Access: r.network.plan.Access(r.lab.Name), Log: tellsDrops(),
 		})
 	})
 }

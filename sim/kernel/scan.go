@@ -145,6 +145,9 @@ func (n *Network) leaveOutScans() (restore func() error, err error) {
 		if err := n.recorder.Filter(evidence(n.opt.Connections, true)); err != nil {
 			return nil, err
 		}
+		if n.dropLog != nil {
+			n.dropLog.Pause()
+		}
 	}
 	n.scans.count++
 	return func() error {
@@ -152,6 +155,9 @@ func (n *Network) leaveOutScans() (restore func() error, err error) {
 		defer n.scans.mu.Unlock()
 		if n.scans.count--; n.scans.count > 0 {
 			return nil
+		}
+		if n.dropLog != nil {
+			n.dropLog.Resume()
 		}
 		return n.recorder.Filter(evidence(n.opt.Connections, false))
 	}, nil

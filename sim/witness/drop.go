@@ -75,7 +75,7 @@ type Reset struct {
 	At   time.Time
 }
 
-// slack is how far the times of a drop and of the packet's last sighting may lie
+// ruleSlack and linkSlack are how far the times of a drop and of the packet's last sighting may lie
 // apart: a rule acts at once, a link may have held the packet in its queue.
 const (
 	ruleSlack = 20 * time.Millisecond
@@ -90,13 +90,23 @@ func Attribute(traces []Trace, drops []Drop, resets []Reset) []Drop {
 	drops = slices.Clone(drops)
 	slices.SortStableFunc(drops, func(a, b Drop) int { return a.At.Compare(b.At) })
 	used := externals(traces)
-	byNode := map[string][]int{}
+	watched := map[string]bool{}
+	for _, t := range traces {
+		for _, h := range t.Hops {
+			watched[h.Point.Node] = true
+		}
+	}
+	byNode := map[string][]int{} // of nodes that are not watched under ""
 	for i := range drops {
 		d := &drops[i]
 		if d.Cause == causeNoMapping && d.Link == "" {
 			d.Cause = used.cause(*d, resets)
 		}
-		byNode[d.Node] = append(byNode[d.Node], i)
+		at := d.Node
+		if !watched[at] {
+			at = ""
+		}
+		byNode[at] = append(byNode[at], i)
 	}
 	taken := make([]bool, len(drops))
 	for i := range traces {
@@ -105,20 +115,25 @@ func Attribute(traces []Trace, drops []Drop, resets []Reset) []Drop {
 			continue
 		}
 		last := t.Last()
+		lists := [][]int{byNode[last.Point.Node]}
+		if last.Direction == Out { // it may have come to a node that is not watched
+			lists = append(lists, byNode[""])
+		}
 		best, distance := -1, time.Duration(0)
-		list := byNode[last.Point.Node]
-		from, _ := slices.BinarySearchFunc(list, last.At.Add(-ruleSlack), func(j int, at time.Time) int { return drops[j].At.Compare(at) })
-		for _, j := range list[from:] {
-			d := drops[j]
-			apart := d.At.Sub(last.At)
-			if apart > linkSlack {
-				break
-			}
-			if taken[j] || d.Link == "" && apart > ruleSlack || !t.ended(d) {
-				continue
-			}
-			if apart = max(apart, -apart); best < 0 || apart < distance {
-				best, distance = j, apart
+		for _, list := range lists {
+			from, _ := slices.BinarySearchFunc(list, last.At.Add(-ruleSlack), func(j int, at time.Time) int { return drops[j].At.Compare(at) })
+			for _, j := range list[from:] {
+				d := drops[j]
+				apart := d.At.Sub(last.At)
+				if apart > linkSlack {
+					break
+				}
+				if taken[j] || d.Link == "" && watched[d.Node] && apart > ruleSlack || !t.ended(d) {
+					continue
+				}
+				if apart = max(apart, -apart); best < 0 || apart < distance {
+					best, distance = j, apart
+				}
 			}
 		}
 		if best >= 0 {

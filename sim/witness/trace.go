@@ -62,7 +62,7 @@ func (t Trace) Carries(payload []byte) bool {
 }
 
 // Fate says what became of the packet: "entered b", "died inside nat-b: filtered",
-// "died on the link of a, after nat-a:uplink: loss"; and, where it is not known what
+// "died on the link of a, after nat-a: loss"; and, where it is not known what
 // ended it, "died inside nat-b, after it came in at uplink".
 func (t Trace) Fate() string {
 	last := t.Last()
@@ -70,9 +70,9 @@ func (t Trace) Fate() string {
 	case t.Arrived:
 		return "entered " + last.Point.Node
 	case t.Drop != nil && t.Drop.Link != "":
-		return fmt.Sprintf("died on the link of %s, after %s: %s", t.Drop.Link, last.Point, t.Drop.Cause)
+		return fmt.Sprintf("died on the link of %s, after %s: %s", t.Drop.Link, t.Drop.Node, t.Drop.Cause)
 	case t.Drop != nil:
-		return fmt.Sprintf("died inside %s: %s", last.Point.Node, t.Drop.Cause)
+		return fmt.Sprintf("died inside %s: %s", t.Drop.Node, t.Drop.Cause)
 	case last.Direction == In:
 		return fmt.Sprintf("died inside %s, after it came in at %s", last.Point.Node, last.Point.Interface)
 	}

@@ -42,12 +42,12 @@ type Log struct {
 	missing uint64
 	paused  bool
 	closing bool
-	keep    func(witness.Drop) bool
+	keep    func(*Message) bool
 }
 
 // New starts a Log that keeps at most limit drops (0: DefaultLimit), of those that
-// keep is true for. A nil keep keeps all.
-func New(limit int, keep func(witness.Drop) bool) (*Log, error) {
+// keep is true for; keep may complete them. A nil keep keeps all.
+func New(limit int, keep func(*Message) bool) (*Log, error) {
 	if limit <= 0 {
 		limit = DefaultLimit
 	}
@@ -167,14 +167,14 @@ func (l *Log) read(fd int32, buffer []byte) {
 		default:
 			return
 		}
-		decode(buffer[:n], time.Now(), func(d witness.Drop) {
+		decode(buffer[:n], time.Now(), func(d Message) {
 			d.Node = node
 			switch {
-			case l.paused || l.keep != nil && !l.keep(d):
+			case l.paused || l.keep != nil && !l.keep(&d):
 			case len(l.drops) >= l.limit:
 				l.missing++
 			default:
-				l.drops = append(l.drops, d)
+				l.drops = append(l.drops, d.Drop)
 			}
 		})
 	}

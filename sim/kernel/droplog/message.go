@@ -29,6 +29,8 @@ const (
 	copyPacket  = 2
 
 	attributeTimestamp = 3
+	attributeIn        = 4
+	attributeOut       = 5
 	attributePayload   = 9
 	attributePrefix    = 10
 )
@@ -36,6 +38,7 @@ const (
 const (
 	netlinkHeader   = 16
 	netfilterHeader = 4
+	ethernetHeader  = 14
 	// copied is how much of a packet the kernel hands over, in bytes.
 	copied = 256
 	// flushAfter is how long messages wait in the kernel for others to go with
@@ -79,7 +82,7 @@ func answer(b []byte) error {
 
 // decode reads the packets of what one receive call gave. Messages that are none
 // of a rule that drops are left out.
-func decode(b []byte, now time.Time, take func(witness.Drop)) {
+func decode(b []byte, now time.Time, take func(Message)) {
 	for len(b) >= netlinkHeader {
 		length := int(binary.NativeEndian.Uint32(b))
 		if length < netlinkHeader || length > len(b) {
@@ -94,8 +97,16 @@ func decode(b []byte, now time.Time, take func(witness.Drop)) {
 	}
 }
 
-func decodePacket(b []byte, now time.Time) (witness.Drop, bool) {
-	d := witness.Drop{At: now}
+// Message is a packet that a rule dropped.
+type Message struct {
+	witness.Drop
+	// In is the index of the interface that it came by, or else of the one that it was
+	// to leave by; 0: the kernel did not say.
+	In int
+}
+
+func decodePacket(b []byte, now time.Time) (Message, bool) {
+	d := Message{Drop: witness.Drop{At: now}}
 	ad, err := netlink.NewAttributeDecoder(b)
 	if err != nil {
 		return d, false
@@ -109,6 +120,10 @@ func decodePacket(b []byte, now time.Time) (witness.Drop, bool) {
 				sec, usec := binary.BigEndian.Uint64(value), binary.BigEndian.Uint64(value[8:])
 				d.At = time.Unix(int64(sec), int64(usec)*1000)
 			}
+		case attributeIn, attributeOut:
+			if len(value) == 4 && d.In == 0 {
+				d.In = int(binary.BigEndian.Uint32(value))
+			}
 		case attributePrefix:
 			var cause ruleset.Cause
 			if cause, d.Rule, ours = ruleset.ParseDrop(string(value)); ours {
@@ -120,6 +135,10 @@ func decodePacket(b []byte, now time.Time) (witness.Drop, bool) {
 	}
 	if ad.Err() != nil || !ours || len(data) == 0 {
 		return d, false
+	}
+	// In an egress hook the packet begins with its Ethernet header.
+	if len(data) > ethernetHeader && data[0]>>4 != 4 && binary.BigEndian.Uint16(data[12:]) == unix.ETH_P_IP {
+		data = data[ethernetHeader:]
 	}
 	d.SetData(append([]byte(nil), data...))
 	return d, true
