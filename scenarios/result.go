@@ -59,6 +59,7 @@ type Result struct {
 	Controls   []ControlResult `json:"controls"`
 	NATs       []NATResult     `json:"nats"`
 	Phases     []PhaseResult   `json:"phases,omitempty"`
+	Drops      *DropsResult    `json:"drops,omitempty"` // of the scenario's own run
 	Pairs      []PairResult    `json:"pairs,omitempty"`
 	DurationMS float64         `json:"duration_ms"`
 
@@ -133,19 +134,24 @@ type PairResult struct {
 
 // Run is everything that was recorded of one run, for reports.
 type Run struct {
-	Name       string // "" for the scenario itself, else the control's name
-	Lab        *sim.Lab
-	Plan       *sim.Plan
-	Started    time.Time
-	Phases     []PhaseSpan
-	Packets    []witness.Packet
-	Rules      map[string]string // router → rendered rules
-	Mappings   map[string]string // router → mappings at the end
-	Log        []LogLine
-	Evidence   []string  // the sentences on which the verdict stands
-	Pair       [2]string // the first pair's hosts, whose ladder is drawn
-	Servers    []string  // hosts on which rendezvous and relay run
-	Introduced time.Time
+	Name    string // "" for the scenario itself, else the control's name
+	Lab     *sim.Lab
+	Plan    *sim.Plan
+	Started time.Time
+	Phases  []PhaseSpan
+	Packets []witness.Packet
+	// Drops are the packets that died, DropsMissing says why some may be missing, and
+	// Unexplained counts those of which nothing tells why they ended.
+	Drops        []witness.Drop
+	DropsMissing string
+	Unexplained  int
+	Rules        map[string]string // router → rendered rules
+	Mappings     map[string]string // router → mappings at the end
+	Log          []LogLine
+	Evidence     []string  // the sentences on which the verdict stands
+	Pair         [2]string // the first pair's hosts, whose ladder is drawn
+	Servers      []string  // hosts on which rendezvous and relay run
+	Introduced   time.Time
 }
 
 // PhaseSpan is when a phase of a run began and ended.

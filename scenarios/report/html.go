@@ -61,6 +61,8 @@ type itemView struct {
 	Capture         string
 	Ladder          template.HTML
 	NoLadder        string // why there is none
+	Deaths          []deaths
+	DeathsNote      string
 	Texts           []textView
 	Repeats         *repeatView
 }
@@ -163,6 +165,7 @@ func newItem(rep *scenarios.Report, g group, res *scenarios.Result, captures map
 	switch {
 	case res.Run != nil:
 		it.Topology = drawings.draw(res.Run.Lab)
+		it.Deaths, it.DeathsNote = deathsOf(res.Run), deathsNote(res.Run)
 	case res.Scenario != nil:
 		it.Topology = drawings.draw(res.Scenario.Lab)
 	}

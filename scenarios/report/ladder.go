@@ -68,6 +68,7 @@ func buildLadder(run *scenarios.Run) *ladder {
 		}
 	}
 	traces := witness.Traces(run.Packets, scene)
+	witness.Attribute(traces, run.Drops, nil)
 	p := newPicker(max(ladderLeast, ladderRows/max(len(run.Phases), 1)))
 	phases := ladderPhases(run, traces)
 	for _, t := range traces {
@@ -187,6 +188,9 @@ func rowOf(run *scenarios.Run, t witness.Trace, on map[string]bool, servers map[
 	}
 	if !t.Arrived {
 		r.died, r.onLink, r.fate = t.Last().Point.Node, t.Last().Direction == witness.Out, t.Fate()
+		if t.Drop != nil && t.Drop.Rule != "" {
+			r.fate += ", by the rule " + t.Drop.Rule
+		}
 		if len(r.legs) == 0 || r.onLink {
 			r.legs = append(r.legs, leg{from: r.died, Addresses: t.Last().Addresses})
 		}

@@ -23,6 +23,9 @@ func conclude(sc *scenarios.Scenario, all []*variant, outcomes []*outcome) *scen
 	if len(own.phases) > 1 || len(own.phases) == 1 && len(own.phases[0].Facts) > 0 {
 		res.Phases = own.phases
 	}
+	if own.run != nil {
+		res.Drops = own.run.NewDropsResult()
+	}
 	if len(own.pairs) > 1 {
 		res.Pairs = own.pairs
 	}

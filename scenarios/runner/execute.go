@@ -60,6 +60,10 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 	}
 	r.progress(v, "judge", "")
 	o.run.Packets = r.packets(v, net)
+	drops, derr := net.Drops()
+	if o.run.Drops = drops; derr != nil {
+		o.run.DropsMissing = derr.Error()
+	}
 	s.record(o.run, phases)
 	if err == nil {
 		err = net.Err()

@@ -48,6 +48,7 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 		j.deliveries[pair] = d
 	}
 	j.traces = witness.Traces(o.run.Packets, j.scene)
+	j.attribute(phases)
 	j.last = phases[len(phases)-1]
 	alone := len(s.v.scenario.RelayHosts()) > 0 && len(j.world.relays()) == 0
 	var before *phase

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"p2pmodel/nat/ruleset"
 	"p2pmodel/sim"
@@ -86,6 +87,10 @@ func (n *node) dropBogons() error {
 				}, dropsAs(causeBogon)...)})
 			}
 		}
+		if tellsDrops() {
+			// Not dropped here but by the routing that follows, which answers.
+			conn.AddRule(&nftables.Rule{Table: &table, Chain: chain, Exprs: append(unrouted(), ruleset.Log(causeNoRoute, coreTable.Name+" routing"))})
+		}
 		// The last rule: Spoofed counts it alone.
 		conn.AddRule(&nftables.Rule{Table: &table, Chain: chain, Exprs: append(ruleset.Spoofed(), dropsAs(ruleset.CauseSpoofed)...)})
 		return conn.Flush()
@@ -98,6 +103,19 @@ func (n *node) dropBogons() error {
 
 // causeBogon is why the Internet's core drops private addresses.
 const causeBogon ruleset.Cause = "private address"
+
+// causeNoRoute is why it drops what is for an address that nobody has, or no longer.
+const causeNoRoute ruleset.Cause = "nobody has the address"
+
+// unrouted matches packets for addresses that no route leads to.
+func unrouted() []expr.Any {
+	return []expr.Any{
+		&expr.Fib{Register: 1, ResultADDRTYPE: true, FlagDADDR: true},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)},
+		&expr.Fib{Register: 1, ResultOIF: true, FlagDADDR: true},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)},
+	}
+}
 
 // dropsAs counts, tells and drops, as far as the kernel can tell.
 func dropsAs(cause ruleset.Cause) []expr.Any {

@@ -66,6 +66,7 @@ lab:
 		return err == nil && mappings == "no mappings\n"
 	})
 	send(server, external, "comes too late")
+	send(stranger, netip.MustParseAddrPort("198.18.200.1:9"), "is for nobody")
 	if err := host(t, n, "stranger").Restrict([]netip.Addr{b.Addr()}); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +93,7 @@ lab:
 		return got
 	}
 	want := map[string]string{
+		"is for nobody":            "died inside internet: nobody has the address",
 		"knocks at the filter":     "died inside home: filtered",
 		"knocks where nobody is":   "died inside home: no mapping",
 		"knocks at the firewall":   "died inside office: firewall: may not enter",

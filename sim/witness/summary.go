@@ -3,6 +3,7 @@ package witness
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -128,4 +129,30 @@ func summarizeTCP(b []byte) string {
 		s += fmt.Sprintf(" %d B", size)
 	}
 	return s
+}
+
+// ProtocolName is how a protocol is called, by its IP protocol number: "udp", "tcp",
+// "icmp", or the number.
+func ProtocolName(number uint8) string {
+	switch number {
+	case protocolUDP:
+		return "udp"
+	case protocolTCP:
+		return "tcp"
+	case protocolICMP:
+		return "icmp"
+	}
+	return fmt.Sprint(number)
+}
+
+// Endpoint writes a transport address, or the address alone where the protocol has
+// no ports.
+func Endpoint(a netip.AddrPort) string {
+	switch {
+	case !a.IsValid():
+		return ""
+	case a.Port() == 0:
+		return a.Addr().String()
+	}
+	return a.String()
 }
