@@ -17,7 +17,7 @@ import (
 
 // Messages and attributes of nfnetlink_log (linux/netfilter/nfnetlink_log.h).
 const (
-	messagePacket = unix.NFNL_SUBSYS_ULOG<<8 | 0
+	messagePacket = unix.NFNL_SUBSYS_ULOG << 8
 	messageConfig = unix.NFNL_SUBSYS_ULOG<<8 | 1
 
 	configCommand   = 1
