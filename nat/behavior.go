@@ -27,18 +27,25 @@ type Allocation uint8
 
 const (
 	// Preserve takes the inside port where it is free and in the range, and
-	// falls back to Sequential (RFC 4787 section 4.2.1, "port preservation").
+	// else does what Fallback says (RFC 4787 section 4.2.1, "port preservation").
 	Preserve Allocation = iota
-	// Sequential takes the next free port after the last one given, Delta further,
-	// starting at the low end of the range. All external addresses share one counter
-	// a protocol.
+	// Sequential gives each Delta-th port of the range, from its low end on, and
+	// starts there again when the range ends: with Delta 3 and the range 1-8 it gives
+	// 1, 4, 7, 1. A port that is taken is skipped by another step of Delta, so the
+	// ports between are never given. All external addresses share one counter a
+	// protocol. Ports that were preserved do not move it.
 	Sequential
-	// Random draws a free port.
+	// Random draws a free port, each with equal chance.
 	Random
-	// Block gives each inside address a block of consecutive ports when it first
-	// needs one (RFC 6888 section 4, RFC 7753), and draws its ports from that at
-	// random. An address that has used up its block gets no further mapping: the
-	// block is also the limit a subscriber (RFC 6888 REQ-4).
+	// Block gives each inside address a block of Block consecutive ports when it
+	// first needs one (RFC 6888 section 4, RFC 7753), and draws its ports from that
+	// at random. Blocks lie side by side from the low end of the range, and what is
+	// left at its high end belongs to none. They are given in turn, by one counter a
+	// protocol for all external addresses; with arbitrary pooling, an inside address
+	// has one of each external address. An address that has used up its block gets
+	// no further mapping: the block is also the limit a subscriber (RFC 6888 REQ-4).
+	// A block is given back when no mapping has been in use for the idle timeout, the
+	// longer one where Stream is another.
 	Block
 )
 
@@ -47,7 +54,7 @@ const (
 type Fallback uint8
 
 const (
-	// FallbackSequential takes the next free one, like Sequential.
+	// FallbackSequential takes the next free one, like Sequential, with its counter.
 	FallbackSequential Fallback = iota
 	// FallbackRandom draws one, like Random.
 	FallbackRandom
@@ -60,7 +67,10 @@ type Parity uint8
 const (
 	// ParityIgnore does not look at it.
 	ParityIgnore Parity = iota
-	// ParityKeep gives even ports to even ones and odd ports to odd ones.
+	// ParityKeep gives even ports to even ones and odd ports to odd ones, and none
+	// where only the others are free. Each parity has a sequential counter of its
+	// own, and an odd Delta is rounded up: from 1024 on, even ports are given as 1024,
+	// 1026, 1028.
 	ParityKeep
 )
 
@@ -114,7 +124,10 @@ const (
 	RefreshOutbound Refresh = iota
 	// RefreshBoth: packets of either direction.
 	RefreshBoth
-	// RefreshInbound: inbound packets only. RFC 4787 REQ-6 forbids it.
+	// RefreshInbound: inbound packets only. RFC 4787 REQ-6 forbids it. Packets from
+	// inside still let their destination answer for an idle timeout, and for as long
+	// the port is not given to anybody else: when the mapping has ended meanwhile, the
+	// next one gets another port.
 	RefreshInbound
 )
 
@@ -193,7 +206,7 @@ type Behavior struct {
 	// Fallback is for Ports == Preserve.
 	Fallback Fallback
 	// Delta is the step between sequential ports, 1 to MaxDelta; zero means
-	// DefaultDelta. Where the range ends, it starts again at the low end.
+	// DefaultDelta. See Sequential.
 	Delta int
 	// Block is the number of ports of a block, for Ports == Block; zero means
 	// DefaultBlock.
@@ -205,15 +218,18 @@ type Behavior struct {
 	// names none: DefaultTimeout applies, and certification does not measure it.
 	Timeout time.Duration
 	// Stream is the idle timeout of UDP mappings through which packets have passed
-	// both ways; zero means Timeout.
+	// both ways; zero means Timeout. The first inbound packet that passes makes a
+	// mapping such a one for all its life; the time counts from the next packet that
+	// restarts the timer on, which may be this one.
 	Stream time.Duration
 	// TimeoutTCP and TimeoutICMP are the idle timeouts of those protocols; zero
 	// means Timeout, and for TCP at least TCPTimeout.
 	TimeoutTCP, TimeoutICMP time.Duration
 	Refresh                 Refresh
-	// Rotate is the age at which a mapping is given up although it is in use: the
-	// next packet from inside gets a new one, at another port, and the old external
-	// port is closed. Zero: never.
+	// Rotate is the age at which a mapping ends although it is in use: its external
+	// port is closed at once, and the next packet from inside gets a new mapping at
+	// another port. The old port counts as taken, and towards TableSize, until the
+	// mapping would have been idle for too long. Zero: never.
 	Rotate  time.Duration
 	Hairpin Hairpin
 	// TableSize bounds the mappings a protocol. Zero means DefaultTableSize.

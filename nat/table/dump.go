@@ -65,7 +65,7 @@ func (t *Table) Mappings(now time.Time) []Mapping {
 		all = t.flows.mappings(now)
 	}
 	for protocol, s := range t.states {
-		for _, m := range s.byExpiry {
+		for _, m := range s.live {
 			live := Mapping{Protocol: Protocol(protocol), Inside: m.key.inside, Remote: m.key.remote, External: m.external, Expires: m.expires}
 			for r, expires := range m.filter.remotes {
 				if r.IsValid() && now.Before(expires) {
@@ -90,33 +90,9 @@ func (t *Table) NextExpiry() time.Time {
 	}
 	var next time.Time
 	for _, s := range t.states {
-		if len(s.byExpiry) > 0 && (next.IsZero() || s.byExpiry[0].expires.Before(next)) {
-			next = s.byExpiry[0].expires
+		if len(s.live) > 0 && (next.IsZero() || s.live[0].expires.Before(next)) {
+			next = s.live[0].expires
 		}
 	}
 	return next
-}
-
-// expiryHeap implements heap.Interface.
-type expiryHeap []*mapping
-
-func (h expiryHeap) Len() int           { return len(h) }
-func (h expiryHeap) Less(i, j int) bool { return h[i].expires.Before(h[j].expires) }
-func (h expiryHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h *expiryHeap) Push(x any) {
-	m := x.(*mapping)
-	m.index = len(*h)
-	*h = append(*h, m)
-}
-
-func (h *expiryHeap) Pop() any {
-	old := *h
-	m := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return m
 }

@@ -37,8 +37,8 @@ func (p Protocol) String() string {
 	return fmt.Sprintf("invalid(%d)", uint8(p))
 }
 
-// idle is how long state of the protocol lives that is not used, where state in
-// general lives so long.
+// idle is how long a firewall's flow of the protocol lives that is not used, where
+// flows in general live so long.
 func (p Protocol) idle(timeout time.Duration) time.Duration {
 	if p == TCP {
 		return max(timeout, nat.TCPTimeout)
@@ -60,11 +60,15 @@ type Drop uint8
 // The reasons. The zero value means that the packet passed.
 const (
 	Passed Drop = iota
-	// NoMapping: no mapping has the external address and port.
+	// NoMapping: no mapping has the external address and port, nor had one lately.
 	NoMapping
+	// Expired: the mapping that had them has ended: it was idle for too long, or was
+	// rotated or evicted.
+	Expired
 	// Filtered: the mapping's filter does not know the sender.
 	Filtered
-	// Exhausted: no external port is free.
+	// Exhausted: no external port is free, none of the right parity, none in the
+	// inside address's block, or no block.
 	Exhausted
 	// TableFull: the protocol has as many mappings as the table takes.
 	TableFull
@@ -84,6 +88,8 @@ func (d Drop) String() string {
 		return "passed"
 	case NoMapping:
 		return "no mapping"
+	case Expired:
+		return "mapping expired"
 	case Filtered:
 		return "filtered"
 	case Exhausted:

@@ -16,18 +16,35 @@ import (
 // that exhaustion, contention and expiry happen.
 func drawBehavior(t *rapid.T) nat.Behavior {
 	low := uint16(rapid.IntRange(5000, 5004).Draw(t, "low"))
-	return nat.Behavior{
+	seconds := func(what string, from int) time.Duration {
+		return time.Duration(rapid.IntRange(from, 5).Draw(t, what)) * time.Second
+	}
+	b := nat.Behavior{
 		Mapping:   nat.Dependence(rapid.IntRange(0, 2).Draw(t, "mapping")),
 		Filtering: nat.Dependence(rapid.IntRange(0, 2).Draw(t, "filtering")),
 		Scope:     nat.Scope(rapid.IntRange(0, 1).Draw(t, "scope")),
-		Ports:     nat.Allocation(rapid.IntRange(0, 2).Draw(t, "ports")),
+		Ports:     nat.Allocation(rapid.IntRange(0, 3).Draw(t, "ports")),
+		Parity:    nat.Parity(rapid.IntRange(0, 1).Draw(t, "parity")),
 		Pooling:   nat.Pooling(rapid.IntRange(0, 1).Draw(t, "pooling")),
-		Refresh:   nat.Refresh(rapid.IntRange(0, 1).Draw(t, "refresh")),
+		Refresh:   nat.Refresh(rapid.IntRange(0, 2).Draw(t, "refresh")),
 		Hairpin:   nat.Hairpin(rapid.IntRange(0, 2).Draw(t, "hairpin")),
 		Range:     nat.PortRange{Low: low, High: low + uint16(rapid.IntRange(0, 6).Draw(t, "ports in range"))},
 		TableSize: rapid.IntRange(1, 12).Draw(t, "size"),
-		Timeout:   time.Duration(rapid.IntRange(1, 5).Draw(t, "timeout")) * time.Second,
+		Timeout:   seconds("timeout", 1),
+		Stream:    seconds("stream", 0),
+		Rotate:    seconds("rotate", 0),
+		Full:      nat.Full(rapid.IntRange(0, 1).Draw(t, "full")),
 	}
+	switch b.Ports {
+	case nat.Preserve:
+		b.Fallback = nat.Fallback(rapid.IntRange(0, 1).Draw(t, "fallback"))
+	case nat.Block:
+		b.Block, b.Range.High = 16, low+uint16(rapid.IntRange(15, 40).Draw(t, "ports in range"))
+	}
+	if size := b.Range.Size(); size > 1 && (b.Ports == nat.Sequential || b.Ports == nat.Preserve && b.Fallback == nat.FallbackSequential) {
+		b.Delta = rapid.IntRange(1, size-1).Draw(t, "delta")
+	}
+	return b
 }
 
 // TestProperties drives a NAT with random traffic and holds what it does
@@ -55,12 +72,12 @@ func TestProperties(t *testing.T) {
 				inside := netip.AddrPortFrom(rapid.SampledFrom([]netip.Addr{hosts["A"], hosts["B"]}).Draw(t, "host"), ports.Draw(t, "port"))
 				if v := nt.Outbound(now, table.Packet{Src: inside, Dst: remote}); v.Drop == table.Passed {
 					last[contact{inside, remote}] = now
-					if v.Packet.Dst != remote || !b.Range.Contains(v.Packet.Src.Port()) {
+					if v.Packet.Dst != remote || !b.Range.Contains(v.Packet.Src.Port()) || b.Parity == nat.ParityKeep && (v.Packet.Src.Port()^inside.Port())%2 != 0 {
 						t.Fatalf("%s > %s left as %s", inside, remote, v)
 					}
 				}
 			} else {
-				to := netip.AddrPortFrom(rapid.SampledFrom(external).Draw(t, "external"), rapid.Uint16Range(4999, 5012).Draw(t, "external port"))
+				to := netip.AddrPortFrom(rapid.SampledFrom(external).Draw(t, "external"), rapid.Uint16Range(4999, 5044).Draw(t, "external port"))
 				before := nt.Mappings(now)
 				v := nt.Inbound(now, table.Packet{Src: remote, Dst: to})
 				var owner *table.Mapping
@@ -69,15 +86,15 @@ func TestProperties(t *testing.T) {
 						owner = &m
 					}
 				}
-				if (owner == nil) != (v.Drop == table.NoMapping) {
+				if (owner == nil) != (v.Drop == table.NoMapping || v.Drop == table.Expired) {
 					t.Fatalf("to %s: %s, while the mapping is %v", to, v, owner)
 				}
 				if v.Drop == table.Passed {
 					contacted := false
 					for c, at := range last {
-						if c.inside == owner.Inside && now.Before(at.Add(b.Timeout)) && within(b.Filtering, c.remote, remote) {
+						if c.inside == owner.Inside && now.Before(at.Add(max(b.Timeout, b.Stream))) && within(b.Filtering, c.remote, remote) {
 							contacted = true
-							if b.Refresh == nat.RefreshBoth && c.remote == remote {
+							if b.Refresh != nat.RefreshOutbound && c.remote == remote {
 								last[c] = now
 							}
 						}
@@ -85,7 +102,7 @@ func TestProperties(t *testing.T) {
 					if !contacted {
 						t.Fatalf("%s let in %s, which nobody contacted", b, v)
 					}
-					if b.Refresh == nat.RefreshBoth {
+					if b.Refresh != nat.RefreshOutbound {
 						last[contact{owner.Inside, remote}] = now
 					}
 				}
@@ -104,7 +121,15 @@ func checkMappings(t *rapid.T, nt *table.Table, b nat.Behavior, now time.Time) {
 	external := make(map[netip.AddrPort]bool)
 	inside := make(map[netip.AddrPort]int)
 	address := make(map[netip.Addr]netip.Addr)
+	block := make(map[netip.AddrPort]netip.Addr)
 	for _, m := range live {
+		if b.Ports == nat.Block {
+			at := netip.AddrPortFrom(m.External.Addr(), (m.External.Port()-b.Range.Low)/uint16(b.Block))
+			if owner, ok := block[at]; ok && owner != m.Inside.Addr() {
+				t.Fatalf("a block of two inside addresses: %v", live)
+			}
+			block[at] = m.Inside.Addr()
+		}
 		if external[m.External] {
 			t.Fatalf("two mappings share %s: %v", m.External, live)
 		}
@@ -116,7 +141,7 @@ func checkMappings(t *rapid.T, nt *table.Table, b nat.Behavior, now time.Time) {
 			t.Fatalf("paired, and two external addresses for %s: %v", m.Inside.Addr(), live)
 		}
 		address[m.Inside.Addr()] = m.External.Addr()
-		if !now.Before(m.Expires) || m.Expires.After(now.Add(b.Timeout)) {
+		if !now.Before(m.Expires) || m.Expires.After(now.Add(max(b.Timeout, b.Stream))) {
 			t.Fatalf("at %v a mapping expires at %v, with a timeout of %v", now, m.Expires, b.Timeout)
 		}
 	}
@@ -157,8 +182,8 @@ func TestExpiryIsExact(t *testing.T) {
 		if n := len(nt.Mappings(expires.Add(-1))); n != 1 {
 			t.Fatalf("%d mappings a nanosecond before the timeout, want 1", n)
 		}
-		if v := nt.Inbound(expires, table.Packet{Src: server, Dst: ext}); v.Drop != table.NoMapping {
-			t.Fatalf("at the timeout: %s, want no mapping", v)
+		if v := nt.Inbound(expires, table.Packet{Src: server, Dst: ext}); v.Drop != table.Expired {
+			t.Fatalf("at the timeout: %s, want an expired mapping", v)
 		}
 	})
 }

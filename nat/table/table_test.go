@@ -176,17 +176,17 @@ func TestConversations(t *testing.T) {
 		{name: "idle timeout is exact, and outbound traffic restarts it", behavior: "timeout=2s", lines: `
 			0s     out A:5000 > S:1 = X:5000 > S:1
 			1.999s in  S:1 > X:5000 = S:1 > A:5000
-			2s     in  S:1 > X:5000 = no mapping
+			2s     in  S:1 > X:5000 = mapping expired
 			3s     out A:5000 > S:1 = X:5000 > S:1
 			4s     out A:5000 > S:1 = X:5000 > S:1
 			5.999s in  S:1 > X:5000 = S:1 > A:5000
-			6s     in  S:1 > X:5000 = no mapping`},
+			6s     in  S:1 > X:5000 = mapping expired`},
 		{name: "inbound traffic restarts it where both directions do, and the filter's too", behavior: "filtering=APDF,timeout=2s,refresh=both", lines: `
 			0s   out A:5000 > S:1 = X:5000 > S:1
 			1.5s in  S:1 > X:5000 = S:1 > A:5000
 			3s   in  S:1 > X:5000 = S:1 > A:5000
 			4.5s in  S:1 > X:5000 = S:1 > A:5000
-			6.5s in  S:1 > X:5000 = no mapping`},
+			6.5s in  S:1 > X:5000 = mapping expired`},
 		{name: "a filter's entry expires under a mapping that others keep alive", behavior: "filtering=APDF,timeout=2s", lines: `
 			0s out A:5000 > S:1 = X:5000 > S:1
 			1s out A:5000 > T:1 = X:5000 > T:1
@@ -223,6 +223,120 @@ func TestConversations(t *testing.T) {
 			0s in  icmp S:0 > X:7000 = S:0 > A:7000
 			0s in  icmp T:0 > X:7000 = filtered
 			0s in  tcp  S:1 > X:7000 = no mapping`},
+		{name: "preserve falls back to a random port", behavior: "fallback=random,range=5000-5001", lines: `
+			0s out A:5000 > S:1 = X:5000 > S:1
+			0s out B:5000 > S:1 = X:5001 > S:1
+			0s out C:5000 > S:1 = no free port`},
+		{name: "ports that are preserved do not move the sequential counter", behavior: "range=5000-5010", lines: `
+			0s out A:5001 > S:1 = X:5001 > S:1
+			0s out B:5001 > S:1 = X:5000 > S:1
+			0s out C:5001 > S:1 = X:5002 > S:1`},
+		{name: "delta: each third port from the low end, then from there again", behavior: "ports=sequential,delta=3,range=1-8,timeout=1s", lines: `
+			0s    out A:9 > S:1 = X:1 > S:1
+			500ms out B:9 > S:1 = X:4 > S:1
+			500ms out C:9 > S:1 = X:7 > S:1
+			500ms out A:8 > S:1 = no free port
+			1s    out A:8 > S:1 = X:1 > S:1`},
+		{name: "delta: a port that was preserved is skipped by another step", behavior: "delta=2,range=10-19", lines: `
+			0s out A:12 > S:1 = X:12 > S:1
+			0s out B:12 > S:1 = X:10 > S:1
+			0s out C:12 > S:1 = X:14 > S:1`},
+		{name: "parity: a counter for each, and none of the other one's ports", behavior: "ports=sequential,parity=keep,range=11-15", lines: `
+			0s out A:1 > S:1 = X:11 > S:1
+			0s out A:2 > S:1 = X:12 > S:1
+			0s out A:3 > S:1 = X:13 > S:1
+			0s out A:4 > S:1 = X:14 > S:1
+			0s out A:6 > S:1 = no free port
+			0s out A:5 > S:1 = X:15 > S:1
+			0s out A:7 > S:1 = no free port`},
+		{name: "parity with an odd delta takes even steps", behavior: "ports=sequential,parity=keep,delta=3,range=10-19", lines: `
+			0s out A:2 > S:1 = X:10 > S:1
+			0s out A:4 > S:1 = X:14 > S:1
+			0s out A:1 > S:1 = X:11 > S:1
+			0s out A:6 > S:1 = X:18 > S:1
+			0s out A:8 > S:1 = no free port`},
+		{name: "parity of random ports, and a range without the wanted one", behavior: "ports=random,parity=keep,range=9-9", lines: `
+			0s out A:2 > S:1 = no free port
+			0s out A:1 > S:1 = X:9 > S:1`},
+		{name: "parity where preserve falls back", behavior: "parity=keep,range=5000-5003", lines: `
+			0s out A:5001 > S:1 = X:5001 > S:1
+			0s out B:5001 > S:1 = X:5003 > S:1
+			0s out C:5001 > S:1 = no free port
+			0s out C:5000 > S:1 = X:5000 > S:1`},
+		{name: "address-dependent mapping with a timeout of UDP's streams", behavior: "mapping=ADM,timeout=1s,stream=3s,ports=sequential", lines: `
+			0s   out A:1 > S:1 = X:1024 > S:1
+			0s   out A:1 > T:1 = X:1025 > T:1
+			0s   in  S:1 > X:1024 = S:1 > A:1
+			500ms out A:1 > S:1 = X:1024 > S:1
+			1s   in  T:1 > X:1025 = mapping expired
+			3s   in  S:1 > X:1024 = S:1 > A:1
+			3.5s in  S:1 > X:1024 = mapping expired`},
+		{name: "a reply alone does not restart the timer of a stream where only outbound packets do", behavior: "timeout=1s,stream=3s", lines: `
+			0s out A:5000 > S:1 = X:5000 > S:1
+			0s in  S:1 > X:5000 = S:1 > A:5000
+			1s in  S:1 > X:5000 = mapping expired`},
+		{name: "it does where both directions do", behavior: "timeout=1s,stream=3s,refresh=both", lines: `
+			0s out A:5000 > S:1 = X:5000 > S:1
+			500ms in S:1 > X:5000 = S:1 > A:5000
+			3.4s  in S:1 > X:5000 = S:1 > A:5000
+			6.4s  in S:1 > X:5000 = mapping expired`},
+		{name: "streams are of UDP", behavior: "timeout=1s,stream=3s,timeout-tcp=1s,timeout-icmp=2s,refresh=both", lines: `
+			0s out tcp  A:5000 > S:1 = X:5000 > S:1
+			0s in  tcp  S:1 > X:5000 = S:1 > A:5000
+			0s out icmp A:5000 > S:0 = X:5000 > S:0
+			1s in  tcp  S:1 > X:5000 = mapping expired
+			1.9s in icmp S:0 > X:5000 = S:0 > A:5000
+			3.9s in icmp S:0 > X:5000 = mapping expired`},
+		{name: "a shorter timeout of streams: the port is held until its filter is empty", behavior: "filtering=APDF,timeout=3s,stream=1s,range=5000-5001", lines: `
+			0s out A:5000 > S:1 = X:5000 > S:1
+			0s out A:5000 > T:1 = X:5000 > T:1
+			0s in  S:1 > X:5000 = S:1 > A:5000
+			0s out A:5000 > S:1 = X:5000 > S:1
+			1s in  T:1 > X:5000 = mapping expired
+			1s out B:5000 > S:1 = X:5001 > S:1
+			3s out C:5000 > S:1 = X:5000 > S:1
+			3s in  T:1 > X:5000 = filtered`},
+		{name: "inbound traffic alone restarts the timer, and the port is held while the other goes on", behavior: "refresh=inbound,timeout=2s", lines: `
+			0s out A:5000 > S:1 = X:5000 > S:1
+			1s out A:5000 > S:1 = X:5000 > S:1
+			1s in  S:1 > X:5000 = S:1 > A:5000
+			2s out A:5000 > S:1 = X:5000 > S:1
+			3s in  S:1 > X:5000 = mapping expired
+			3s out A:5000 > S:1 = X:1024 > S:1
+			4s out B:5000 > S:1 = X:5000 > S:1`},
+		{name: "rotation: at that age the port is closed, and the next packet gets another", behavior: "rotate=3s,timeout=2s", lines: `
+			0s   out A:5000 > S:1 = X:5000 > S:1
+			1.5s out A:5000 > S:1 = X:5000 > S:1
+			2.9s out A:5000 > S:1 = X:5000 > S:1
+			2.9s in  S:1 > X:5000 = S:1 > A:5000
+			3s   in  S:1 > X:5000 = mapping expired
+			3s   out A:5000 > S:1 = X:1024 > S:1
+			3s   in  S:1 > X:1024 = S:1 > A:5000
+			4s   out B:5000 > S:1 = X:1025 > S:1
+			4.9s out C:5000 > S:1 = X:5000 > S:1`},
+		{name: "a closed port counts towards the table", behavior: "rotate=1s,timeout=2s,size=1", lines: `
+			0s out A:5000 > S:1 = X:5000 > S:1
+			1s out A:5000 > S:1 = table full
+			2s out A:5000 > S:1 = X:5000 > S:1`},
+		{name: "a full table evicts the mapping that was idle for longest", behavior: "size=2,full=evict", lines: `
+			0s out A:5000 > S:1 = X:5000 > S:1
+			1s out B:5001 > S:1 = X:5001 > S:1
+			2s out A:5000 > T:1 = X:5000 > T:1
+			3s out C:5002 > S:1 = X:5002 > S:1
+			3s in  S:1 > X:5001 = mapping expired
+			3s in  S:1 > X:5000 = S:1 > A:5000
+			3s out B:5001 > S:1 = X:5001 > S:1
+			3s in  S:1 > X:5000 = mapping expired`},
+		{name: "evict by use and not by expiry: streams live longer", behavior: "size=2,full=evict,timeout=2s,stream=9s", lines: `
+			0s out A:5000 > S:1 = X:5000 > S:1
+			0s in  S:1 > X:5000 = S:1 > A:5000
+			0s out A:5000 > S:1 = X:5000 > S:1
+			1s out B:5001 > S:1 = X:5001 > S:1
+			1s out C:5002 > S:1 = X:5002 > S:1
+			1s in  S:1 > X:5000 = mapping expired
+			1s in  S:1 > X:5001 = S:1 > B:5001`},
+		{name: "what never was has no mapping", behavior: "full-cone", lines: `
+			0s in S:1 > X:5000 = no mapping`},
 		{name: "a reboot loses mappings and counters", behavior: "ports=sequential", lines: `
 			0s out A:5000 > S:1 = X:1024 > S:1
 			0s out A:5001 > S:1 = X:1025 > S:1
@@ -281,6 +395,8 @@ func TestNewRefusesWhatItCannotRun(t *testing.T) {
 		{nat.Behavior{Mapping: 9}, []netip.Addr{hosts["X"]}, "mapping:"},
 		{nat.Behavior{}, nil, "no external address"},
 		{nat.Behavior{Ports: nat.Random}, []netip.Addr{hosts["X"]}, "source of randomness"},
+		{nat.Behavior{Ports: nat.Block}, []netip.Addr{hosts["X"]}, "source of randomness"},
+		{nat.Behavior{Fallback: nat.FallbackRandom}, []netip.Addr{hosts["X"]}, "source of randomness"},
 	} {
 		if _, err := table.New(c.behavior, c.external, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("New(%s, %v) says %v, want %q in it", c.behavior, c.external, err, c.want)
