@@ -18,7 +18,7 @@ type Access[H any] struct {
 	// outside, towards a host behind.
 	Allow []Rule[H]
 	// Outbound are the flows that hosts behind may begin towards the outside. It
-	// is for firewalls that do not say it with Firewall.OutboundUDP.
+	// is for firewalls that do not say it with ports of their own (Firewall.KeepsIn).
 	Outbound Passage[H]
 	// Between are the flows that may begin between two hosts behind whose packets
 	// pass the firewall.
@@ -144,8 +144,8 @@ func (a Access[H]) Check(f Firewall) []AccessError {
 	if len(a.Allow) > 0 && f.Inbound != InboundReplies {
 		whole(AccessKeyAllow, "it opens holes, and nothing is closed: set inbound: replies")
 	}
-	if !a.Outbound.IsZero() && f.OutboundUDP != nil {
-		whole(AccessKeyOutbound, "udp says already what UDP may leave; say all of it here")
+	if !a.Outbound.IsZero() && f.KeepsIn() {
+		whole(AccessKeyOutbound, "%s already what may leave; say all of it here", says(f))
 	}
 	open := func(key string, p Passage[H]) {
 		if !p.Closed && len(p.Rules) > 0 {
@@ -163,6 +163,20 @@ func (a Access[H]) Check(f Firewall) []AccessError {
 		}
 	}
 	return errs
+}
+
+// says names the keys of a firewall that say what may leave.
+func says(f Firewall) string {
+	var keys []string
+	for _, key := range f.Items() {
+		if key == FirewallKeyUDP || key == FirewallKeyTCP || key == FirewallKeyOther {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 1 {
+		return keys[0] + " says"
+	}
+	return strings.Join(keys, ", ") + " say"
 }
 
 func (r Rule[H]) check() []AccessError {

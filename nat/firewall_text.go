@@ -6,40 +6,104 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// The keys of a firewall's text and YAML forms.
+// The keys of a firewall's text and YAML forms. The YAML form may have PresetKey
+// besides.
 const (
-	FirewallKeyInbound = "inbound"
-	FirewallKeyUDP     = "udp"
+	FirewallKeyInbound   = "inbound"
+	FirewallKeyUDP       = "udp"
+	FirewallKeyTCP       = "tcp"
+	FirewallKeyOther     = "other"
+	FirewallKeyReject    = "reject"
+	FirewallKeyTCPReject = "tcp-reject"
+	FirewallKeyPortal    = "portal"
+)
+
+// The words of a firewall's values.
+const (
+	firewallAll   = "all"
+	firewallNone  = "none"
+	firewallICMP  = "icmp"
+	firewallReset = "reset"
+	firewallOn    = "on"
+	firewallOff   = "off"
 )
 
 // FirewallKeys gives the keys of a firewall's text and YAML forms.
-func FirewallKeys() []string { return []string{FirewallKeyInbound, FirewallKeyUDP} }
+func FirewallKeys() []string {
+	return []string{
+		FirewallKeyInbound, FirewallKeyUDP, FirewallKeyTCP, FirewallKeyOther,
+		FirewallKeyReject, FirewallKeyTCPReject, FirewallKeyPortal,
+	}
+}
 
-// ParseFirewall reads the text form: `open`, `stateful` (replies alone may
-// enter), or items separated by commas: `inbound=open|replies` and
-// `udp=all|none|PORT+PORT…`, the destination ports to which UDP may leave. A
-// word may stand before items, which then override it.
+// FirewallValues gives the words that a key takes, besides ports and durations.
+func FirewallValues(key string) []string {
+	switch key {
+	case FirewallKeyInbound:
+		return inboundNames[:]
+	case FirewallKeyUDP, FirewallKeyTCP, FirewallKeyOther:
+		return []string{firewallAll, firewallNone}
+	case FirewallKeyReject:
+		return rejectionNames[:]
+	case FirewallKeyTCPReject:
+		return []string{firewallICMP, firewallReset}
+	case FirewallKeyPortal:
+		return []string{firewallOff, firewallOn}
+	}
+	return nil
+}
+
+// FirewallPresetNamed finds a preset by its name, in any case. The error names the
+// nearest.
+func FirewallPresetNamed(name string) (FirewallPreset, error) {
+	var names []string
+	for _, p := range FirewallPresets() {
+		if strings.EqualFold(p.Name, strings.TrimSpace(name)) {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return FirewallPreset{}, fmt.Errorf("unknown firewall %q; did you mean %q? It takes %s, or key=value with the keys %s",
+		strings.TrimSpace(name), nearest(name, names), strings.Join(names, ", "), strings.Join(FirewallKeys(), ", "))
+}
+
+// ParseFirewall reads the text form: the name of a preset, or items separated by
+// commas, or the name and items, which then override it.
+//
+//	inbound=open|replies        what may enter
+//	udp=all|none|PORT+PORT…     the destination ports to which UDP may leave
+//	tcp=all|none|PORT+PORT…     those to which TCP may leave
+//	other=all|none              whether what is neither may leave
+//	reject=none|out|in|both     who is told of what is dropped
+//	tcp-reject=icmp|reset       how senders of TCP inside are told
+//	portal=off|on|DURATION      a captive portal; how long a login lasts
+//
+// As in
 //
 //	stateful
 //	inbound=replies,udp=3478
-//	stateful,udp=none
+//	tcp-443-only,reject=out
 func ParseFirewall(text string) (Firewall, error) {
 	var f Firewall
 	if strings.TrimSpace(text) == "" {
-		return f, errors.New("empty firewall: it takes open, stateful, or items as in inbound=replies,udp=3478")
+		return f, errors.New("empty firewall: it takes a name as stateful, or items as in inbound=replies,udp=3478")
 	}
 	seen := make(map[string]bool)
 	for i, item := range strings.Split(text, ",") {
 		key, value, found := strings.Cut(item, "=")
 		key = strings.ToLower(strings.TrimSpace(key))
 		switch {
-		case !found && i == 0 && key == "open":
-		case !found && i == 0 && key == "stateful":
-			f.Inbound = InboundReplies
+		case !found && i == 0:
+			p, err := FirewallPresetNamed(key)
+			if err != nil {
+				return Firewall{}, err
+			}
+			f = p.Firewall
 		case !found:
-			return Firewall{}, fmt.Errorf("firewall %q: %q is not valid; it takes open or stateful first, then key=value with the keys %s",
+			return Firewall{}, fmt.Errorf("firewall %q: %q is not valid: a name stands first, and then key=value with the keys %s",
 				text, strings.TrimSpace(item), strings.Join(FirewallKeys(), ", "))
 		case seen[key]:
 			return Firewall{}, fmt.Errorf("firewall %q: %s is given twice", text, key)
@@ -50,75 +114,184 @@ func ParseFirewall(text string) (Firewall, error) {
 			seen[key] = true
 		}
 	}
+	if err := f.Validate(); err != nil {
+		return Firewall{}, fmt.Errorf("firewall %q: %w", text, err)
+	}
 	return f, nil
 }
 
 // Set gives one key its value. The error names the key and its valid values.
 func (f *Firewall) Set(key, value string) error {
 	value = strings.ToLower(strings.TrimSpace(value))
-	switch strings.ToLower(key) {
+	bad := func(takes string) error { return fmt.Errorf("%s: %q is not valid; it takes %s", key, value, takes) }
+	of := func(target *bool) error {
+		words := FirewallValues(key)
+		i := slices.Index(words, value)
+		if i < 0 {
+			return bad(strings.Join(words, ", "))
+		}
+		*target = i == 1
+		return nil
+	}
+	switch key = strings.ToLower(key); key {
 	case FirewallKeyInbound:
 		return f.Inbound.UnmarshalText([]byte(value))
-	case FirewallKeyUDP:
+	case FirewallKeyUDP, FirewallKeyTCP:
+		ports, err := parsePortList(value)
+		if err != nil {
+			return bad("all, none, or ports joined by +, as in 3478+443")
+		}
+		if key == FirewallKeyUDP {
+			f.OutboundUDP = ports
+		} else {
+			f.OutboundTCP = ports
+		}
+		return nil
+	case FirewallKeyOther:
+		return of(&f.KeepOther)
+	case FirewallKeyReject:
+		return f.Reject.UnmarshalText([]byte(value))
+	case FirewallKeyTCPReject:
+		return of(&f.ResetTCP)
+	case FirewallKeyPortal:
 		switch value {
-		case "all":
-			f.OutboundUDP = nil
-			return nil
-		case "none":
-			f.OutboundUDP = []uint16{}
+		case "true": // YAML's words
+			value = firewallOn
+		case "false":
+			value = firewallOff
+		}
+		if of(&f.Portal.On) == nil {
+			f.Portal.Session = 0
 			return nil
 		}
-		ports := []uint16{}
-		for _, p := range strings.Split(value, "+") {
-			n, err := strconv.ParseUint(strings.TrimSpace(p), 10, 16)
-			if err != nil || n == 0 {
-				return fmt.Errorf("%s: %q is not valid; it takes all, none, or ports joined by +, as in 3478+443", FirewallKeyUDP, value)
-			}
-			ports = append(ports, uint16(n))
+		d, err := time.ParseDuration(value)
+		if err != nil || !validSession(d) {
+			return bad(fmt.Sprintf("off, on, or how long a login lasts, from %v to %v, as 30m", MinTimeout, MaxSession))
 		}
-		slices.Sort(ports)
-		f.OutboundUDP = slices.Compact(ports)
+		f.Portal = Portal{On: true, Session: d}
 		return nil
 	}
 	return fmt.Errorf("unknown firewall key %q; did you mean %q? The keys are %s",
 		key, nearest(key, FirewallKeys()), strings.Join(FirewallKeys(), ", "))
 }
 
-// AllowsUDP reports whether UDP to this destination port may leave.
-func (f Firewall) AllowsUDP(port uint16) bool {
-	return f.OutboundUDP == nil || slices.Contains(f.OutboundUDP, port)
+// parsePortList reads the value of udp and tcp.
+func parsePortList(text string) ([]uint16, error) {
+	switch text {
+	case firewallAll:
+		return nil, nil
+	case firewallNone:
+		return []uint16{}, nil
+	}
+	var ports []uint16
+	for _, p := range strings.Split(text, "+") {
+		n, err := strconv.ParseUint(strings.TrimSpace(p), 10, 16)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("%q is no port", p)
+		}
+		ports = append(ports, uint16(n))
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports), nil
+}
+
+func formatPortList(ports []uint16) string {
+	switch {
+	case ports == nil:
+		return firewallAll
+	case len(ports) == 0:
+		return firewallNone
+	}
+	words := make([]string, len(ports))
+	for i, p := range ports {
+		words[i] = strconv.Itoa(int(p))
+	}
+	return strings.Join(words, "+")
+}
+
+// Get gives the value of a key, as Set takes it.
+func (f Firewall) Get(key string) string {
+	word := func(is bool) string {
+		if is {
+			return FirewallValues(key)[1]
+		}
+		return FirewallValues(key)[0]
+	}
+	switch key {
+	case FirewallKeyInbound:
+		return f.Inbound.String()
+	case FirewallKeyUDP:
+		return formatPortList(f.OutboundUDP)
+	case FirewallKeyTCP:
+		return formatPortList(f.OutboundTCP)
+	case FirewallKeyOther:
+		return word(f.KeepOther)
+	case FirewallKeyReject:
+		return f.Reject.String()
+	case FirewallKeyTCPReject:
+		return word(f.ResetTCP)
+	case FirewallKeyPortal:
+		if f.Portal.Session != 0 {
+			return formatDuration(f.Portal.Session)
+		}
+		return word(f.Portal.On)
+	}
+	return ""
+}
+
+// Items gives the keys whose values say something, inbound always, in the order of
+// FirewallKeys.
+func (f Firewall) Items() []string {
+	var keys []string
+	for _, key := range FirewallKeys() {
+		if key == FirewallKeyInbound || f.Get(key) != (Firewall{}).Get(key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // String gives the text form that ParseFirewall reads back.
 func (f Firewall) String() string {
-	text := FirewallKeyInbound + "=" + f.Inbound.String()
-	if f.OutboundUDP == nil {
-		return text
+	var items []string
+	for _, key := range f.Items() {
+		items = append(items, key+"="+f.Get(key))
 	}
-	ports := "none"
-	if len(f.OutboundUDP) > 0 {
-		words := make([]string, len(f.OutboundUDP))
-		for i, p := range f.OutboundUDP {
-			words[i] = strconv.Itoa(int(p))
-		}
-		ports = strings.Join(words, "+")
-	}
-	return text + "," + FirewallKeyUDP + "=" + ports
+	return strings.Join(items, ",")
 }
 
-// Validate checks the policy and the ports. The error names the key and the
-// valid values.
+// Validate checks the policy and the ports. The error has a line for each key,
+// with its valid values.
 func (f Firewall) Validate() error {
 	var errs []error
-	if int(f.Inbound) >= len(inboundNames) {
-		errs = append(errs, fmt.Errorf("%s: %q is not valid; it takes %s", FirewallKeyInbound, f.Inbound, strings.Join(inboundNames[:], ", ")))
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
 	}
-	ascending := slices.IsSorted(f.OutboundUDP) && len(slices.Compact(slices.Clone(f.OutboundUDP))) == len(f.OutboundUDP)
-	if !ascending || slices.Contains(f.OutboundUDP, 0) {
-		errs = append(errs, fmt.Errorf("%s: %v is not valid; it takes ports from 1 to 65535, ascending, each once", FirewallKeyUDP, f.OutboundUDP))
+	if int(f.Inbound) >= len(inboundNames) {
+		bad(FirewallKeyInbound, "%q is not valid; it takes %s", f.Inbound, strings.Join(inboundNames[:], ", "))
+	}
+	checkPorts := func(key string, ports []uint16) {
+		ascending := slices.IsSorted(ports) && len(slices.Compact(slices.Clone(ports))) == len(ports)
+		if !ascending || slices.Contains(ports, 0) {
+			bad(key, "%v is not valid; it takes ports from 1 to 65535, ascending, each once", ports)
+		}
+	}
+	checkPorts(FirewallKeyUDP, f.OutboundUDP)
+	checkPorts(FirewallKeyTCP, f.OutboundTCP)
+	if int(f.Reject) >= len(rejectionNames) {
+		bad(FirewallKeyReject, "%q is not valid; it takes %s", f.Reject, strings.Join(rejectionNames[:], ", "))
+	}
+	if f.ResetTCP && !f.Reject.Leaving() {
+		bad(FirewallKeyTCPReject, "%s goes with %s=%s or %s=%s only: else nobody inside is told", firewallReset,
+			FirewallKeyReject, RejectLeaving, FirewallKeyReject, RejectBoth)
+	}
+	if s := f.Portal.Session; s != 0 && (!f.Portal.On || !validSession(s)) {
+		bad(FirewallKeyPortal, "a login lasts from %v to %v, and there has to be a portal; this one is %v", MinTimeout, MaxSession, s)
 	}
 	return errors.Join(errs...)
 }
+
+func validSession(d time.Duration) bool { return d >= MinTimeout && d <= MaxSession }
 
 // MarshalText gives the text form; it fails for invalid firewalls.
 func (f Firewall) MarshalText() ([]byte, error) {
@@ -135,45 +308,4 @@ func (f *Firewall) UnmarshalText(text []byte) error {
 		*f = parsed
 	}
 	return err
-}
-
-// UnmarshalYAML reads a firewall from a scalar, the text form, or from a
-// mapping with FirewallKeys, where `udp` may be a list of ports.
-func (f *Firewall) UnmarshalYAML(unmarshal func(any) error) error {
-	var text string
-	if unmarshal(&text) == nil {
-		return f.UnmarshalText([]byte(text))
-	}
-	values, err := yamlMapping(unmarshal, "firewall", FirewallKeys())
-	if err != nil {
-		return err
-	}
-	var parsed Firewall
-	for _, key := range FirewallKeys() {
-		v, ok := values[key]
-		if !ok {
-			continue
-		}
-		value := fmt.Sprint(v)
-		if list, isList := v.([]any); isList {
-			words := make([]string, len(list))
-			for i, e := range list {
-				words[i] = fmt.Sprint(e)
-			}
-			if value = strings.Join(words, "+"); len(list) == 0 {
-				value = "none"
-			}
-		}
-		if err := parsed.Set(key, value); err != nil {
-			return err
-		}
-	}
-	*f = parsed
-	return nil
-}
-
-// MarshalYAML gives the text form.
-func (f Firewall) MarshalYAML() (any, error) {
-	text, err := f.MarshalText()
-	return string(text), err
 }

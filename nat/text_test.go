@@ -155,44 +155,6 @@ func TestBehaviorFromYAML(t *testing.T) {
 	}
 }
 
-func TestFirewallForms(t *testing.T) {
-	for _, c := range []struct{ yaml, want, err string }{
-		{yaml: "fw: stateful", want: "inbound=replies"},
-		{yaml: "fw: open", want: "inbound=open"},
-		{yaml: "fw: inbound=replies,udp=3478", want: "inbound=replies,udp=3478"},
-		{yaml: "fw: stateful,udp=none", want: "inbound=replies,udp=none"},
-		{yaml: "fw: {inbound: replies, udp: [5349, 3478, 3478]}", want: "inbound=replies,udp=3478+5349"},
-		{yaml: "fw: {inbound: replies, udp: 3478}", want: "inbound=replies,udp=3478"},
-		{yaml: "fw: {udp: []}", want: "inbound=open,udp=none"},
-		{yaml: "fw: {udp: all}", want: "inbound=open"},
-		{yaml: "fw: {outbound: all}", err: `did you mean "inbound"?`},
-		{yaml: "fw: closed", err: "open or stateful"},
-		{yaml: "fw: {udp: 70000}", err: "ports joined by +"},
-		{yaml: "fw: {inbound: none}", err: "it takes open, replies"},
-	} {
-		var doc struct{ FW nat.Firewall }
-		err := yaml.Unmarshal([]byte(c.yaml), &doc)
-		switch {
-		case c.err != "":
-			if err == nil || !strings.Contains(err.Error(), c.err) {
-				t.Errorf("%q says %v, want %q in it", c.yaml, err, c.err)
-			}
-		case err != nil:
-			t.Errorf("%q: %v", c.yaml, err)
-		case doc.FW.String() != c.want:
-			t.Errorf("%q = %s, want %s", c.yaml, doc.FW, c.want)
-		default:
-			if again, err := nat.ParseFirewall(doc.FW.String()); err != nil || again.String() != c.want {
-				t.Errorf("%q does not read back: %v, %v", c.want, again, err)
-			}
-		}
-	}
-	bad := nat.Firewall{Inbound: 9, OutboundUDP: []uint16{5, 4}}
-	if err := bad.Validate(); err == nil || !strings.Contains(err.Error(), "inbound: ") || !strings.Contains(err.Error(), "udp: ") {
-		t.Errorf("Validate says %v, want both keys named", err)
-	}
-}
-
 func TestEveryBehaviorReadsBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := nat.Behavior{
@@ -266,25 +228,6 @@ func FuzzParseBehavior(f *testing.F) {
 		again, err := nat.ParseBehavior(b.String())
 		if err != nil || again != b {
 			t.Fatalf("%q gives %s, which reads back as %s, %v", text, b, again, err)
-		}
-	})
-}
-
-func FuzzParseFirewall(f *testing.F) {
-	for _, seed := range []string{"open", "stateful", "inbound=replies,udp=3478+443", "udp=none", "stateful,udp=all", "udp=+"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		fw, err := nat.ParseFirewall(text)
-		if err != nil {
-			return
-		}
-		if err := fw.Validate(); err != nil {
-			t.Fatalf("%q was read, yet is invalid: %v", text, err)
-		}
-		again, err := nat.ParseFirewall(fw.String())
-		if err != nil || again.String() != fw.String() {
-			t.Fatalf("%q gives %s, which reads back as %s, %v", text, fw, again, err)
 		}
 	})
 }

@@ -22,6 +22,7 @@ var (
 	refreshNames    = [...]string{"outbound", "both", "inbound"}
 	hairpinNames    = [...]string{"none", "internal", "external"}
 	inboundNames    = [...]string{"open", "replies"}
+	rejectionNames  = [...]string{"none", "out", "in", "both"}
 )
 
 // neverRotates is the value of AxisRotate that stands for zero.
@@ -148,12 +149,24 @@ func (i FirewallInbound) String() string { return word(inboundNames[:], i) }
 
 // MarshalText gives String's word; it fails for values that are none.
 func (i FirewallInbound) MarshalText() ([]byte, error) {
-	return marshalWord("inbound", inboundNames[:], i)
+	return marshalWord(FirewallKeyInbound, inboundNames[:], i)
 }
 
 // UnmarshalText reads String's word in any case.
 func (i *FirewallInbound) UnmarshalText(text []byte) error {
-	return unmarshalWord("inbound", i, text, inboundNames[:])
+	return unmarshalWord(FirewallKeyInbound, i, text, inboundNames[:])
+}
+
+func (r Rejection) String() string { return word(rejectionNames[:], r) }
+
+// MarshalText gives String's word; it fails for values that are none.
+func (r Rejection) MarshalText() ([]byte, error) {
+	return marshalWord(FirewallKeyReject, rejectionNames[:], r)
+}
+
+// UnmarshalText reads String's word in any case.
+func (r *Rejection) UnmarshalText(text []byte) error {
+	return unmarshalWord(FirewallKeyReject, r, text, rejectionNames[:])
 }
 
 // String gives LOW-HIGH.
