@@ -15,10 +15,11 @@ const FirewallIdle = 5 * time.Minute
 
 // Firewall is a packet filter at work. It is not safe for concurrent use.
 type Firewall struct {
-	policy nat.Firewall
-	access nat.Access[[]netip.Addr]
-	flows  map[flow]time.Time
-	within map[flow]time.Time // flows between two hosts behind; inside is who began
+	policy   nat.Firewall
+	access   nat.Access[[]netip.Addr]
+	flows    map[flow]time.Time
+	within   map[flow]time.Time // flows between two hosts behind; inside is who began
+	admitted map[netip.Addr]session
 }
 
 // flow is a flow through a firewall, whoever began it: both transport
@@ -36,24 +37,27 @@ func NewFirewall(policy nat.Firewall, access nat.Access[[]netip.Addr]) (*Firewal
 	if err := access.Validate(policy); err != nil {
 		return nil, fmt.Errorf("firewall table: %w", err)
 	}
-	policy.OutboundUDP = slices.Clone(policy.OutboundUDP)
-	return &Firewall{policy: policy, access: access, flows: make(map[flow]time.Time), within: make(map[flow]time.Time)}, nil
+	return &Firewall{
+		policy: policy.Clone(), access: access,
+		flows: make(map[flow]time.Time), within: make(map[flow]time.Time), admitted: make(map[netip.Addr]session),
+	}, nil
 }
 
-// tracks reports whether the firewall has to know its flows.
+// tracks reports whether the firewall has to know its flows: where a direction is
+// closed to all but answers.
 func (f *Firewall) tracks() bool {
-	return f.policy.Inbound == nat.InboundReplies || f.access.Outbound.Closed
+	return f.policy.Inbound == nat.InboundReplies || f.policy.KeepsIn() || f.access.Outbound.Closed
 }
 
 // Outbound judges a packet that leaves, and remembers its flow.
 func (f *Firewall) Outbound(now time.Time, p Packet) Verdict {
+	if !f.admits(now, p.Src.Addr()) {
+		return f.captive(p)
+	}
 	k := flow{p.Protocol, p.Src, p.Dst}
 	if !alive(f.flows, k, now) {
-		if p.Protocol == UDP && !f.policy.AllowsUDP(p.Dst.Port()) {
-			return Verdict{Packet: p, Drop: PortBlocked}
-		}
-		if f.access.Outbound.Closed && !permits(f.access.Outbound.Rules, p) {
-			return Verdict{Packet: p, Drop: NotAllowed}
+		if drop := f.keepsIn(p); drop != Passed {
+			return f.refuseLeaving(p, drop)
 		}
 	}
 	if f.tracks() {
@@ -62,11 +66,27 @@ func (f *Firewall) Outbound(now time.Time, p Packet) Verdict {
 	return Verdict{Packet: p}
 }
 
+// keepsIn says why a packet may not begin a flow towards the outside.
+func (f *Firewall) keepsIn(p Packet) Drop {
+	switch {
+	case p.Protocol == UDP && !f.policy.AllowsUDP(p.Dst.Port()), p.Protocol == TCP && !f.policy.AllowsTCP(p.Dst.Port()):
+		return PortBlocked
+	case p.Protocol == ICMPEcho && f.policy.KeepOther:
+		return ProtocolBlocked
+	case f.access.Outbound.Closed && !permits(f.access.Outbound.Rules, p):
+		return NotAllowed
+	}
+	return Passed
+}
+
 // Inbound judges a packet that enters. Replies keep their flow alive.
 func (f *Firewall) Inbound(now time.Time, p Packet) Verdict {
+	if !f.admits(now, p.Dst.Addr()) {
+		return f.refuseEntering(p, NotLoggedIn)
+	}
 	k := flow{p.Protocol, p.Dst, p.Src}
 	if f.policy.Inbound == nat.InboundReplies && !alive(f.flows, k, now) && !permits(f.access.Allow, p) {
-		return Verdict{Packet: p, Drop: Unsolicited}
+		return f.refuseEntering(p, Unsolicited)
 	}
 	if f.tracks() {
 		f.flows[k] = now.Add(p.Protocol.idle(FirewallIdle))
@@ -76,17 +96,44 @@ func (f *Firewall) Inbound(now time.Time, p Packet) Verdict {
 
 // Between judges a packet from one host behind to another.
 func (f *Firewall) Between(now time.Time, p Packet) Verdict {
-	if !f.access.Between.Closed {
+	switch {
+	case !f.admits(now, p.Src.Addr()):
+		return f.captive(p)
+	case !f.admits(now, p.Dst.Addr()):
+		return f.refuseLeaving(p, NotLoggedIn)
+	case !f.access.Between.Closed:
 		return Verdict{Packet: p}
 	}
 	k := flow{p.Protocol, p.Src, p.Dst}
 	if back := (flow{p.Protocol, p.Dst, p.Src}); alive(f.within, back, now) {
 		k = back
 	} else if !alive(f.within, k, now) && !permits(f.access.Between.Rules, p) {
-		return Verdict{Packet: p, Drop: NotAllowed}
+		return f.refuseLeaving(p, NotAllowed)
 	}
 	f.within[k] = now.Add(p.Protocol.idle(FirewallIdle))
 	return Verdict{Packet: p}
+}
+
+// refuseLeaving drops a packet from inside, refuseEntering one from outside. The
+// sender gets to know where the policy says so; resets are for those inside.
+func (f *Firewall) refuseLeaving(p Packet, why Drop) Verdict {
+	v := Verdict{Packet: p, Drop: why}
+	switch {
+	case !f.policy.Reject.Leaving():
+	case p.Protocol == TCP && f.policy.ResetTCP:
+		v.Answer = Reset
+	default:
+		v.Answer = Prohibited
+	}
+	return v
+}
+
+func (f *Firewall) refuseEntering(p Packet, why Drop) Verdict {
+	v := Verdict{Packet: p, Drop: why}
+	if f.policy.Reject.Entering() {
+		v.Answer = Prohibited
+	}
+	return v
 }
 
 // alive reports whether a flow is known, and forgets it if it has expired.
@@ -115,8 +162,9 @@ func permits(rules []nat.Rule[[]netip.Addr], p Packet) bool {
 	})
 }
 
-// Reboot loses all flows.
+// Reboot loses all flows and logins.
 func (f *Firewall) Reboot() {
 	clear(f.flows)
 	clear(f.within)
+	clear(f.admitted)
 }

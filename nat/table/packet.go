@@ -76,10 +76,16 @@ const (
 	HairpinRefused
 	// Unsolicited: a firewall takes replies only, and this is none.
 	Unsolicited
-	// PortBlocked: a firewall lets no UDP leave to this port.
+	// PortBlocked: a firewall lets no UDP, or no TCP, leave to this port.
 	PortBlocked
 	// NotAllowed: no rule of a firewall lets the flow begin.
 	NotAllowed
+	// ProtocolBlocked: a firewall lets nothing leave but UDP and TCP.
+	ProtocolBlocked
+	// NotLoggedIn: the host inside is not logged in at the firewall's portal.
+	NotLoggedIn
+	// Redirected: the firewall's portal answers in the place of who was asked.
+	Redirected
 )
 
 func (d Drop) String() string {
@@ -104,9 +110,28 @@ func (d Drop) String() string {
 		return "port blocked"
 	case NotAllowed:
 		return "not allowed"
+	case ProtocolBlocked:
+		return "protocol blocked"
+	case NotLoggedIn:
+		return "not logged in"
+	case Redirected:
+		return "redirected to the portal"
 	}
 	return fmt.Sprintf("invalid(%d)", uint8(d))
 }
+
+// Answer is what the sender of a dropped packet is told.
+type Answer uint8
+
+// The answers.
+const (
+	// Silence: nothing.
+	Silence Answer = iota
+	// Prohibited: an ICMP error, communication administratively prohibited.
+	Prohibited
+	// Reset: a TCP RST.
+	Reset
+)
 
 // Verdict is what became of a packet.
 type Verdict struct {
@@ -116,6 +141,8 @@ type Verdict struct {
 	Hairpin bool
 	// Drop is Passed, or why the packet went no further.
 	Drop Drop
+	// Answer is what the sender of a dropped packet is told.
+	Answer Answer
 }
 
 func (v Verdict) String() string {
