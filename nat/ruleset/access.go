@@ -84,6 +84,9 @@ type FirewallCounts struct {
 	// came from outside, those that were to go there, and those between two hosts
 	// inside. Spoofed are those whose source was not where they came from.
 	Entering, Leaving, Between, Spoofed uint64
+	// Captive are packets that were dropped because the host inside was not logged
+	// in at the portal, Redirected those that the portal itself got instead.
+	Captive, Redirected uint64
 }
 
 // CountFirewall reads the counters of the firewall in the namespace. Without one,
@@ -115,10 +118,16 @@ func CountFirewall(conn *nftables.Conn) (FirewallCounts, error) {
 // add counts packets for the rule with the comment.
 func (c *FirewallCounts) add(comment string, packets uint64) {
 	switch comment {
-	case deniedEntering:
+	case deniedEntering, portalOutside:
 		c.Entering += packets
-	case deniedLeaving, deniedUDP, deniedAllUDP:
+	case deniedLeaving, deniedOther,
+		protocols[0].name + deniedPorts, fmt.Sprintf(deniedWhole, protocols[0].name),
+		protocols[1].name + deniedPorts, fmt.Sprintf(deniedWhole, protocols[1].name):
 		c.Leaving += packets
+	case deniedCaptive, deniedToCaptive:
+		c.Captive += packets
+	case redirected:
+		c.Redirected += packets
 	case deniedBetween:
 		c.Between += packets
 	case spoofedSource:

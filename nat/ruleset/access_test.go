@@ -132,13 +132,13 @@ func TestFirewallCounts(t *testing.T) {
 	}
 	counts, err := ruleset.CountFirewall(n.conn)
 	must(t, err)
-	if got, want := fmt.Sprint(counts), "{map[allow:[0 2] between:[1]] 3 3 0 0}"; got != want {
+	if got, want := fmt.Sprint(counts), "{map[allow:[0 2] between:[1]] 3 3 0 0 0 0}"; got != want {
 		t.Errorf("counted %s, want %s\n%s", got, want, n.dump())
 	}
 	must(t, ruleset.InstallFirewall(n.conn, cfg))
 	counts, err = ruleset.CountFirewall(n.conn)
 	must(t, err)
-	if got, want := fmt.Sprint(counts), "{map[allow:[0 0] between:[0]] 0 0 0 0}"; got != want {
+	if got, want := fmt.Sprint(counts), "{map[allow:[0 0] between:[0]] 0 0 0 0 0 0}"; got != want {
 		t.Errorf("after a new installation: %s, want %s", got, want)
 	}
 	must(t, ruleset.RemoveFirewall(n.conn))

@@ -23,6 +23,7 @@ const (
 	CauseEntering  Cause = "firewall: may not enter"      //
 	CauseLeaving   Cause = "firewall: may not leave"      //
 	CauseBetween   Cause = "firewall: not between hosts"  //
+	CausePortal    Cause = "firewall: not logged in"      // at its portal
 	CauseSpoofed   Cause = "source is not where it lives" // strict reverse path
 )
 

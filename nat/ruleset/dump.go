@@ -139,6 +139,8 @@ func decodeExpr(family byte, ad *netlink.AttributeDecoder) dumpedExpr {
 		e = &expr.Counter{}
 	case "log":
 		e = &expr.Log{}
+	case "reject":
+		e = &expr.Reject{}
 	case "fib":
 		e = &expr.Fib{}
 	case "immediate":

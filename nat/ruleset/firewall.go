@@ -1,6 +1,8 @@
 package ruleset
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -10,13 +12,17 @@ import (
 	"p2pmodel/nat"
 )
 
-// FirewallConfig is the firewall of one router.
+// FirewallConfig is the firewall of one router, or of one host.
 type FirewallConfig struct {
-	// Router names the router in errors; it may be empty.
+	// Router names the router, or the host, in errors; it may be empty.
 	Router string
 	// Outside is the name of the interface that leads outside, at most 15 bytes.
 	// Every other interface of the namespace is inside.
 	Outside string
+	// Host makes it a host's own firewall: the host is inside, whatever interface
+	// it uses, and all others are outside. It has no Outside, no portal, and
+	// nothing to decide between.
+	Host bool
 	// Policy is what the firewall does, Access its lists. A rule whose host has no
 	// addresses, but a slice of them, is for nobody.
 	Policy nat.Firewall
@@ -25,11 +31,35 @@ type FirewallConfig struct {
 	Log bool
 }
 
+// name is how errors call the firewall.
+func (c FirewallConfig) name() string {
+	switch {
+	case c.Router == "":
+		return "firewall"
+	case c.Host:
+		return fmt.Sprintf("host %s: firewall", c.Router)
+	}
+	return fmt.Sprintf("router %s: firewall", c.Router)
+}
+
+func (c FirewallConfig) check() error {
+	errs := []error{c.Policy.Validate(), c.Access.Validate(c.Policy), checkHosts(c.Access)}
+	switch {
+	case !c.Host:
+		errs = append(errs, checkInterface(c.Outside))
+	case c.Policy.Portal.On:
+		errs = append(errs, fmt.Errorf("%s: a host's own firewall has nobody behind it to log in", nat.FirewallKeyPortal))
+	case !c.Access.Between.IsZero():
+		errs = append(errs, fmt.Errorf("%s: behind a host's own firewall is that host alone", nat.AccessKeyBetween))
+	}
+	return errors.Join(errs...)
+}
+
 // Sets of a firewall.
 const (
-	setFlows  = "flows"     // protocol . inside . remote
-	setWithin = "within"    // protocol . who began . whom
-	setPorts  = "udp_ports" // where UDP may leave to
+	setFlows  = "flows"  // protocol . inside . remote
+	setWithin = "within" // protocol . who began . whom
+	setPorts  = "_ports" // where UDP or TCP may leave to, behind its name
 )
 
 const (
@@ -38,15 +68,21 @@ const (
 	chainEntering = "entering"
 	chainBetween  = "between"
 	chainSpoofed  = "spoofed"
+	chainOutput   = "output" // of a host
+	chainInput    = "input"
 )
+
+// loopback is the name of the interface of every namespace that leads nowhere.
+const loopback = "lo"
 
 // What rules that drop are called, and counted by.
 const (
 	deniedEntering = "answers no flow from inside"
 	deniedLeaving  = "may not leave"
 	deniedBetween  = "may not pass between hosts inside"
-	deniedUDP      = "UDP leaves to some ports only"
-	deniedAllUDP   = "no UDP leaves"
+	deniedPorts    = " leaves to some ports only"
+	deniedWhole    = "no %s leaves"
+	deniedOther    = "nothing leaves but UDP and TCP"
 	spoofedSource  = "its source is not where it came from"
 )
 
@@ -64,6 +100,7 @@ type firewall struct {
 	FirewallConfig
 	errors        icmpErrors
 	flows, within *nftables.Set
+	admitted      *nftables.Set // with a portal
 }
 
 func (f *firewall) build() *transaction {
@@ -88,14 +125,36 @@ func (f *firewall) build() *transaction {
 		t.set(f.within)
 		f.between(t)
 	}
+	if f.Host {
+		f.hostHooks(t)
+	} else {
+		f.routerHooks(t)
+	}
+	return t
+}
+
+// routerHooks has the firewall judge what is forwarded.
+func (f *firewall) routerHooks(t *transaction) {
 	untrack(t)
 	t.hook(chainSpoofed, nftables.ChainTypeFilter, nftables.ChainHookPrerouting, prioritySpoofed)
 	t.rule(chainSpoofed, spoofedSource, Spoofed(), drop(CauseSpoofed))
 	t.hook(chainFirewall, nftables.ChainTypeFilter, nftables.ChainHookForward, priorityFirewall)
+	if f.Policy.Portal.On {
+		f.portal(t)
+	}
 	t.rule(chainFirewall, "from inside to outside", entersNotBy(f.Outside), leavesBy(f.Outside), jump(chainLeaving))
 	t.rule(chainFirewall, "from outside to inside", entersBy(f.Outside), leavesNotBy(f.Outside), jump(chainEntering))
 	t.rule(chainFirewall, "from inside to inside", entersNotBy(f.Outside), leavesNotBy(f.Outside), jump(chainBetween))
-	return t
+}
+
+// hostHooks has the firewall judge what the host itself sends and gets, by all
+// interfaces but its loopback. Nothing is tracked nor defragmented here: the
+// kernel puts fragments together before the input hook.
+func (f *firewall) hostHooks(t *transaction) {
+	t.hook(chainOutput, nftables.ChainTypeFilter, nftables.ChainHookOutput, priorityFirewall)
+	t.rule(chainOutput, "from this host", leavesNotBy(loopback), jump(chainLeaving))
+	t.hook(chainInput, nftables.ChainTypeFilter, nftables.ChainHookInput, priorityFirewall)
+	t.rule(chainInput, "to this host", entersNotBy(loopback), jump(chainEntering))
 }
 
 // flowSet is a set of flows. Packets of both directions keep a flow for the
@@ -111,7 +170,7 @@ func flowSet(name string, size uint32) *nftables.Set {
 // tracks says whether the firewall has to know its flows: where one direction
 // is closed to all but answers.
 func (f *firewall) tracks() bool {
-	return f.Policy.Inbound == nat.InboundReplies || f.Access.Outbound.Closed
+	return f.Policy.Inbound == nat.InboundReplies || f.Policy.KeepsIn() || f.Access.Outbound.Closed
 }
 
 // Spoofed matches packets, before they are routed, whose source is not reached
@@ -131,18 +190,27 @@ func (f *firewall) leaving(t *transaction) {
 			t.rule(chainLeaving, "an answer, "+p.name, p.inbound(), f.leavingFlow(p), member(f.flows, 0), keep(f.flows, p), accept())
 		}
 	}
-	if f.Policy.OutboundUDP != nil {
-		f.outboundUDP(t)
-	}
-	if f.Access.Outbound.Closed {
+	if f.Policy.KeepOther || f.Access.Outbound.Closed {
 		for _, p := range protocols {
 			t.rule(chainLeaving, "an error about the flow, "+p.name, f.errors.match(), match(quotedProtocol, p.number),
 				f.flow(p, quotedProtocol, quotedDestination, p.quotedTo, quotedSource, p.quotedFrom), member(f.flows, 0), accept())
 		}
+		if f.Host && f.Policy.Reject.Entering() {
+			t.rule(chainLeaving, "what this firewall says of what may not enter",
+				match(ipProtocol, protocolICMP), match(icmpType, icmpUnreachable), match(icmpCode, icmpProhibited), accept())
+		}
+	}
+	f.ports(t, protocols[0], f.Policy.OutboundUDP)
+	f.ports(t, protocols[1], f.Policy.OutboundTCP)
+	if f.Policy.KeepOther {
+		f.refuseLeaving(t, chainLeaving, deniedOther, CauseLeaving,
+			matchNot(ipProtocol, unix.IPPROTO_UDP), matchNot(ipProtocol, unix.IPPROTO_TCP))
+	}
+	if f.Access.Outbound.Closed {
 		f.lists(t, chainLeaving, nat.AccessKeyOutbound, f.Access.Outbound.Rules, func(p protocol) []expr.Any {
 			return join(f.leavingFlow(p), keep(f.flows, p))
 		})
-		t.rule(chainLeaving, deniedLeaving, drop(CauseLeaving))
+		f.refuseLeaving(t, chainLeaving, deniedLeaving, CauseLeaving)
 		return
 	}
 	if f.tracks() {
@@ -152,20 +220,23 @@ func (f *firewall) leaving(t *transaction) {
 	}
 }
 
-func (f *firewall) outboundUDP(t *transaction) {
-	udp := protocols[0]
-	if len(f.Policy.OutboundUDP) == 0 {
-		t.rule(chainLeaving, deniedAllUDP, match(ipProtocol, udp.number), drop(CauseLeaving))
+// ports lets a protocol leave to some destination ports only; nil: to all.
+func (f *firewall) ports(t *transaction, p protocol, open []uint16) {
+	switch {
+	case open == nil:
+		return
+	case len(open) == 0:
+		f.refuseLeaving(t, chainLeaving, fmt.Sprintf(deniedWhole, p.name), CauseLeaving, match(ipProtocol, p.number))
 		return
 	}
-	allowed := &nftables.Set{Name: setPorts, KeyType: nftables.TypeInetService}
+	allowed := &nftables.Set{Name: p.name + setPorts, KeyType: nftables.TypeInetService}
 	var elements []nftables.SetElement
-	for _, p := range f.Policy.OutboundUDP {
-		elements = append(elements, nftables.SetElement{Key: port(p)})
+	for _, n := range open {
+		elements = append(elements, nftables.SetElement{Key: port(n)})
 	}
 	t.set(allowed, elements...)
-	t.rule(chainLeaving, deniedUDP,
-		match(ipProtocol, udp.number), load(destinationPort, scratch), notMember(allowed, scratch), drop(CauseLeaving))
+	f.refuseLeaving(t, chainLeaving, p.name+deniedPorts, CauseLeaving,
+		match(ipProtocol, p.number), load(destinationPort, scratch), notMember(allowed, scratch))
 }
 
 // entering lets in what answers a flow from inside, or what a hole is for; where
@@ -187,7 +258,7 @@ func (f *firewall) entering(t *transaction) {
 	f.lists(t, chainEntering, nat.AccessKeyAllow, f.Access.Allow, func(p protocol) []expr.Any {
 		return join(f.enteringFlow(p), keep(f.flows, p))
 	})
-	t.rule(chainEntering, deniedEntering, drop(CauseEntering))
+	f.refuseEntering(t, chainEntering, deniedEntering, CauseEntering)
 }
 
 // between judges packets from one inside interface to another.
@@ -206,7 +277,7 @@ func (f *firewall) between(t *transaction) {
 	f.lists(t, chainBetween, nat.AccessKeyBetween, f.Access.Between.Rules, func(p protocol) []expr.Any {
 		return join(f.flow(p, ipProtocol, source, p.from, destination, p.to), keep(f.within, p))
 	})
-	t.rule(chainBetween, deniedBetween, drop(CauseBetween))
+	f.refuseLeaving(t, chainBetween, deniedBetween, CauseBetween)
 }
 
 // keep adds the flow whose key is loaded, or restarts its time.

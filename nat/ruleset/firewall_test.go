@@ -1,6 +1,7 @@
 package ruleset_test
 
 import (
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -76,4 +77,10 @@ func TestFirewallWithNAT(t *testing.T) {
 	ping := n.hosts[0].raw(hostAddr(0), unix.IPPROTO_ICMP)
 	ping.sendTo(outsideA, echo(8, 7777, 1))
 	ping.expectEcho(0, 7777, 1)
+}
+
+// ratemask lets the namespace of the calling thread make as many ICMP errors as it
+// likes.
+func ratemask() error {
+	return os.WriteFile("/proc/sys/net/ipv4/icmp_ratemask", []byte("0"), 0o644)
 }

@@ -1,7 +1,6 @@
 package ruleset
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/google/nftables"
@@ -40,9 +39,9 @@ func Remove(conn *nftables.Conn) error {
 	return nil
 }
 
-// InstallFirewall gives the router the firewall of cfg, in one transaction that
-// also replaces the one before; the flows that it knew are lost, and its counters
-// start anew.
+// InstallFirewall gives the router, or the host, the firewall of cfg, in one
+// transaction that also replaces the one before; the flows and logins that it knew
+// are lost, and its counters start anew.
 //
 // A router may have a firewall and a NAT. The firewall then stands inside of the
 // NAT: in both directions it sees inside addresses and ports. Of what passes
@@ -50,15 +49,11 @@ func Remove(conn *nftables.Conn) error {
 // decides. Packets whose source is not where they came from are dropped before
 // anything else.
 func InstallFirewall(conn *nftables.Conn, cfg FirewallConfig) error {
-	name := "firewall"
-	if cfg.Router != "" {
-		name = fmt.Sprintf("router %s: firewall", cfg.Router)
-	}
-	if err := errors.Join(cfg.Policy.Validate(), cfg.Access.Validate(cfg.Policy), checkHosts(cfg.Access), checkInterface(cfg.Outside)); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if err := cfg.check(); err != nil {
+		return fmt.Errorf("%s: %w", cfg.name(), err)
 	}
 	if err := (&firewall{FirewallConfig: cfg}).build().commit(conn); err != nil {
-		return fmt.Errorf("%s: install: %w", name, err)
+		return fmt.Errorf("%s: install: %w", cfg.name(), err)
 	}
 	return nil
 }

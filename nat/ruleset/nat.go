@@ -28,6 +28,7 @@ const (
 const (
 	priorityUntrack   = -310
 	prioritySpoofed   = -305
+	priorityPortal    = -304
 	priorityTranslate = -300
 	priorityFirewall  = -10
 	priorityForward   = 0

@@ -39,6 +39,7 @@ var (
 	destinationPort = transport(2, 2)
 	udpChecksum     = transport(6, 2)
 	icmpType        = transport(0, 1)
+	icmpCode        = transport(1, 1)
 	echoIdentifier  = transport(4, 2)
 )
 
@@ -71,6 +72,10 @@ const (
 	icmpTimeExceeded     = 11
 	icmpParameterProblem = 12
 )
+
+// icmpProhibited is the code of icmpUnreachable that says that somebody forbids it
+// (RFC 1812 section 5.2.7.1).
+const icmpProhibited = 13
 
 // plainIPv4 is the first byte of an IPv4 header without options.
 const plainIPv4 = 0x45

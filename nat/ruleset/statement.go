@@ -87,6 +87,8 @@ func (r *reader) read(d dumpedExpr) {
 	case *expr.Log: // which says what the comment says
 	case *expr.Counter:
 		r.say("counter %d packets %d bytes", e.Packets, e.Bytes)
+	case *expr.Reject:
+		r.say("reject with %s", map[bool]string{true: "tcp reset", false: "icmp admin-prohibited"}[e.Type == unix.NFT_REJECT_TCP_RST])
 	case *expr.Verdict:
 		r.say("%s", verdict(e))
 	default:
@@ -160,7 +162,7 @@ func dataNames(set string) []string {
 var fieldNames = map[field]string{
 	ipProtocol: "ip protocol", source: "ip saddr", destination: "ip daddr",
 	sourcePort: "sport", destinationPort: "dport", udpChecksum: "udp checksum",
-	icmpType: "icmp type", echoIdentifier: "echo id",
+	icmpType: "icmp type", icmpCode: "icmp code", echoIdentifier: "echo id",
 	quotedVersion: "quoted version", quotedProtocol: "quoted ip protocol",
 	quotedSource: "quoted ip saddr", quotedDestination: "quoted ip daddr",
 	quotedSourcePort: "quoted sport", quotedDestinationPort: "quoted dport",

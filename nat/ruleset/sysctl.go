@@ -17,7 +17,8 @@ func Sysctls() map[string]string {
 		// hosts to go around the NAT.
 		"net/ipv4/conf/all/send_redirects":     "0",
 		"net/ipv4/conf/default/send_redirects": "0",
-		// No error that the router makes is held back.
-		"net/ipv4/icmp_ratelimit": "0",
+		// No error that the router makes is held back. Without a rate for each
+		// destination (icmp_ratelimit) there still would be one for all.
+		"net/ipv4/icmp_ratemask": "0",
 	}
 }

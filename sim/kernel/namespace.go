@@ -152,8 +152,10 @@ var (
 		// Point-to-point links share no segment: there is nobody to redirect.
 		{"/proc/sys/net/ipv4/conf/all/send_redirects", "0"},
 		{"/proc/sys/net/ipv4/conf/default/send_redirects", "0"},
-		// No error that a router makes is held back.
-		{"/proc/sys/net/ipv4/icmp_ratelimit", "0"},
+		// No error that a router makes is held back. Without a rate for each
+		// destination (icmp_ratelimit) there still would be one for all, of 50 at
+		// once.
+		{"/proc/sys/net/ipv4/icmp_ratemask", "0"},
 	}
 )
 
