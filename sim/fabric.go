@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -89,8 +90,19 @@ type RunningHost interface {
 	// Scan sends probes to ports of others and tells which of them entered a host,
 	// and what came back. It ends with ctx.
 	Scan(ctx context.Context, s Scan) (ScanResult, error)
-	// Move makes another uplink the active one, break before make.
+	// Programs are those that were started on the host, in order, whether they
+	// still run or not.
+	Programs() []RunningProgram
+	// Move makes another uplink the active one, break before make: Handover
+	// without gap and overlap.
 	Move(uplink string) error
+	// Handover makes another uplink the active one. With a gap the host has none
+	// for so long (break before make); with an overlap it has both for so long
+	// (make before break): what chooses no address leaves by the new one, and what
+	// has an address of the old one goes on by that. It returns when it is over.
+	// When ctx ends before, the host is on the new uplink alone, and the error is
+	// ctx's.
+	Handover(ctx context.Context, h Handover) error
 	// Active is the name of the active uplink.
 	Active() string
 	// Restrict drops all packets that the host sends, but those to the given
@@ -99,6 +111,24 @@ type RunningHost interface {
 	Unrestrict() error
 	// Restricted counts the packets that restrictions have taken so far.
 	Restricted() (uint64, error)
+}
+
+// Handover is how a host changes its uplink. One of Gap and Overlap at most is
+// not zero.
+type Handover struct {
+	Uplink       string
+	Gap, Overlap time.Duration
+}
+
+// String gives the handover in words, behind "moves to its uplink".
+func (h Handover) String() string {
+	switch {
+	case h.Gap > 0:
+		return fmt.Sprintf("%s after %v without any", h.Uplink, h.Gap)
+	case h.Overlap > 0:
+		return fmt.Sprintf("%s, with both for %v", h.Uplink, h.Overlap)
+	}
+	return h.Uplink
 }
 
 // RunningMachine is a machine that runs on a host.
@@ -112,6 +142,8 @@ type RunningMachine interface {
 
 // Program is a command to run on a host.
 type Program struct {
+	// Name is what events call it; empty: the last element of Path.
+	Name string
 	Path string
 	Args []string // without the program's name
 	Env  []string // nil: this process's
@@ -142,6 +174,7 @@ type Line struct {
 
 // RunningProgram is a program that runs on a host.
 type RunningProgram interface {
+	Name() string
 	PID() int
 	Signal(sig int) error
 	// Stop asks the program to end (SIGTERM) and waits for it; when ctx ends before,
@@ -152,6 +185,13 @@ type RunningProgram interface {
 	Kill() error
 	// Restart kills it and starts it anew, with the same arguments.
 	Restart(ctx context.Context) error
+	// Pause stops all of the program's processes, as SIGSTOP does, and returns when
+	// each is seen stopped; Resume lets them go on, likewise. A paused program does
+	// not end by SIGTERM before it is resumed.
+	Pause(ctx context.Context) error
+	Resume(ctx context.Context) error
+	// Processes are those of the program that live, its first one first.
+	Processes() ([]Process, error)
 	// Wait waits for the end; the error is *exec.ExitError for a status other
 	// than 0. It may be called several times.
 	Wait() error
@@ -160,6 +200,15 @@ type RunningProgram interface {
 	Done() <-chan struct{}
 	// State tells how the program is, or how it ended.
 	State() ProgramState
+}
+
+// Process is one process of a program.
+type Process struct {
+	PID  int    // as seen from outside
+	Name string // of its executable, at most 15 bytes
+	// State is the kernel's letter for it (proc(5)): R, S, D, T where it is
+	// stopped, Z where it has ended and was not waited for.
+	State byte
 }
 
 // ProgramState is how a program is, or how its last life ended.
@@ -187,6 +236,17 @@ type RunningRouter interface {
 	// Reboot loses the NAT's state; with newAddress it also takes external
 	// addresses that it never had.
 	Reboot(newAddress bool) error
+	// FlushTable empties the NAT's table in one transaction: mappings and filters
+	// are forgotten. Its rules and counters stay, those of sequential ports
+	// included, and so do the firewall's flows.
+	FlushTable() error
+	// Rebind ends, in one transaction, the live mappings whose inside address is
+	// one of those given; none given: all. Their external ports are closed at once
+	// and, where the NAT's table knows ports by themselves, stay taken for the
+	// idle timeout, so that the next packet from inside gets another one, also
+	// where ports are preserved. Nobody is told. It returns the mappings that
+	// ended, as Mappings has them.
+	Rebind(inside ...netip.Addr) (ended []string, err error)
 	// Swap changes the behaviour in one transaction; state is lost.
 	Swap(b nat.Behavior) error
 	// External gives the present external addresses.
@@ -206,10 +266,17 @@ type RunningRouter interface {
 type RunningLink interface {
 	// Cut loses all packets of both directions until Restore.
 	Cut() error
+	// Blackhole loses all packets of one direction until Restore, as they enter
+	// the link. Two of them, one for each direction, may be there at once.
+	Blackhole(d Direction) error
+	// Restore ends a cut and black holes.
 	Restore() error
 	// Impair changes the impairments of both directions.
 	Impair(up, down link.Impairment) error
-	// Lost counts the packets that a cut or an impairment took, by direction.
+	// Impairments are those in force.
+	Impairments() (up, down link.Impairment)
+	// Lost counts the packets that cuts, black holes and impairments took, by
+	// direction.
 	Lost() (up, down uint64)
 }
 

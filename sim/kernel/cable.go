@@ -26,6 +26,7 @@ type cable struct {
 	unplugged bool         // the node's end is down
 	cut       bool
 	losing    losing // the cut of a plain veth
+	holes     losing // black holes
 	lifted    int    // certifications for which the impairments are lifted
 }
 

@@ -12,10 +12,11 @@ import (
 
 var _ sim.RunningLink = (*cable)(nil)
 
-// losing is what loses the packets of a plain link.
+// losing is what loses the packets of a plain link that is cut, or of any link
+// in one direction: at the node's end those up, at the parent's those down.
 type losing struct {
-	up, down       *egress // non-nil while cut, at the node's and the parent's end
-	wasUp, wasDown uint64  // packets that former cuts took
+	up, down       *egress // non-nil while packets are lost
+	wasUp, wasDown uint64  // packets that were lost before
 }
 
 // ErrPlainLink is returned by Impair for links that are plain veths.
@@ -45,13 +46,18 @@ func (c *cable) Cut() error {
 func (c *cable) Restore() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.cut {
+	if !c.cut && c.holes.up == nil && c.holes.down == nil {
 		return nil
 	}
-	if err := c.setCut(false); err != nil {
+	if c.cut {
+		if err := c.setCut(false); err != nil {
+			return c.errorf("restore", err)
+		}
+		c.cut = false
+	}
+	if err := c.holes.lift(); err != nil {
 		return c.errorf("restore", err)
 	}
-	c.cut = false
 	c.network.log("link of %s is restored", c.planned.ID)
 	return nil
 }
@@ -61,34 +67,78 @@ func (c *cable) setCut(on bool) (err error) {
 		// An unplugged cable loses everything, whether it is cut or not.
 		return c.wire.link.Cut(on || c.unplugged)
 	}
-	if on {
-		if c.losing.up == nil {
-			if c.losing.up, err = loseAt(c.child, "cut", []*iface{c.lower}, selection{}); err != nil {
-				return err
-			}
-		}
-		if c.losing.down == nil {
-			c.losing.down, err = loseAt(c.parent, "cut", []*iface{c.upper}, selection{})
-		}
+	if !on {
+		return c.losing.lift()
+	}
+	if err := c.lose(&c.losing, "cut", sim.Up); err != nil {
 		return err
 	}
-	if c.losing.up != nil {
-		lost, err := c.losing.up.lift()
-		if err != nil {
-			return err
-		}
-		c.losing.wasUp += lost
-		c.losing.up = nil
+	return c.lose(&c.losing, "cut", sim.Down)
+}
+
+// Blackhole implements sim.RunningLink.
+func (c *cable) Blackhole(d sim.Direction) error {
+	if d != sim.Up && d != sim.Down {
+		return c.errorf("make a black hole", fmt.Errorf("unknown direction %q", d))
 	}
-	if c.losing.down != nil {
-		lost, err := c.losing.down.lift()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.lose(&c.holes, "blackhole", d); err != nil {
+		return c.errorf("make a black hole", err)
+	}
+	c.network.log("link of %s loses everything that goes %s", c.planned.ID, d)
+	return nil
+}
+
+// lose begins to lose what enters the cable in a direction, if it does not yet.
+func (c *cable) lose(l *losing, purpose string, d sim.Direction) (err error) {
+	switch {
+	case d == sim.Up && l.up == nil:
+		l.up, err = loseAt(c.child, purpose, []*iface{c.lower}, selection{})
+	case d == sim.Down && l.down == nil:
+		l.down, err = loseAt(c.parent, purpose, []*iface{c.upper}, selection{})
+	}
+	return err
+}
+
+// lift ends the loss of both directions.
+func (l *losing) lift() error {
+	for _, side := range []struct {
+		e   **egress
+		was *uint64
+	}{{&l.up, &l.wasUp}, {&l.down, &l.wasDown}} {
+		if *side.e == nil {
+			continue
+		}
+		lost, err := (*side.e).lift()
 		if err != nil {
 			return err
 		}
-		c.losing.wasDown += lost
-		c.losing.down = nil
+		*side.was += lost
+		*side.e = nil
 	}
 	return nil
+}
+
+// lost counts the packets of both directions so far. What cannot be counted any
+// more is left out, and told to report.
+func (l *losing) lost(report func(error)) (up, down uint64) {
+	up, down = l.wasUp, l.wasDown
+	for _, side := range []struct {
+		e     *egress
+		total *uint64
+	}{{l.up, &up}, {l.down, &down}} {
+		if side.e == nil {
+			continue
+		}
+		n, err := side.e.lost()
+		if err != nil {
+			report(err)
+			continue
+		}
+		*side.total += n
+	}
+	return up, down
 }
 
 // Impair implements sim.RunningLink. It works on links that the lab declares;
@@ -108,6 +158,16 @@ func (c *cable) Impair(up, down link.Impairment) error {
 	}
 	c.network.log("link of %s: up %v, down %v", c.planned.ID, up, down)
 	return nil
+}
+
+// Impairments implements sim.RunningLink. A plain link has none.
+func (c *cable) Impairments() (up, down link.Impairment) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.wire == nil {
+		return up, down
+	}
+	return c.wire.up, c.wire.down
 }
 
 // lift takes the impairments off until the returned function is called. It may
@@ -140,24 +200,12 @@ func (c *cable) lift() (restore func() error, err error) {
 func (c *cable) Lost() (up, down uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	report := func(err error) { c.network.log("link of %s: %v", c.planned.ID, err) }
+	up, down = c.holes.lost(report)
 	if c.wire != nil {
 		u, d := c.wire.link.Counters()
-		return u.Lost(), d.Lost()
+		return up + u.Lost(), down + d.Lost()
 	}
-	up, down = c.losing.wasUp, c.losing.wasDown
-	for _, side := range []struct {
-		e     *egress
-		total *uint64
-	}{{c.losing.up, &up}, {c.losing.down, &down}} {
-		if side.e == nil {
-			continue
-		}
-		n, err := side.e.lost()
-		if err != nil {
-			c.network.log("link of %s: %v", c.planned.ID, err)
-			continue
-		}
-		*side.total += n
-	}
-	return up, down
+	u, d := c.losing.lost(report)
+	return up + u, down + d
 }

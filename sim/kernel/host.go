@@ -3,14 +3,11 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
-
-	"golang.org/x/sys/unix"
 
 	"p2pmodel/core/sansio"
 	"p2pmodel/sim"
@@ -24,8 +21,10 @@ type Host struct {
 	uplinks map[string]*cable
 	sockets sockets
 
+	moving sync.Mutex // held from the beginning of a handover to its end
+
 	mu          sync.Mutex // held while the host's network changes
-	active      string     // the uplink in use
+	active      string     // the uplink in use; empty in the gap of a handover
 	restriction *egress    // non-nil while restricted
 	restricted  uint64     // packets that former restrictions took
 
@@ -51,84 +50,6 @@ func (h *Host) Active() string {
 
 func (h *Host) errorf(doing string, err error) error {
 	return fmt.Errorf("host %s: %s: %w", h.lab.Name, doing, err)
-}
-
-// Move implements sim.RunningHost: the old uplink loses its addresses and is
-// unplugged, then the new one is plugged in. UDP sockets stay as they are: those
-// bound to an address that is gone send nothing that arrives. TCP connections of
-// such an address end with ECONNABORTED, as on a phone, and their other sides
-// hear nothing; on a kernel without CONFIG_INET_DIAG_DESTROY they send in vain
-// until they time out. Moving to the active uplink does nothing.
-func (h *Host) Move(uplink string) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	next := h.uplinks[uplink]
-	if next == nil {
-		var have []string
-		for _, u := range h.lab.Uplinks {
-			have = append(have, u.Name)
-		}
-		return h.errorf("move", fmt.Errorf("no uplink %q; it has %s", uplink, strings.Join(have, ", ")))
-	}
-	if uplink == h.active {
-		return nil
-	}
-	previous := h.uplinks[h.active]
-	if err := previous.setPlugged(false); err != nil {
-		return h.errorf("leave uplink "+h.active, err)
-	}
-	if err := next.setPlugged(true); err != nil {
-		return h.errorf("move to uplink "+uplink, err)
-	}
-	h.network.log("host %s moved from %s to %s", h.lab.Name, h.active, uplink)
-	h.active = uplink
-	var gone []netip.Addr
-	for _, a := range previous.planned.NodeAddrs {
-		if !slices.Contains(next.planned.NodeAddrs, a) {
-			gone = append(gone, a)
-		}
-	}
-	err := h.node.ns.inside(func() error {
-		_, err := abandon(gone)
-		return err
-	})
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		h.network.log("host %s: TCP connections of its former address are not told that it is gone: %v", h.lab.Name, err)
-		return nil
-	}
-	if err != nil {
-		return h.errorf("move to uplink "+uplink, err)
-	}
-	return nil
-}
-
-// setPlugged plugs the node's end in or out. A wire carries nothing to or from
-// an end that is out.
-func (c *cable) setPlugged(plugged bool) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var b batch
-	if plugged {
-		c.plug(&b)
-	} else {
-		c.unplug(&b)
-		if c.wire != nil {
-			if err := c.wire.link.Cut(true); err != nil {
-				return err
-			}
-		}
-	}
-	if err := c.child.do(&b); err != nil {
-		return err
-	}
-	c.unplugged = !plugged
-	if err := c.awaitCarrier(); err != nil {
-		return err
-	}
-	if c.wire != nil {
-		return c.wire.link.Cut(c.cut || c.unplugged)
-	}
-	return nil
 }
 
 // Restrict implements sim.RunningHost. A packet that may not leave is lost

@@ -43,10 +43,12 @@ func Init() {
 
 // The control socket of an init is its descriptor 3. The init first says
 // whether the program was started; after that each byte it reads is a signal
-// for the program, and the end of the stream says that whoever started it is
+// for the program, or with everyone for all processes of the namespace, and the end of the stream says that whoever started it is
 // gone.
 const (
 	controlFD = 3
+	// everyone is added to signals for all processes of the namespace.
+	everyone = 0x80
 	// started comes with the credentials of the program, by which the kernel
 	// tells its PID outside of the namespace.
 	started = 'S'
@@ -127,7 +129,12 @@ func obey(child int) {
 		case err != nil || n == 0:
 			os.Exit(exitSignalled + int(unix.SIGKILL))
 		default:
-			_ = unix.Kill(child, syscall.Signal(one[0]))
+			to := child
+			if one[0]&everyone != 0 {
+				// To all but us, in one go: none of them can start another meanwhile.
+				to = -1
+			}
+			_ = unix.Kill(to, syscall.Signal(one[0]&^everyone))
 		}
 	}
 }

@@ -19,6 +19,7 @@ type running struct {
 	stopping bool
 	machines map[*Machine]struct{}
 	programs map[*Program]struct{}
+	started  []*Program // those, in order
 }
 
 // Machine is a machine that runs on a host. It implements sim.RunningMachine.

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -93,7 +94,21 @@ func (h *Host) Start(ctx context.Context, p sim.Program) (sim.RunningProgram, er
 		h.running.mu.Unlock()
 		return nil, h.errorf(doing, err)
 	}
+	h.running.mu.Lock()
+	h.running.started = append(h.running.started, program)
+	h.running.mu.Unlock()
 	return program, nil
+}
+
+// Programs implements sim.RunningHost.
+func (h *Host) Programs() []sim.RunningProgram {
+	h.running.mu.Lock()
+	defer h.running.mu.Unlock()
+	var all []sim.RunningProgram
+	for _, p := range h.running.started {
+		all = append(all, p)
+	}
+	return all
 }
 
 // find resolves the program's path as exec.Command does, and looks at its
@@ -256,6 +271,9 @@ func (p *Program) current() *incarnation {
 	defer p.mu.Unlock()
 	return p.run
 }
+
+// Name implements sim.RunningProgram.
+func (p *Program) Name() string { return cmp.Or(p.spec.Name, filepath.Base(p.spec.Path)) }
 
 // PID implements sim.RunningProgram: it is the program's own, as seen from
 // outside of its PID namespace.

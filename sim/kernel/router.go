@@ -148,6 +148,41 @@ func (r *Router) Reboot(newAddress bool) error {
 	return nil
 }
 
+// FlushTable implements sim.RunningRouter.
+func (r *Router) FlushTable() error {
+	if r.lab.NAT == nil {
+		return r.errorf("flush its table", ErrNoNAT)
+	}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	if err := r.node.nft(ruleset.Empty); err != nil {
+		return r.errorf("flush its table", err)
+	}
+	r.network.log("router %s: the NAT's table is flushed", r.lab.Name)
+	return nil
+}
+
+// Rebind implements sim.RunningRouter.
+func (r *Router) Rebind(inside ...netip.Addr) (ended []string, err error) {
+	if r.lab.NAT == nil {
+		return nil, r.errorf("rebind", ErrNoNAT)
+	}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	err = r.node.nft(func(conn *nftables.Conn) error {
+		mappings, err := ruleset.Rebind(conn, inside...)
+		for _, m := range mappings {
+			ended = append(ended, m.String())
+		}
+		return err
+	})
+	if err != nil {
+		return ended, r.errorf("rebind", err)
+	}
+	r.network.log("router %s: %d mappings are rebound", r.lab.Name, len(ended))
+	return ended, nil
+}
+
 // renumber gives the uplink addresses that it never had.
 func (r *Router) renumber() error {
 	fresh, err := r.network.plan.Spare(r.lab.Name, r.moves+1)

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -265,13 +266,14 @@ type hop struct {
 	by      *iface
 	gateway netip.Addr
 	source  netip.Addr
+	table   uint8 // 0: the main one
 }
 
 func (b *batch) route(h hop, present bool) {
 	head := &nl.RtMsg{RtMsg: unix.RtMsg{
 		Family:   uint8(familyOf(h.to.Addr())),
 		Dst_len:  uint8(h.to.Bits()),
-		Table:    unix.RT_TABLE_MAIN,
+		Table:    cmp.Or(h.table, unix.RT_TABLE_MAIN),
 		Protocol: unix.RTPROT_STATIC,
 		Scope:    unix.RT_SCOPE_LINK,
 		Type:     unix.RTN_UNICAST,
@@ -294,6 +296,20 @@ func (b *batch) route(h hop, present bool) {
 		return
 	}
 	b.add(fmt.Sprintf("take route to %s by %s", h.to, h.by.name), unix.RTM_DELROUTE, 0, parts...).missing = true
+}
+
+// sourceRule has packets from an address routed by a table, or no more.
+func (b *batch) sourceRule(from netip.Addr, table uint8, priority uint32, present bool) {
+	head := &nl.RtMsg{RtMsg: unix.RtMsg{
+		Family: uint8(familyOf(from)), Src_len: uint8(from.BitLen()), Table: table, Type: unix.FR_ACT_TO_TBL,
+	}}
+	source := nl.NewRtAttr(unix.FRA_SRC, from.AsSlice())
+	order := nl.NewRtAttr(unix.FRA_PRIORITY, nl.Uint32Attr(priority))
+	if present {
+		b.add(fmt.Sprintf("route what comes from %s by itself", from), unix.RTM_NEWRULE, unix.NLM_F_CREATE, head, source, order)
+		return
+	}
+	b.add(fmt.Sprintf("route what comes from %s as the rest", from), unix.RTM_DELRULE, 0, head, source, order).missing = true
 }
 
 func familyOf(a netip.Addr) int {
