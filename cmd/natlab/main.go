@@ -54,7 +54,7 @@ or a machine that cannot.`,
 	root.SetFlagErrorFunc(explainFlag)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newListCommand(), newShowCommand(), newRunCommand(), newCertifyCommand(),
+		newListCommand(), newShowCommand(), newRunCommand(), newCertifyCommand(), newClassifyCommand(),
 		newDoctorCommand(), newSchemaCommand(), newRootlessCommand(),
 	)
 	return root

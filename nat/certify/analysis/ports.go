@@ -1,0 +1,222 @@
+package analysis
+
+import (
+	"fmt"
+	"net/netip"
+
+	"p2pmodel/nat"
+)
+
+const (
+	// coincidence is how many ports must keep their parity until that is no
+	// coincidence: one NAT in 65536 that does not look at it would.
+	coincidence = 16
+	// clustered is the largest block of ports that shows without being declared: by
+	// chance five random ports of a host lie within it once in 10^5, and those of
+	// two hosts once in 10^10.
+	clustered = 4096
+	// fewest is how many mappings it takes to conclude anything.
+	fewest = 5
+)
+
+// Sample is one mapping: samples are judged in the order in which they were made.
+type Sample struct {
+	Inside, External netip.AddrPort
+}
+
+func (s Sample) preserved() bool { return s.Inside.Port() == s.External.Port() }
+
+func (s Sample) keepsParity() bool { return s.Inside.Port()%2 == s.External.Port()%2 }
+
+// Ports is what the samples say of the allocation of ports.
+type Ports struct {
+	// Allocation is a value of the axis, or a word for what is none.
+	Allocation string
+	// Fallback, Parity and Delta are values of their axes; they are empty, and 0,
+	// where the samples do not tell.
+	Fallback, Parity string
+	Delta            int
+	// Narrow says that some free ports were preserved and others were not: the
+	// range is narrower than the samples.
+	Narrow bool
+	// Reason is how the allocation was concluded.
+	Reason string
+}
+
+// Assumptions are what is known of a NAT before its ports are judged.
+type Assumptions struct {
+	Range nat.PortRange // where a sequential NAT starts again
+	Block int           // the size of a block of ports that is declared; 0: none
+	// Alone says that nobody else uses the NAT: then a port that is not preserved
+	// without need means a narrow range.
+	Alone bool
+}
+
+// JudgePorts concludes how external ports are chosen (RFC 4787 section 4.2).
+func JudgePorts(samples []Sample, known Assumptions) Ports {
+	if len(samples) < fewest {
+		return Ports{Allocation: Unreached, Reason: fmt.Sprintf("%d mappings were seen, and it takes %d", len(samples), fewest)}
+	}
+	holder := make(map[netip.AddrPort]netip.AddrPort)
+	preserved, uncontended := 0, 0
+	var chosen []choice // those that got another port than their own
+	for _, s := range samples {
+		if owner, taken := holder[s.External]; taken && owner != s.Inside {
+			return Ports{Allocation: Overloading, Reason: fmt.Sprintf("%s and %s share %s", owner, s.Inside, s.External)}
+		}
+		if _, taken := holder[netip.AddrPortFrom(s.External.Addr(), s.Inside.Port())]; !taken {
+			uncontended++
+			if s.preserved() {
+				preserved++
+			}
+		}
+		if !s.preserved() {
+			c := choice{Sample: s, taken: make(map[netip.AddrPort]bool, len(holder))}
+			for x := range holder {
+				c.taken[x] = true
+			}
+			chosen = append(chosen, c)
+		}
+		holder[s.External] = s.Inside
+	}
+	p := Ports{}
+	p.Parity, p.Delta = judgeSteps(chosen, known.Range)
+	steps := p.Delta > 0
+	switch {
+	case preserved > 0:
+		p.Allocation = nat.Preserve.String()
+		p.Reason = fmt.Sprintf("%d of %d ports that were free were preserved", preserved, uncontended)
+		p.Narrow = known.Alone && preserved < uncontended
+		switch {
+		case len(chosen) < 3: // two steps may be chance
+			p.Delta = 0
+		case steps:
+			p.Fallback = nat.FallbackSequential.String()
+			p.Reason += fmt.Sprintf("; the others count up by %d", p.Delta)
+		default:
+			p.Fallback = nat.FallbackRandom.String()
+			p.Reason += "; the others do not count up"
+		}
+	case steps:
+		p.Allocation = nat.Sequential.String()
+		p.Reason = fmt.Sprintf("no port was preserved, and in order of creation they count up by %d", p.Delta)
+	case blocks(samples, known.Block):
+		p.Allocation = nat.Block.String()
+		p.Reason = "no port was preserved, they do not count up, and each host's lie together, apart from those of others"
+	default:
+		p.Allocation = nat.Random.String()
+		p.Reason = "no port was preserved, and in order of creation they do not count up"
+	}
+	return p
+}
+
+// choice is a port that a NAT chose, and those that it could not.
+type choice struct {
+	Sample
+	taken map[netip.AddrPort]bool
+}
+
+// judgeSteps tells parity and step of ports that a NAT chose. Delta is 0 where
+// they do not count up, parity empty where it may be chance.
+func judgeSteps(chosen []choice, r nat.PortRange) (parity string, delta int) {
+	kept := 0
+	for _, c := range chosen {
+		if c.keepsParity() {
+			kept++
+		}
+	}
+	all := kept == len(chosen)
+	step := func(keep bool) int {
+		for d := 1; d <= nat.MaxDelta; d++ {
+			if counts(chosen, d, r, keep) {
+				return d
+			}
+		}
+		return 0
+	}
+	if len(chosen) > 1 {
+		delta = step(false)
+	}
+	switch {
+	case len(chosen) == 0:
+	case !all:
+		return nat.ParityIgnore.String(), delta
+	case delta == 0 && len(chosen) > 1:
+		// What counts up only if ports of the other parity are left out does so.
+		if delta = step(true); delta > 0 || kept >= coincidence {
+			parity = nat.ParityKeep.String()
+		}
+	case kept >= coincidence:
+		parity = nat.ParityKeep.String()
+	}
+	return parity, delta
+}
+
+// counts reports whether each port is the next one after the last, a step
+// further, where a NAT leaves out what is taken, and what has the other parity if
+// it keeps that.
+func counts(chosen []choice, delta int, r nat.PortRange, keep bool) bool {
+	for i := 1; i < len(chosen); i++ {
+		if !follows(chosen[i-1].External.Port(), chosen[i], delta, r, keep) {
+			return false
+		}
+	}
+	return true
+}
+
+func follows(last uint16, c choice, delta int, r nat.PortRange, keep bool) bool {
+	port := last
+	for range r.Size() {
+		port = Successor(port, delta, r)
+		if port == c.External.Port() {
+			return true
+		}
+		other := keep && port%2 != c.Inside.Port()%2
+		if !other && !c.taken[netip.AddrPortFrom(c.External.Addr(), port)] {
+			return false
+		}
+	}
+	return false
+}
+
+// Successor is the port that a sequential NAT tries after this one.
+func Successor(port uint16, delta int, r nat.PortRange) uint16 {
+	next := int(port) + delta
+	if port <= r.High && next > int(r.High) || next > 65535 {
+		return r.Low
+	}
+	return uint16(next)
+}
+
+// blocks reports whether the ports of each of several hosts lie within a block,
+// apart from those of others.
+func blocks(samples []Sample, size int) bool {
+	hulls := make(map[netip.Addr]nat.PortRange)
+	count := make(map[netip.Addr]int)
+	for _, s := range samples {
+		port := s.External.Port()
+		h, known := hulls[s.Inside.Addr()]
+		if !known {
+			h = nat.PortRange{Low: port, High: port}
+		}
+		hulls[s.Inside.Addr()] = nat.PortRange{Low: min(h.Low, port), High: max(h.High, port)}
+		count[s.Inside.Addr()]++
+	}
+	limit := clustered
+	if size > 0 {
+		limit = size
+	}
+	var all []nat.PortRange
+	for host, h := range hulls {
+		if count[host] < fewest || h.Size() > limit {
+			return false
+		}
+		for _, o := range all {
+			if h.Low <= o.High && o.Low <= h.High {
+				return false
+			}
+		}
+		all = append(all, h)
+	}
+	return len(all) > 1 || size > 0
+}
