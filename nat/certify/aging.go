@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"p2pmodel/nat"
+	"p2pmodel/nat/certify/analysis"
 )
 
 const (
@@ -255,13 +256,13 @@ func (p *Probe) judgeAging(now time.Time, g *aging) {
 	switch {
 	case g.confirmed():
 	case g.aliveAt == 0 && g.deadAt == 0:
-		measured = unreached
+		measured = analysis.Unreached
 	case g.deadAt == 0:
 		measured = ">" + brief(g.aliveAt)
 	case g.aliveAt == 0:
 		measured = "<" + brief(g.deadAt)
 	case g.aliveAt >= g.deadAt:
-		measured = irregular
+		measured = analysis.Irregular
 	default:
 		measured = brief(g.aliveAt) + ".." + brief(g.deadAt)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"p2pmodel/nat"
+	"p2pmodel/nat/certify/analysis"
 )
 
 // outcome gives where an inside socket's datagram came out, if it did at the
@@ -44,7 +45,7 @@ func (p *Probe) measureFiltering(time.Time) {
 		p.reach(now, s, first.local, func(now time.Time, shot0 *shot) {
 			x, ok := p.outcome(shot0, first)
 			if !ok {
-				p.find(nat.AxisFiltering, unreached, fmt.Sprintf("no datagram from %s reached %s", s.local, first.local))
+				p.find(nat.AxisFiltering, analysis.Unreached, fmt.Sprintf("no datagram from %s reached %s", s.local, first.local))
 				return
 			}
 			evidence := []string{fmt.Sprintf("%s sent to %s alone, and was mapped to %s", s.local, first.local, x)}
@@ -64,27 +65,13 @@ func (p *Probe) measureFiltering(time.Time) {
 						}
 						evidence = append(evidence, fmt.Sprintf("a datagram from %s to %s %s", from.local, x, what))
 						if waiting--; waiting == 0 {
-							p.find(nat.AxisFiltering, filteringOf(entered), evidence...)
+							p.find(nat.AxisFiltering, analysis.Filtering(entered), evidence...)
 						}
 					})
 				}
 			}
 		})
 	})
-}
-
-func filteringOf(entered [2][2]bool) string {
-	switch entered {
-	case [2][2]bool{{true, true}, {true, true}}:
-		return nat.Behavior{Filtering: nat.EndpointIndependent}.Get(nat.AxisFiltering)
-	case [2][2]bool{{true, true}, {false, false}}:
-		return nat.Behavior{Filtering: nat.AddressDependent}.Get(nat.AxisFiltering)
-	case [2][2]bool{{true, false}, {false, false}}:
-		return nat.Behavior{Filtering: nat.AddressAndPortDependent}.Get(nat.AxisFiltering)
-	case [2][2]bool{}:
-		return "closed" // not even answers come in
-	}
-	return irregular
 }
 
 // measureMapping sends from one socket to all four outside sockets and compares
@@ -96,14 +83,14 @@ func (p *Probe) measureMapping(time.Time) {
 		var next func(now time.Time, i int)
 		next = func(now time.Time, i int) {
 			if i == 4 {
-				p.find(nat.AxisMapping, mappingOf(s.local.Addr(), x), evidence...)
+				p.find(nat.AxisMapping, analysis.Mapping(s.local.Addr(), x), evidence...)
 				return
 			}
 			to := p.outside[i/2][i%2]
 			p.reach(now, s, to.local, func(now time.Time, shot *shot) {
 				var ok bool
 				if x[i], ok = p.outcome(shot, to); !ok {
-					p.find(nat.AxisMapping, unreached, append(evidence, fmt.Sprintf("no datagram from %s reached %s", s.local, to.local))...)
+					p.find(nat.AxisMapping, analysis.Unreached, append(evidence, fmt.Sprintf("no datagram from %s reached %s", s.local, to.local))...)
 					return
 				}
 				evidence = append(evidence, fmt.Sprintf("%s to %s was mapped to %s", s.local, to.local, x[i]))
@@ -114,31 +101,11 @@ func (p *Probe) measureMapping(time.Time) {
 	})
 }
 
-// mappingOf compares what the sockets at (A, 1), (A, 2), (B, 1), (B, 2) saw.
-func mappingOf(inside netip.Addr, x [4]netip.AddrPort) string {
-	if x[0].Addr() == inside {
-		return "untranslated"
-	}
-	distinct := make(map[netip.AddrPort]bool)
-	for _, e := range x {
-		distinct[e] = true
-	}
-	switch {
-	case len(distinct) == 1:
-		return nat.Behavior{Mapping: nat.EndpointIndependent}.Get(nat.AxisMapping)
-	case len(distinct) == 2 && x[0] == x[1] && x[2] == x[3]:
-		return nat.Behavior{Mapping: nat.AddressDependent}.Get(nat.AxisMapping)
-	case len(distinct) == 4:
-		return nat.Behavior{Mapping: nat.AddressAndPortDependent}.Get(nat.AxisMapping)
-	}
-	return irregular
-}
-
 // measureScope tells whether the filter belongs to the mapping or to the inside
 // endpoint: a remote that was contacted through one mapping knocks at another
 // of the same socket. It needs two mappings and a filter.
 func (p *Probe) measureScope(time.Time) {
-	if p.is(nat.AxisMapping, "EIM", unreached, irregular, "untranslated") || p.is(nat.AxisFiltering, "EIF", unreached, irregular, "closed") {
+	if p.is(nat.AxisMapping, "EIM", analysis.Unreached, analysis.Irregular, analysis.Untranslated) || p.is(nat.AxisFiltering, "EIF", analysis.Unreached, analysis.Irregular, analysis.Closed) {
 		return
 	}
 	p.inside(0, func(now time.Time, s *socket) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"p2pmodel/nat"
+	"p2pmodel/nat/certify/analysis"
 )
 
 // Probe is one certification: a machine without I/O or clock. The driver calls
@@ -34,7 +35,7 @@ type Probe struct {
 	used    map[uint16]bool // inside ports that have been chosen
 
 	seen     []sighting // all mappings, in order
-	samples  []sample   // those of the port test
+	samples  []analysis.Sample // those of the port test
 	narrow   bool       // free ports were not preserved
 	hairpin  turned
 	foretold bool // mappings for the hairpin test could be foretold

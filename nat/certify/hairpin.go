@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"p2pmodel/nat"
+	"p2pmodel/nat/certify/analysis"
 )
 
 // noneOrExternal: surely not internal, and the filter hides the rest.
@@ -55,7 +56,7 @@ func (p *Probe) turn(s *shot, at *socket) {
 		if a.socket != at {
 			continue
 		}
-		kind := irregular
+		kind := analysis.Irregular
 		switch {
 		case a.from == s.from.local:
 			kind = nat.HairpinInternal.String()
@@ -63,7 +64,7 @@ func (p *Probe) turn(s *shot, at *socket) {
 			kind = nat.HairpinExternal.String()
 		}
 		if p.hairpin.kind != "" && p.hairpin.kind != kind {
-			kind = irregular
+			kind = analysis.Irregular
 		}
 		p.hairpin.kind = kind
 		p.hairpin.evidence = append(p.hairpin.evidence, fmt.Sprintf("%s came to %s with the source %s", what, at.local, a.from))
@@ -146,7 +147,7 @@ func (p *Probe) filtersHairpin() bool {
 func (p *Probe) judgeHairpin(time.Time) {
 	kind := p.hairpin.kind
 	if len(p.hairpin.evidence) == 0 {
-		kind = unreached
+		kind = analysis.Unreached
 	}
 	if kind == "" {
 		kind = nat.HairpinNone.String()

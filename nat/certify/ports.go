@@ -3,38 +3,33 @@ package certify
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"p2pmodel/nat"
+	"p2pmodel/nat/certify/analysis"
 )
 
-// Words for what is no value of an axis.
 const (
-	unreached = "unreached" // nothing came through, so nothing can be told
-	irregular = "irregular" // not a behaviour of RFC 4787
-	// overloading: two hosts were given one external endpoint.
-	overloading = "overloading"
+	// portSamples is how many mappings the port test makes for each host.
+	portSamples = 5
+	// moreSamples is how many it makes at most where those leave open whether
+	// parity is kept, or whether a port was preserved by chance.
+	moreSamples = 14
 )
 
-// portSamples is how many mappings the port test makes for each host.
-const portSamples = 5
-
-// sample is one mapping of the port test.
-type sample struct {
-	host     int
-	inside   netip.AddrPort
-	external netip.AddrPort
-}
-
-func (s sample) preserved() bool { return s.inside.Port() == s.external.Port() }
+// patternOfParity is the parity of the inside ports in the order of use: ports
+// that merely count up cannot keep it.
+var patternOfParity = [portSamples]uint16{0, 0, 1, 1, 0}
 
 // measurePorts makes mappings one after the other, while nothing else of the
 // probe runs: first for one host, at ports spread over the declared range, then
-// for another host at the same ports, so that the two contend for them, and at
-// last one for a port beside the last that was given out.
+// for another host at the same ports, so that the two contend for them, then
+// one for a port beside the last that was given out; and more of those in doubt.
 func (p *Probe) measurePorts(now time.Time) {
 	r := p.insideRange()
-	var plan []func(now time.Time, next func(now time.Time))
+	hosts := min(2, len(p.cfg.Inside))
+	var plan []sampling
 	var ports []uint16
 	for i := range portSamples {
 		// One port in each fifth of the range, so that a range narrower than
@@ -44,132 +39,141 @@ func (p *Probe) measurePorts(now time.Time) {
 		ports = append(ports, p.freshPortIn(nat.PortRange{Low: low, High: low + uint16(max(slice, 1)-1)}))
 	}
 	p.shuffle(ports)
-	for host := range min(2, len(p.cfg.Inside)) {
+	for i, port := range ports {
+		ports[i] = p.withParity(port, patternOfParity[i])
+	}
+	for host := range hosts {
 		for _, port := range ports {
-			plan = append(plan, func(now time.Time, next func(now time.Time)) { p.samplePort(now, host, port, next) })
+			plan = append(plan, sampling{host, port})
 		}
 	}
-	plan = append(plan, func(now time.Time, next func(now time.Time)) {
-		if len(p.samples) == 0 {
-			next(now)
-			return
-		}
-		last := p.samples[len(p.samples)-1].external.Port()
-		beside := last + 23
-		if beside < last { // past the highest port
-			beside = last - 23
-		}
-		if p.used[beside] {
-			next(now)
-			return
-		}
-		p.used[beside] = true
-		p.samplePort(now, 0, beside, next)
+	p.take(now, plan, func(now time.Time) {
+		p.take(now, p.beside(len(p.samples)-1), func(now time.Time) { p.doubt(now, hosts, moreSamples) })
 	})
-	var run func(now time.Time)
-	run = func(now time.Time) {
-		if len(plan) == 0 {
-			p.judgePorts()
-			return
-		}
-		step := plan[0]
-		plan = plan[1:]
-		step(now, run)
-	}
-	run(now)
 }
 
-// samplePort makes a mapping for a socket at this port, if it can be opened.
-func (p *Probe) samplePort(now time.Time, host int, port uint16, next func(now time.Time)) {
-	p.open(true, netip.AddrPortFrom(p.cfg.Inside[host], port), func(now time.Time, s *socket) {
+// sampling is a mapping to be made: by which host, from which port.
+type sampling struct {
+	host int
+	port uint16
+}
+
+// withParity gives a port of the wished parity: this one or a neighbour, if that
+// is unused.
+func (p *Probe) withParity(port, parity uint16) uint16 {
+	if port%2 == parity {
+		return port
+	}
+	if other := port ^ 1; p.insideRange().Contains(other) && !p.used[other] {
+		delete(p.used, port)
+		p.used[other] = true
+		return other
+	}
+	return port
+}
+
+// beside is the mapping of a port not far from the external one of a sample: if
+// that is preserved, the NAT preserves, in whatever range.
+func (p *Probe) beside(sample int) []sampling {
+	if sample < 0 {
+		return nil
+	}
+	last := p.samples[sample].External.Port()
+	port := last + 23
+	if port < last { // past the highest port
+		port = last - 23
+	}
+	if p.used[port] || port < 1024 {
+		return nil
+	}
+	p.used[port] = true
+	return []sampling{{0, port}}
+}
+
+// doubt takes more samples where those there are may be chance.
+func (p *Probe) doubt(now time.Time, hosts, left int) {
+	j := p.judgedPorts()
+	var plan []sampling
+	switch {
+	case left == 0 || len(p.samples) < portSamples || int(p.room()) < len(p.samples)+2:
+	case j.Lucky >= 0:
+		plan = p.beside(j.Lucky)
+	case j.Parity != "":
+	case j.Allocation == nat.Random.String() || j.Allocation == nat.Block.String():
+		plan = []sampling{{0, p.freshPort()}}
+	case j.Allocation == nat.Preserve.String() && hosts > 1:
+		port := p.freshPort()
+		plan = []sampling{{0, port}, {1, port}}
+	}
+	if plan == nil {
+		p.judgePorts()
+		return
+	}
+	p.take(now, plan, func(now time.Time) { p.doubt(now, hosts, left-1) })
+}
+
+// room is how many mappings the NAT claims to have room for.
+func (p *Probe) room() int {
+	r := p.cfg.Declared.Resolved()
+	room := min(r.Range.Size(), r.TableSize)
+	if r.Ports == nat.Block {
+		room = min(room, r.Block)
+	}
+	return room
+}
+
+// take makes mappings one after the other.
+func (p *Probe) take(now time.Time, plan []sampling, then func(now time.Time)) {
+	if len(plan) == 0 {
+		then(now)
+		return
+	}
+	next := func(now time.Time) { p.take(now, plan[1:], then) }
+	p.open(true, netip.AddrPortFrom(p.cfg.Inside[plan[0].host], plan[0].port), func(now time.Time, s *socket) {
 		if s == nil { // somebody has the port
 			next(now)
 			return
 		}
 		p.reach(now, s, p.outside[0][0].local, func(now time.Time, shot *shot) {
 			if x, ok := p.outcome(shot, p.outside[0][0]); ok {
-				p.samples = append(p.samples, sample{host: host, inside: s.local, external: x})
+				p.samples = append(p.samples, analysis.Sample{Inside: s.local, External: x})
 			}
 			next(now)
 		})
 	})
 }
 
+func (p *Probe) judgedPorts() analysis.Ports {
+	d := p.cfg.Declared.Resolved()
+	return analysis.JudgePorts(p.samples, analysis.Assumptions{Range: d.Range, Block: p.cfg.Declared.Block, Delta: d.Delta, Alone: true})
+}
+
 // judgePorts concludes from the samples, which are in order of creation.
 func (p *Probe) judgePorts() {
 	var evidence []string
 	for _, s := range p.samples {
-		evidence = append(evidence, fmt.Sprintf("%s was mapped to %s", s.inside, s.external))
+		evidence = append(evidence, fmt.Sprintf("%s was mapped to %s", s.Inside, s.External))
 	}
-	if len(p.samples) < portSamples {
-		p.find(nat.AxisPorts, unreached, append(evidence, fmt.Sprintf("of at least %d datagrams to %s only %d came through", portSamples, p.outside[0][0].local, len(p.samples)))...)
-		return
+	d := p.cfg.Declared.Resolved()
+	j := p.judgedPorts()
+	p.narrow = j.Narrow
+	evidence = append(evidence, j.Reason)
+	p.find(nat.AxisPorts, j.Allocation, evidence...)
+	if j.Fallback != "" && d.Kind == nat.KindRFC {
+		p.find(nat.AxisFallback, j.Fallback, j.Reason)
 	}
-	taken := make(map[netip.AddrPort]bool)
-	preserved, uncontended, shared := 0, 0, 0
-	var fallback []sample // those that got another port than their own
-	steps := true
-	for _, s := range p.samples {
-		wanted := netip.AddrPortFrom(s.external.Addr(), s.inside.Port())
-		if taken[s.external] {
-			shared++
-			evidence = append(evidence, fmt.Sprintf("%s had been given to another endpoint before", s.external))
-		}
-		if !taken[wanted] {
-			uncontended++
-			if s.preserved() {
-				preserved++
-			}
-		}
-		if !s.preserved() {
-			if n := len(fallback); n > 0 && !p.follows(fallback[n-1].external, s.external, taken) {
-				steps = false
-			}
-			fallback = append(fallback, s)
-		}
-		taken[s.external] = true
+	if j.Delta > 0 && d.Kind == nat.KindRFC {
+		p.find(nat.AxisDelta, strconv.Itoa(j.Delta), j.Reason)
 	}
-	switch {
-	case shared > 0:
-		p.find(nat.AxisPorts, overloading, evidence...)
-	case preserved > 0:
-		p.narrow = preserved < uncontended
-		if p.narrow {
-			evidence = append(evidence, "some ports were preserved and others were not, although no mapping of the probe had them")
-		}
-		if !steps {
-			p.find(nat.AxisPorts, "preserve/"+irregular, append(evidence, "where the port was taken, the ports given instead do not count up by one")...)
-			return
-		}
-		p.find(nat.AxisPorts, nat.Preserve.String(), evidence...)
-	case steps:
-		p.find(nat.AxisPorts, nat.Sequential.String(), append(evidence, "no port was preserved, and in order of creation the ports count up by one")...)
-	default:
-		p.find(nat.AxisPorts, nat.Random.String(), append(evidence, "no port was preserved, and in order of creation the ports do not count up")...)
+	if j.Parity != "" {
+		p.find(nat.AxisParity, j.Parity, evidence...)
 	}
-}
-
-// follows reports whether b is the next free port after a, where the counter
-// skips what is taken and starts again at the end of the declared range.
-func (p *Probe) follows(a, b netip.AddrPort, taken map[netip.AddrPort]bool) bool {
-	for port := p.successor(a.Port()); port != a.Port(); port = p.successor(port) {
-		if port == b.Port() {
-			return true
-		}
-		if !taken[netip.AddrPortFrom(b.Addr(), port)] {
-			return false
-		}
-	}
-	return false
 }
 
 // successor is the port that a sequential NAT tries after this one.
 func (p *Probe) successor(port uint16) uint16 {
-	r := p.cfg.Declared.Resolved().Range
-	if port == r.High || port == 65535 {
-		return r.Low
-	}
-	return port + 1
+	r := p.cfg.Declared.Resolved()
+	return analysis.Successor(port, r.Delta, r.Range)
 }
 
 // insideRange is where the probe's inside ports come from: the declared range,

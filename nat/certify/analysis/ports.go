@@ -36,6 +36,9 @@ type Ports struct {
 	// where the samples do not tell.
 	Fallback, Parity string
 	Delta            int
+	// Lucky is the sample that may have been preserved by chance, as one in ten
+	// thousand NATs with random ports would; -1: there is none.
+	Lucky int
 	// Narrow says that some free ports were preserved and others were not: the
 	// range is narrower than the samples.
 	Narrow bool
@@ -47,6 +50,7 @@ type Ports struct {
 type Assumptions struct {
 	Range nat.PortRange // where a sequential NAT starts again
 	Block int           // the size of a block of ports that is declared; 0: none
+	Delta int           // the step that is declared; 0: none
 	// Alone says that nobody else uses the NAT: then a port that is not preserved
 	// without need means a narrow range.
 	Alone bool
@@ -55,19 +59,20 @@ type Assumptions struct {
 // JudgePorts concludes how external ports are chosen (RFC 4787 section 4.2).
 func JudgePorts(samples []Sample, known Assumptions) Ports {
 	if len(samples) < fewest {
-		return Ports{Allocation: Unreached, Reason: fmt.Sprintf("%d mappings were seen, and it takes %d", len(samples), fewest)}
+		return Ports{Allocation: Unreached, Lucky: -1, Reason: fmt.Sprintf("%d mappings were seen, and it takes %d", len(samples), fewest)}
 	}
 	holder := make(map[netip.AddrPort]netip.AddrPort)
-	preserved, uncontended := 0, 0
+	preserved, uncontended, lucky := 0, 0, -1
 	var chosen []choice // those that got another port than their own
-	for _, s := range samples {
+	for i, s := range samples {
 		if owner, taken := holder[s.External]; taken && owner != s.Inside {
-			return Ports{Allocation: Overloading, Reason: fmt.Sprintf("%s and %s share %s", owner, s.Inside, s.External)}
+			return Ports{Allocation: Overloading, Lucky: -1, Reason: fmt.Sprintf("%s and %s share %s", owner, s.Inside, s.External)}
 		}
 		if _, taken := holder[netip.AddrPortFrom(s.External.Addr(), s.Inside.Port())]; !taken {
 			uncontended++
 			if s.preserved() {
 				preserved++
+				lucky = i
 			}
 		}
 		if !s.preserved() {
@@ -79,11 +84,14 @@ func JudgePorts(samples []Sample, known Assumptions) Ports {
 		}
 		holder[s.External] = s.Inside
 	}
-	p := Ports{}
-	p.Parity, p.Delta = judgeSteps(chosen, known.Range)
+	p := Ports{Lucky: -1}
+	p.Parity, p.Delta = judgeSteps(chosen, known)
 	steps := p.Delta > 0
+	if preserved == 1 && uncontended > fewest && !steps {
+		p.Lucky = lucky
+	}
 	switch {
-	case preserved > 0:
+	case preserved > 0 && (p.Lucky < 0 || !known.Alone):
 		p.Allocation = nat.Preserve.String()
 		p.Reason = fmt.Sprintf("%d of %d ports that were free were preserved", preserved, uncontended)
 		p.Narrow = known.Alone && preserved < uncontended
@@ -105,7 +113,7 @@ func JudgePorts(samples []Sample, known Assumptions) Ports {
 		p.Reason = "no port was preserved, they do not count up, and each host's lie together, apart from those of others"
 	default:
 		p.Allocation = nat.Random.String()
-		p.Reason = "no port was preserved, and in order of creation they do not count up"
+		p.Reason = fmt.Sprintf("%d of %d ports were preserved, and in order of creation they do not count up", preserved, uncontended)
 	}
 	return p
 }
@@ -117,62 +125,69 @@ type choice struct {
 }
 
 // judgeSteps tells parity and step of ports that a NAT chose. Delta is 0 where
-// they do not count up, parity empty where it may be chance.
-func judgeSteps(chosen []choice, r nat.PortRange) (parity string, delta int) {
+// they do not count up, parity empty where it may be chance. A NAT that keeps the
+// parity counts even and odd ports apart, and by even steps.
+func judgeSteps(chosen []choice, known Assumptions) (parity string, delta int) {
+	if len(chosen) == 0 {
+		return "", 0
+	}
+	var of [2][]choice // by parity of the inside port
 	kept := 0
 	for _, c := range chosen {
+		of[c.Inside.Port()%2] = append(of[c.Inside.Port()%2], c)
 		if c.keepsParity() {
 			kept++
 		}
 	}
-	all := kept == len(chosen)
-	step := func(keep bool) int {
-		for d := 1; d <= nat.MaxDelta; d++ {
-			if counts(chosen, d, r, keep) {
-				return d
+	if delta = step(known, chosen); kept < len(chosen) {
+		return nat.ParityIgnore.String(), delta
+	}
+	if delta == 0 && len(chosen) > 2 {
+		if delta = step(known, of[0], of[1]); delta > 0 {
+			parity = nat.ParityKeep.String()
+			if delta--; known.Delta == delta+1 { // two steps that are rounded to one
+				delta = known.Delta
 			}
 		}
-		return 0
 	}
-	if len(chosen) > 1 {
-		delta = step(false)
-	}
-	switch {
-	case len(chosen) == 0:
-	case !all:
-		return nat.ParityIgnore.String(), delta
-	case delta == 0 && len(chosen) > 1:
-		// What counts up only if ports of the other parity are left out does so.
-		if delta = step(true); delta > 0 || kept >= coincidence {
-			parity = nat.ParityKeep.String()
-		}
-	case kept >= coincidence:
+	if kept >= coincidence {
 		parity = nat.ParityKeep.String()
 	}
 	return parity, delta
 }
 
-// counts reports whether each port is the next one after the last, a step
-// further, where a NAT leaves out what is taken, and what has the other parity if
-// it keeps that.
-func counts(chosen []choice, delta int, r nat.PortRange, keep bool) bool {
-	for i := 1; i < len(chosen); i++ {
-		if !follows(chosen[i-1].External.Port(), chosen[i], delta, r, keep) {
-			return false
+// step is the one by which all sequences count up; 0: there is none.
+func step(known Assumptions, sequences ...[]choice) int {
+	pairs := 0
+	for d := 1; d <= nat.MaxDelta+1; d++ {
+		fits := len(sequences) == 1 || d%2 == 0
+		pairs = 0
+		for _, s := range sequences {
+			for i := 1; i < len(s) && fits; i++ {
+				pairs++
+				fits = follows(s[i-1].External.Port(), s[i], d, known.Range, len(sequences) > 1)
+			}
+		}
+		if fits && pairs > 0 {
+			return d
 		}
 	}
-	return true
+	return 0
 }
 
+// follows reports whether a port is the next one after the last, where a NAT
+// leaves out what is taken.
 func follows(last uint16, c choice, delta int, r nat.PortRange, keep bool) bool {
 	port := last
 	for range r.Size() {
 		port = Successor(port, delta, r)
+		if keep && port%2 != last%2 {
+			port++ // the low end has the other parity
+		}
 		if port == c.External.Port() {
 			return true
 		}
-		other := keep && port%2 != c.Inside.Port()%2
-		if !other && !c.taken[netip.AddrPortFrom(c.External.Addr(), port)] {
+		if !c.taken[netip.AddrPortFrom(c.External.Addr(), port)] {
 			return false
 		}
 	}
