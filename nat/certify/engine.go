@@ -34,9 +34,9 @@ type Probe struct {
 	outside [2][2]*socket
 	used    map[uint16]bool // inside ports that have been chosen
 
-	seen     []sighting // all mappings, in order
+	seen     []sighting        // all mappings, in order
 	samples  []analysis.Sample // those of the port test
-	narrow   bool       // free ports were not preserved
+	narrow   bool              // free ports were not preserved
 	hairpin  turned
 	foretold bool // mappings for the hairpin test could be foretold
 
