@@ -120,9 +120,7 @@ func (c *FirewallCounts) add(comment string, packets uint64) {
 	switch comment {
 	case deniedEntering, portalOutside:
 		c.Entering += packets
-	case deniedLeaving, deniedOther,
-		protocols[0].name + deniedPorts, fmt.Sprintf(deniedWhole, protocols[0].name),
-		protocols[1].name + deniedPorts, fmt.Sprintf(deniedWhole, protocols[1].name):
+	case deniedLeaving, deniedUDP, deniedAllUDP, deniedTCP, deniedAllTCP, deniedOther:
 		c.Leaving += packets
 	case deniedCaptive, deniedToCaptive:
 		c.Captive += packets

@@ -80,8 +80,10 @@ const (
 	deniedEntering = "answers no flow from inside"
 	deniedLeaving  = "may not leave"
 	deniedBetween  = "may not pass between hosts inside"
-	deniedPorts    = " leaves to some ports only"
-	deniedWhole    = "no %s leaves"
+	deniedUDP      = "UDP leaves to some ports only"
+	deniedAllUDP   = "no UDP leaves"
+	deniedTCP      = "TCP leaves to some ports only"
+	deniedAllTCP   = "no TCP leaves"
 	deniedOther    = "nothing leaves but UDP and TCP"
 	spoofedSource  = "its source is not where it came from"
 )
@@ -200,8 +202,8 @@ func (f *firewall) leaving(t *transaction) {
 				match(ipProtocol, protocolICMP), match(icmpType, icmpUnreachable), match(icmpCode, icmpProhibited), accept())
 		}
 	}
-	f.ports(t, protocols[0], f.Policy.OutboundUDP)
-	f.ports(t, protocols[1], f.Policy.OutboundTCP)
+	f.ports(t, protocols[0], f.Policy.OutboundUDP, deniedUDP, deniedAllUDP)
+	f.ports(t, protocols[1], f.Policy.OutboundTCP, deniedTCP, deniedAllTCP)
 	if f.Policy.KeepOther {
 		f.refuseLeaving(t, chainLeaving, deniedOther, CauseLeaving,
 			matchNot(ipProtocol, unix.IPPROTO_UDP), matchNot(ipProtocol, unix.IPPROTO_TCP))
@@ -221,12 +223,12 @@ func (f *firewall) leaving(t *transaction) {
 }
 
 // ports lets a protocol leave to some destination ports only; nil: to all.
-func (f *firewall) ports(t *transaction, p protocol, open []uint16) {
+func (f *firewall) ports(t *transaction, p protocol, open []uint16, denied, deniedAll string) {
 	switch {
 	case open == nil:
 		return
 	case len(open) == 0:
-		f.refuseLeaving(t, chainLeaving, fmt.Sprintf(deniedWhole, p.name), CauseLeaving, match(ipProtocol, p.number))
+		f.refuseLeaving(t, chainLeaving, deniedAll, CauseLeaving, match(ipProtocol, p.number))
 		return
 	}
 	allowed := &nftables.Set{Name: p.name + setPorts, KeyType: nftables.TypeInetService}
@@ -235,7 +237,7 @@ func (f *firewall) ports(t *transaction, p protocol, open []uint16) {
 		elements = append(elements, nftables.SetElement{Key: port(n)})
 	}
 	t.set(allowed, elements...)
-	f.refuseLeaving(t, chainLeaving, p.name+deniedPorts, CauseLeaving,
+	f.refuseLeaving(t, chainLeaving, denied, CauseLeaving,
 		match(ipProtocol, p.number), load(destinationPort, scratch), notMember(allowed, scratch))
 }
 
