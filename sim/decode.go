@@ -1,23 +1,17 @@
 package sim
 
 import (
-	"slices"
-	"strings"
-
 	"p2pmodel/nat"
 	"p2pmodel/sim/document"
-	"p2pmodel/sim/link"
 )
 
 // The keys of a lab's parts in files. Decoder and schema have the same.
 var (
-	labKeys        = []string{"routers", "hosts", "links"}
-	routerKeys     = []string{"nat", "firewall", "behind", "addresses"}
-	hostKeys       = []string{"behind", "uplinks", "active", "addresses"}
-	uplinkKeys     = []string{"behind"}
-	impairmentKeys = []string{"delay", "jitter", "reorder", "loss", "rate", "queue"}
-	linkKeys       = append(slices.Clone(impairmentKeys), "up", "down")
-	firewallKeys   = append(nat.FirewallKeys(), nat.AccessKeys()...)
+	labKeys      = []string{"routers", "hosts", "links"}
+	routerKeys   = []string{"nat", "firewall", "behind", "addresses"}
+	hostKeys     = []string{"behind", "uplinks", "active", "addresses"}
+	uplinkKeys   = []string{"behind"}
+	firewallKeys = append(nat.FirewallKeys(), nat.AccessKeys()...)
 )
 
 // ParseLab reads a file that has a lab under the key `lab` and nothing else. The
@@ -117,36 +111,4 @@ func decodeHost(n *document.Node) Host {
 		h.Uplinks = append(h.Uplinks, Uplink{u.Name(), decodeBehind(u.Map(uplinkKeys...))})
 	}
 	return h
-}
-
-func decodeLink(n *document.Node) Link {
-	m := n.Map(linkKeys...)
-	both := decodeImpairment(m, link.Impairment{})
-	k := Link{
-		Up:   decodeImpairment(m.Get("up").Map(impairmentKeys...), both),
-		Down: decodeImpairment(m.Get("down").Map(impairmentKeys...), both),
-	}
-	k.Node, k.Uplink, _ = strings.Cut(n.Name(), "/")
-	return k
-}
-
-// decodeImpairment reads the keys that are there over those of base.
-func decodeImpairment(m document.Map, base link.Impairment) link.Impairment {
-	for _, v := range m.Entries() {
-		switch v.Name() {
-		case "delay":
-			base.Delay = v.Duration()
-		case "jitter":
-			base.Jitter = v.Duration()
-		case "reorder":
-			base.Reorder = v.Bool()
-		case "loss":
-			base.Loss = v.Probability()
-		case "rate":
-			base.Rate = v.Rate()
-		case "queue":
-			base.Queue = v.Size()
-		}
-	}
-	return base
 }

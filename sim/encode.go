@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"p2pmodel/nat"
-	"p2pmodel/sim/document"
-	"p2pmodel/sim/link"
 )
 
 // YAML writes the lab as a file that ParseLab reads as an equal lab, if the lab
@@ -36,7 +34,11 @@ func (l *Lab) YAML() []byte {
 		if k.Uplink != "" {
 			name += "/" + k.Uplink
 		}
-		fmt.Fprintf(&b, "    %s: %s\n", word(name), flow(linkItems(k)))
+		text := word(k.Profile)
+		if text == "" {
+			text = flow(linkItems(k))
+		}
+		fmt.Fprintf(&b, "    %s: %s\n", word(name), text)
 	}
 	return b.Bytes()
 }
@@ -123,36 +125,6 @@ func placeItems(behind string, addresses int) []string {
 	}
 	if addresses > 0 {
 		items = append(items, fmt.Sprintf("addresses: %d", addresses))
-	}
-	return items
-}
-
-func linkItems(k Link) []string {
-	if k.Up == k.Down {
-		return impairmentItems(k.Up)
-	}
-	return []string{"up: " + flow(impairmentItems(k.Up)), "down: " + flow(impairmentItems(k.Down))}
-}
-
-func impairmentItems(i link.Impairment) []string {
-	var items []string
-	if i.Delay != 0 {
-		items = append(items, "delay: "+i.Delay.String())
-	}
-	if i.Jitter != 0 {
-		items = append(items, "jitter: "+i.Jitter.String())
-	}
-	if i.Reorder {
-		items = append(items, "reorder: true")
-	}
-	if i.Loss != 0 {
-		items = append(items, "loss: "+document.FormatProbability(i.Loss))
-	}
-	if i.Rate != 0 {
-		items = append(items, "rate: "+document.FormatRate(i.Rate))
-	}
-	if i.Queue != 0 {
-		items = append(items, fmt.Sprintf("queue: %d", i.Queue))
 	}
 	return items
 }

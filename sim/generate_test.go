@@ -48,14 +48,13 @@ func labs() *rapid.Generator[*Lab] {
 		for _, h := range lab.Hosts {
 			for _, u := range h.Uplinks {
 				if rapid.Bool().Draw(t, "impaired") {
-					lab.Links = append(lab.Links, Link{h.Name, only(h, u.Name), drawImpairment(t), drawImpairment(t)})
+					lab.Links = append(lab.Links, drawLink(t, h.Name, only(h, u.Name)))
 				}
 			}
 		}
 		for _, r := range lab.Routers {
 			if rapid.Bool().Draw(t, "impaired") {
-				both := drawImpairment(t)
-				lab.Links = append(lab.Links, Link{r.Name, "", both, both})
+				lab.Links = append(lab.Links, drawLink(t, r.Name, ""))
 			}
 		}
 		return lab
@@ -106,16 +105,51 @@ func drawHost(t *rapid.T, name string, fronts []string) Host {
 	return h
 }
 
+func drawLink(t *rapid.T, node, uplink string) Link {
+	switch rapid.IntRange(0, 2).Draw(t, "link") {
+	case 0:
+		p := rapid.SampledFrom(link.Profiles()).Draw(t, "profile")
+		return Link{Node: node, Uplink: uplink, Up: p.Up, Down: p.Down, Profile: p.Name}
+	case 1:
+		both := drawImpairment(t)
+		return Link{Node: node, Uplink: uplink, Up: both, Down: both}
+	}
+	return Link{Node: node, Uplink: uplink, Up: drawImpairment(t), Down: drawImpairment(t)}
+}
+
 func drawImpairment(t *rapid.T) link.Impairment {
+	coin := func(label string) bool { return rapid.Bool().Draw(t, label) }
+	share := func(label string) float64 {
+		return rapid.SampledFrom([]float64{0, 0.01, 0.005, 1}).Draw(t, label)
+	}
 	i := link.Impairment{
-		Delay: time.Duration(rapid.IntRange(0, 700).Draw(t, "delay")) * time.Millisecond,
-		Loss:  rapid.SampledFrom([]float64{0, 0.01, 0.005, 1}).Draw(t, "loss"),
-		Rate:  rapid.SampledFrom([]uint64{0, 384_000, 50_000_000, 1_500_000}).Draw(t, "rate"),
+		Delay:     time.Duration(rapid.IntRange(0, 700).Draw(t, "delay")) * time.Millisecond,
+		Loss:      share("loss"),
+		Duplicate: share("duplicate"),
+		Corrupt:   share("corrupt"),
+		Rate:      rapid.SampledFrom([]uint64{0, 384_000, 50_000_000, 1_500_000}).Draw(t, "rate"),
+		MTU:       rapid.SampledFrom([]int{0, link.MinMTU, 1280, link.MaxMTU}).Draw(t, "mtu"),
 	}
-	if i.Delay > 0 && rapid.Bool().Draw(t, "jitter") {
-		i.Jitter, i.Reorder = i.Delay/2, rapid.Bool().Draw(t, "reorder")
+	i.Blackhole = i.MTU > 0 && coin("silent")
+	if i.Delay > 0 && coin("jitter") {
+		i.Jitter, i.Reorder = i.Delay/2, coin("reorder")
+		i.Correlation = rapid.SampledFrom([]float64{0, 0.25}).Draw(t, "correlation")
+		i.Distribution = rapid.SampledFrom([]link.Distribution{link.Uniform, link.Normal}).Draw(t, "distribution")
 	}
-	if i.Rate > 0 && rapid.Bool().Draw(t, "queue") {
+	if i.Delay > 0 && coin("overtake") {
+		i.Overtake = link.Overtake{Share: 0.05, Gap: rapid.SampledFrom([]int{0, 5}).Draw(t, "gap"), Correlation: share("repeat") / 2}
+	}
+	if coin("wander") {
+		i.Wander = link.Wander{Delay: 20 * time.Millisecond, Every: 15 * time.Second}
+	}
+	if coin("burst") {
+		i.Loss = 0
+		i.Burst = rapid.SampledFrom([]link.Burst{link.Bursts(0.05, 8), {P: 0.01, R: 0.3, Bad: 0.7, Good: 0.001}}).Draw(t, "bursts")
+	}
+	if coin("trace") {
+		i.Rate, i.Trace = 0, readTestTrace()
+	}
+	if (i.Rate > 0 || i.Trace != link.Trace{}) && coin("queue") {
 		i.Queue = 64_000
 	}
 	return i

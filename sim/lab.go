@@ -82,8 +82,11 @@ type (
 type Link struct {
 	Node   string // host or router
 	Uplink string // for hosts with several uplinks; empty: the only one
-	Up     link.Impairment
-	Down   link.Impairment
+	// Up is what happens to packets towards the Internet, Down to those from there.
+	Up   link.Impairment
+	Down link.Impairment
+	// Profile is the name that both were given by, for people; may be empty.
+	Profile string
 }
 
 // LinkID names a link by the node whose uplink it is. Uplink is DefaultUplink

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"p2pmodel/nat"
-	"p2pmodel/sim/document"
 	"p2pmodel/sim/link"
 )
 
@@ -187,30 +186,4 @@ func DescribeRule(r Rule) string {
 		ports = append(ports, "UDP "+nat.FormatPorts(r.UDP))
 	}
 	return text + " " + strings.Join(ports, ", ")
-}
-
-// DescribeImpairment says what one direction of a link does, for people: "30ms
-// ±10ms, 1% loss, 50Mbit". It is empty for one that does nothing.
-func DescribeImpairment(i link.Impairment) string {
-	var parts []string
-	if i.Delay > 0 {
-		d := i.Delay.String()
-		if i.Jitter > 0 {
-			d += " ±" + i.Jitter.String()
-		}
-		if i.Reorder {
-			d += " reordered"
-		}
-		parts = append(parts, d)
-	}
-	if i.Loss > 0 {
-		parts = append(parts, document.FormatProbability(i.Loss)+" loss")
-	}
-	if i.Rate > 0 {
-		parts = append(parts, document.FormatRate(i.Rate))
-	}
-	if i.Queue > 0 {
-		parts = append(parts, fmt.Sprintf("queue %d B", i.Queue))
-	}
-	return strings.Join(parts, ", ")
 }

@@ -178,21 +178,3 @@ func accessProperties() map[string]document.Schema {
 		nat.AccessKeyBetween:  passage.Described("The flows that may begin between two hosts behind, through the router; all, if it is not there."),
 	}
 }
-
-func impairmentProperties() map[string]document.Schema {
-	return map[string]document.Schema{
-		"delay":   document.DurationSchema().Described("One-way delay."),
-		"jitter":  document.DurationSchema().Described("Half-width of the uniform spread around delay; at most delay."),
-		"reorder": document.BoolSchema().Described("Packets may overtake each other where jitter makes them."),
-		"loss":    document.ProbabilitySchema().Described("The probability that a packet is lost."),
-		"rate":    document.RateSchema().Described("Capacity in bits a second."),
-		"queue":   document.SizeSchema().Described("Bytes that wait for a link with a rate; nothing: 100 ms worth of it."),
-	}
-}
-
-func linkSchema() document.Schema {
-	properties := impairmentProperties()
-	properties["up"] = orNull(document.ObjectSchema(impairmentProperties())).Described("What differs towards the internet.")
-	properties["down"] = orNull(document.ObjectSchema(impairmentProperties())).Described("What differs away from the internet.")
-	return orNull(document.ObjectSchema(properties))
-}

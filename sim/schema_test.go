@@ -15,7 +15,7 @@ func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 	lab := Schema()
 	router := entry(t, lab, "routers")
 	host := entry(t, lab, "hosts")
-	link := entry(t, lab, "links")
+	link := choice(t, entry(t, lab, "links"))
 	for _, test := range []struct {
 		name    string
 		schema  document.Schema
@@ -30,6 +30,10 @@ func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 		{"uplink", entry(t, host, "uplinks"), uplinkKeys},
 		{"link", link, linkKeys},
 		{"link up", property(t, link, "up"), impairmentKeys},
+		{"wander", property(t, link, "wander"), wanderKeys},
+		{"overtake", choice(t, property(t, link, "overtake")), overtakeKeys},
+		{"burst", property(t, link, "burst"), burstKeys},
+		{"mtu", choice(t, property(t, link, "mtu")), mtuKeys},
 		{"link down", property(t, link, "down"), impairmentKeys},
 	} {
 		got := document.Sorted(test.schema["properties"].(map[string]document.Schema))

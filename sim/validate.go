@@ -3,10 +3,8 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"p2pmodel/nat"
 	"p2pmodel/sim/document"
@@ -21,13 +19,6 @@ const (
 	// MaxChain bounds the routers between a host and the Internet: with more, a
 	// packet from host to host could die of its TTL, which starts at 64.
 	MaxChain = 30
-	// MaxDelay bounds the one-way delay of a link.
-	MaxDelay = time.Minute
-	// MinRate and MaxRate bound a link's capacity in bits a second. Below
-	// MinRate, one packet takes longer than any protocol waits.
-	MinRate, MaxRate = 1_000, 1_000_000_000_000
-	// MaxQueue bounds the bytes that wait for a link.
-	MaxQueue = 1 << 30
 )
 
 // problem is something wrong with a lab. path says where, as keys of the lab's
@@ -258,6 +249,13 @@ func (v *validator) link(k Link, seen map[LinkID]bool) {
 		v.addKey(path, "%s: this link is there twice", who)
 	}
 	seen[id] = ok
+	if k.Profile != "" {
+		if p, ok := link.ProfileNamed(k.Profile); !ok {
+			v.add(path, "%s: there is no profile %q%s", who, k.Profile, document.Suggest(k.Profile, link.ProfileNames()))
+		} else if p.Up != k.Up || p.Down != k.Down {
+			v.add(path, "%s: profile %q is named, but the link differs from it", who, k.Profile)
+		}
+	}
 	if k.Up == k.Down {
 		v.impairment(who, k.Up, path)
 		return
@@ -291,27 +289,8 @@ func (v *validator) noLink(k Link, who string, path []string) {
 }
 
 func (v *validator) impairment(who string, i link.Impairment, path []string) {
-	at := func(key string) []string { return append(slices.Clone(path), key) }
-	if i.Delay < 0 || i.Delay > MaxDelay {
-		v.add(at("delay"), "%s: delay %v is not between 0s and %v", who, i.Delay, MaxDelay)
-	}
-	if i.Jitter < 0 || i.Jitter > i.Delay {
-		v.add(at("jitter"), "%s: jitter %v is not between 0s and the delay, %v", who, i.Jitter, i.Delay)
-	}
-	if i.Reorder && i.Jitter == 0 {
-		v.add(at("reorder"), "%s: without jitter nothing is reordered; set jitter", who)
-	}
-	if math.IsNaN(i.Loss) || i.Loss < 0 || i.Loss > 1 {
-		v.add(at("loss"), "%s: loss %v is not between 0 and 1", who, i.Loss)
-	}
-	if i.Rate != 0 && (i.Rate < MinRate || i.Rate > MaxRate) {
-		v.add(at("rate"), "%s: rate %s is not between %s and %s", who,
-			document.FormatRate(i.Rate), document.FormatRate(MinRate), document.FormatRate(MaxRate))
-	}
-	if i.Queue < 0 || i.Queue > MaxQueue {
-		v.add(at("queue"), "%s: queue %d is not between 0 and %d bytes", who, i.Queue, MaxQueue)
-	} else if i.Queue > 0 && i.Rate == 0 {
-		v.add(at("queue"), "%s: a queue needs a rate; without one nothing waits", who)
+	for _, p := range i.Problems() {
+		v.add(append(slices.Clone(path), p.Axis), "%s: %s", who, p.Message)
 	}
 }
 

@@ -38,6 +38,11 @@ func TestMistakesInGo(t *testing.T) {
 		{"negative delay", both(link.Impairment{Delay: -1}), `link "a": delay -1ns is not between 0s and 1m0s`},
 		{"no number", both(link.Impairment{Loss: math.NaN()}), `link "a" up: loss NaN is not between 0 and 1`},
 		{"negative queue", both(link.Impairment{Queue: -1, Rate: 1e6}), `link "a": queue -1 is not between 0 and 1073741824 bytes`},
+		{"no such profile", &Lab{Hosts: host, Links: []Link{{Node: "a", Profile: "4gg"}}}, `link "a": there is no profile "4gg"; did you mean "4g"?`},
+		{"profile of another link", &Lab{Hosts: host, Links: []Link{{Node: "a", Profile: "4g"}}}, `link "a": profile "4g" is named, but the link differs from it`},
+		{"bursts without an end", both(link.Impairment{Burst: link.Burst{P: 0.1}}), `link "a": burst: r 0, the chance that a burst ends`},
+		{"wander without time", both(link.Impairment{Wander: link.Wander{Delay: 1}}), `link "a": wander: every 0s is not at least 10ms`},
+		{"black hole of nothing", both(link.Impairment{Blackhole: true}), `link "a": mtu: what is larger is lost in silence`},
 		{"loop of one", &Lab{Routers: []Router{{Name: "r", Behind: "r"}}}, `router "r" stands behind itself: r behind r`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -41,6 +41,9 @@ func (n *Node) Kind() Kind { return n.kind }
 // Exists reports whether the node is in the file. An explicit null exists.
 func (n *Node) Exists() bool { return n.kind != Absent }
 
+// File is the name of the file that the node is of, as given to Parse.
+func (n *Node) File() string { return n.doc.File }
+
 // Name is the key that the node is the value of; of an element, the list's key.
 func (n *Node) Name() string { return n.name }
 

@@ -90,6 +90,23 @@ func (n *Node) Int(low, high int) int {
 	return v
 }
 
+// Float takes the node as a decimal number from low to high.
+func (n *Node) Float(low, high float64) float64 {
+	if n.kind == Absent {
+		return 0
+	}
+	v, ok := decimal(n.text)
+	if n.kind != Number || !ok {
+		n.wrong("a number, as 3 or 2.5")
+		return 0
+	}
+	if v < low || v > high {
+		n.Errorf("%s: %v is not between %v and %v", n.name, v, low, high)
+		return 0
+	}
+	return v
+}
+
 // Port takes the node as a port number, 1 to 65535.
 func (n *Node) Port() uint16 { return uint16(n.Int(1, 65535)) }
 

@@ -46,6 +46,11 @@ func IntSchema(low, high int) Schema {
 	return Schema{"type": "integer", "minimum": low, "maximum": high}
 }
 
+// FloatSchema is what Node.Float takes.
+func FloatSchema(low, high float64) Schema {
+	return Schema{"type": "number", "minimum": low, "maximum": high}
+}
+
 // PortSchema is what Node.Port takes.
 func PortSchema() Schema { return IntSchema(1, 65535) }
 

@@ -93,12 +93,6 @@ type direction struct {
 	entered  time.Time // the latest frame; the shaper wants time in order
 }
 
-// perPacket reports whether an impairment treats packets one by one, so that
-// segments of offload, which stand for many, must not enter the wire.
-func perPacket(i link.Impairment) bool {
-	return i.Loss > 0 || i.Rate > 0 || i.Jitter > 0
-}
-
 // Set changes the impairments of both directions. Packets on their way keep
 // their times.
 func (l *Link) Set(up, down link.Impairment) error {
@@ -190,7 +184,7 @@ func (l *Link) Close() error {
 func (l *Link) offload(up, down link.Impairment) error {
 	for i, imp := range []link.Impairment{up, down} {
 		if o := l.ends[i].Offload; o != nil {
-			if err := o.Set(!perPacket(imp)); err != nil {
+			if err := o.Set(!imp.PerPacket()); err != nil {
 				return fmt.Errorf("wire: %w", err)
 			}
 		}
