@@ -65,9 +65,10 @@ test: unit ## all tests, the scenarios included
 	@$(MAKE) --no-print-directory scenarios SUITE_RACE=$(RACE)
 	@echo "make: all tests passed$(if $(RACE),, (without the race detector: no C compiler found))"
 
-generate: ## what is made from other files and committed: code of protobuf files, Kubernetes' schema
+generate: ## what is made from other files and committed: code of protobuf files, Kubernetes' schema, pages of the docs
 	GO=$(GO) $(GO) run ./core/shard/api/generate
 	GO=$(GO) $(GO) run ./ci/deploy/schema
+	$(GO) run ./sim/pages
 
 lint: ## gofmt, go vet, staticcheck, generated code is current
 	@unformatted=$$($$($(GO) env GOROOT)/bin/gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
@@ -75,6 +76,7 @@ lint: ## gofmt, go vet, staticcheck, generated code is current
 	$(GO) vet $(PACKAGES)
 	$(GO) tool staticcheck $(PACKAGES)
 	GO=$(GO) $(GO) run ./core/shard/api/generate -check
+	$(GO) run ./sim/pages -check
 
 bench: build ## benchmarks of the laboratory and the core
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(PACKAGES)

@@ -55,7 +55,7 @@ or a machine that cannot.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newListCommand(), newShowCommand(), newRunCommand(), newCertifyCommand(), newClassifyCommand(),
-		newDoctorCommand(), newSchemaCommand(), newRootlessCommand(),
+		newProfilesCommand(), newDoctorCommand(), newSchemaCommand(), newRootlessCommand(),
 	)
 	return root
 }

@@ -47,7 +47,6 @@ const (
 	kbit = 1_000
 	mbit = 1_000_000
 
-	patchbay = "n0-computer/patchbay, LinkCondition"
 	// emulators says that figures are passed on from tool to tool.
 	emulators = "usual setting of network emulators; no measurement is named with it"
 )
@@ -79,7 +78,7 @@ var profiles = []Profile{
 	rates(same("hspa", "3.5G", Impairment{Delay: 150 * ms, Jitter: 10 * ms, Loss: 0.005},
 		nat.EvidenceSecondary, emulators, ""), 10*mbit, 20*mbit),
 	same("3g", "UMTS", Impairment{Delay: 100 * ms, Jitter: 30 * ms, Loss: 0.03, Rate: 2 * mbit},
-		nat.EvidenceRead, patchbay+" Mobile3G: delay, jitter and rate; its loss is 2 %", ""),
+		nat.EvidenceRead, "LinkCondition::Mobile3G of n0-computer/patchbay: delay, jitter and rate; its loss is 2 %", ""),
 	same("3g-slow", "UMTS with much delay", Impairment{Delay: 250 * ms, Jitter: 50 * ms, Loss: 0.005, Rate: 1200 * kbit},
 		nat.EvidenceSecondary, emulators, ""),
 	rates(same("edge", "2.75G", Impairment{Delay: 650 * ms, Jitter: 100 * ms, Loss: 0.01},

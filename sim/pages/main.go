@@ -1,7 +1,7 @@
-// Command generate makes the pages of the documents that are tables of what the
+// Command pages makes the pages of the documents that are tables of what the
 // code has:
 //
-//	go run ./docs/generate [-check] (from the root of the module)
+//	go run ./sim/pages [-check] (from the root of the module)
 //
 // With -check it writes nothing and fails if a committed page is not what it
 // would write.
@@ -28,7 +28,7 @@ func main() {
 	check := flag.Bool("check", false, "write nothing; fail if a committed page is out of date")
 	flag.Parse()
 	if err := run(*check); err != nil {
-		fmt.Fprintln(os.Stderr, "generate:", err)
+		fmt.Fprintln(os.Stderr, "pages:", err)
 		os.Exit(1)
 	}
 }
