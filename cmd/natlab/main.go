@@ -56,6 +56,8 @@ or a machine that cannot.`,
 	root.AddCommand(
 		newListCommand(), newShowCommand(), newRunCommand(), newCertifyCommand(), newClassifyCommand(),
 		newProfilesCommand(), newDoctorCommand(), newSchemaCommand(), newRootlessCommand(),
+		newUpCommand(), newHoldCommand(), newPsCommand(), newExecCommand(), newShellCommand(),
+		newMappingsCommand(), newRulesCommand(), newCaptureCommand(), newDiagramCommand(), newDownCommand(),
 	)
 	return root
 }

@@ -26,9 +26,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	var program exitStatus
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &program):
+		complainBut(stderr, err, program)
+		return int(program)
 	case errors.Is(err, errUnexpected):
 		return exitUnexpected
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
@@ -37,6 +41,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	default:
 		complain(stderr, err)
 		return exitUnable
+	}
+}
+
+// complainBut prints what an error joins, but for the status of a program.
+func complainBut(w io.Writer, err error, program exitStatus) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return
+	}
+	for _, e := range joined.Unwrap() {
+		if e != program {
+			complain(w, e)
+		}
 	}
 }
 

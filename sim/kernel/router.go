@@ -288,19 +288,25 @@ func (r *Router) Rules() (text string, err error) {
 }
 
 // Mappings implements sim.RunningRouter.
-func (r *Router) Mappings() (text string, err error) {
-	if r.lab.NAT == nil {
-		return "", r.errorf("read its mappings", ErrNoNAT)
+func (r *Router) Mappings() (string, error) {
+	mappings, err := r.MappingTable()
+	if err != nil {
+		return "", err
 	}
-	err = r.node.nft(func(conn *nftables.Conn) error {
-		mappings, err := ruleset.Mappings(conn)
-		if err == nil {
-			text = ruleset.RenderMappings(mappings)
-		}
+	return ruleset.RenderMappings(mappings), nil
+}
+
+// MappingTable gives the live mappings as values.
+func (r *Router) MappingTable() (mappings []ruleset.Mapping, err error) {
+	if r.lab.NAT == nil {
+		return nil, r.errorf("read its mappings", ErrNoNAT)
+	}
+	err = r.node.nft(func(conn *nftables.Conn) (err error) {
+		mappings, err = ruleset.Mappings(conn)
 		return err
 	})
 	if err != nil {
-		return "", r.errorf("read its mappings", err)
+		return nil, r.errorf("read its mappings", err)
 	}
-	return text, nil
+	return mappings, nil
 }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"p2pmodel/sim/document"
+	"p2pmodel/sim/kernel/standing"
+)
+
+func newDiagramCommand() *cobra.Command {
+	var lab, format string
+	cmd := &cobra.Command{
+		Use:   "diagram [FILE|ID]",
+		Short: "Draw a lab that stands, or that of a file",
+		Example: `  natlab diagram
+  natlab diagram lab.yaml --format svg > lab.svg`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			if !known(format, standing.Formats) {
+				return fmt.Errorf("--format: no format %q%s", format, document.Suggest(format, standing.Formats))
+			}
+			if len(args) == 1 {
+				if lab != "" {
+					return fmt.Errorf("a lab that stands and a file are two: leave out --lab %s or %s", lab, args[0])
+				}
+				l, _, _, err := loadLab(args[0])
+				if err != nil {
+					return err
+				}
+				return standing.Draw(out, l, format, widthOf(out), colorful(out))
+			}
+			c, err := standing.Find(cmd.Context(), lab)
+			if err != nil {
+				return err
+			}
+			text, err := c.Diagram(cmd.Context(), format, widthOf(out), colorful(out))
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(out, text)
+			return err
+		},
+	}
+	addLab(cmd, &lab)
+	cmd.Flags().StringVar(&format, "format", "terminal", "terminal, mermaid or svg")
+	return cmd
+}
+
+func known(word string, words []string) bool {
+	for _, w := range words {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}
