@@ -95,7 +95,7 @@ func (r receiver) Read(p []byte) (int, error) {
 	case err != nil:
 		return n, err
 	case bad != nil || flags&unix.MSG_CTRUNC != 0 || len(r.files) > maxFiles:
-		return n, errors.New("more descriptors came than were asked for")
+		return 0, errors.New("more descriptors came than were asked for")
 	case n == 0:
 		return 0, io.EOF
 	}
