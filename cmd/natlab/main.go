@@ -54,10 +54,26 @@ or a machine that cannot.`,
 	root.SetFlagErrorFunc(explainFlag)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newListCommand(), newShowCommand(), newRunCommand(), newCertifyCommand(), newClassifyCommand(),
-		newProfilesCommand(), newDoctorCommand(), newSchemaCommand(), newRootlessCommand(),
-		newUpCommand(), newHoldCommand(), newPsCommand(), newExecCommand(), newShellCommand(),
-		newMappingsCommand(), newRulesCommand(), newCaptureCommand(), newDiagramCommand(), newDownCommand(),
+		newListCommand(),
+		newShowCommand(),
+		newRunCommand(),
+		newCertifyCommand(),
+		newClassifyCommand(),
+		newProfilesCommand(),
+		newDoctorCommand(),
+		newSchemaCommand(),
+		newRootlessCommand(),
+		newUpCommand(),
+		newHoldCommand(),
+		newPsCommand(),
+		newExecCommand(),
+		newShellCommand(),
+		newMappingsCommand(),
+		newRulesCommand(),
+		newCaptureCommand(),
+		newDiagramCommand(),
+		newDownCommand(),
+		newMatrixCommand(),
 	)
 	return root
 }

@@ -23,7 +23,7 @@ var pageStyle string
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"millis":   Millis,
 	"gap":      gap,
-	"seconds":  seconds,
+	"seconds":  Seconds,
 	"path":     pathWords,
 	"want":     expectedWords,
 	"mark":     func(v scenarios.Verdict) string { return marks[v] },
@@ -98,10 +98,13 @@ type repeatView struct {
 	Left int // not listed
 }
 
+// Style is the style sheet of the page, for pages that belong to it.
+func Style() template.CSS { return template.CSS(pageStyle) }
+
 // HTML writes the page: one file that refers to nothing outside but the
 // captures beside it, readable on a phone, light and dark.
 func HTML(w io.Writer, rep *scenarios.Report) error {
-	data := pageData{Report: rep, Tally: Tally(rep), Style: template.CSS(pageStyle)}
+	data := pageData{Report: rep, Tally: Tally(rep), Style: Style()}
 	captures := captureNames(rep)
 	drawings := &topologies{}
 	for _, g := range groupsOf(rep) {

@@ -30,7 +30,7 @@ var marks = map[scenarios.Verdict]string{
 func Line(res *scenarios.Result, color bool, width int) string {
 	rest := fmt.Sprintf("%-7s %-10s ", res.ID, res.Verdict)
 	if res.Verdict == scenarios.Expected {
-		rest += fmt.Sprintf("%s, %s, %s", pathWords(res), controlWords(res), seconds(res.DurationMS))
+		rest += fmt.Sprintf("%s, %s, %s", pathWords(res), controlWords(res), Seconds(res.DurationMS))
 	} else {
 		rest += res.Reason
 	}
@@ -58,7 +58,7 @@ var columns = []column{
 	{title: "1ST BYTE", cell: func(g group) string { return Millis(g.firstByte()) }},
 	{title: "DIRECT", cell: func(g group) string { return Millis(g.direct()) }},
 	{title: "CONTROLS", cell: group.controls},
-	{title: "TOOK", cell: func(g group) string { return seconds(g.took()) }, optional: true},
+	{title: "TOOK", cell: func(g group) string { return Seconds(g.took()) }, optional: true},
 	{title: "TITLE", cell: func(g group) string { return g.title }, least: 12, optional: true},
 }
 

@@ -102,7 +102,7 @@ func Millis(ms float64) string {
 	case ms < 10_000:
 		return fmt.Sprintf("%.0f ms", ms)
 	}
-	return seconds(ms)
+	return Seconds(ms)
 }
 
 // gap is Millis for what a phase without a change has not.
@@ -113,7 +113,8 @@ func gap(ms float64) string {
 	return Millis(ms)
 }
 
-func seconds(ms float64) string { return fmt.Sprintf("%.1f s", ms/1000) }
+// Seconds writes milliseconds as seconds: "2.9 s".
+func Seconds(ms float64) string { return fmt.Sprintf("%.1f s", ms/1000) }
 
 // Replay is the command that runs a result's scenario again in the same way.
 func Replay(rep *scenarios.Report, res *scenarios.Result) string {

@@ -1,0 +1,23 @@
+package grid
+
+import "math"
+
+// Interval is a share with the bounds of its 95 % interval.
+type Interval struct {
+	Share float64 `json:"share"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
+}
+
+// Wilson is the score interval of Wilson (1927) for a binomial share, at 95 %. Of
+// no runs nothing is known: the interval is all of 0 to 1.
+func Wilson(successes, runs int) Interval {
+	if runs == 0 {
+		return Interval{High: 1}
+	}
+	const z = 1.959964
+	n, p := float64(runs), float64(successes)/float64(runs)
+	centre := (p + z*z/(2*n)) / (1 + z*z/n)
+	half := z / (1 + z*z/n) * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
+	return Interval{Share: p, Low: math.Max(0, centre-half), High: math.Min(1, centre+half)}
+}
