@@ -135,6 +135,12 @@ func decodeExpr(family byte, ad *netlink.AttributeDecoder) dumpedExpr {
 		e = &expr.Numgen{}
 	case "hash":
 		e = &expr.Hash{}
+	case "bitwise":
+		e = &expr.Bitwise{}
+	case "connlimit":
+		e = &expr.Connlimit{}
+	case "masq":
+		e = &expr.Masq{}
 	case "counter":
 		e = &expr.Counter{}
 	case "log":

@@ -36,6 +36,17 @@ func Fingerprint(conn *nftables.Conn) (string, error) {
 			return "", fmt.Errorf("fingerprint: table %s: %w", t.Name, err)
 		}
 	}
+	tracked, err := isTracked(conn)
+	if err != nil {
+		return "", fmt.Errorf("fingerprint: %w", err)
+	}
+	if tracked {
+		timeouts, err := readTimeouts(conn.NetNS)
+		if err != nil {
+			return "", fmt.Errorf("fingerprint: %w", err)
+		}
+		fmt.Fprintln(sum, timeouts)
+	}
 	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
 }
 

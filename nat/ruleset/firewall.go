@@ -27,6 +27,9 @@ type FirewallConfig struct {
 	// addresses, but a slice of them, is for nobody.
 	Policy nat.Firewall
 	Access nat.Access[[]netip.Addr]
+	// Tracked says that the router's NAT is of another kind than nat.KindRFC: then
+	// packets are left to conntrack, which also puts fragments together.
+	Tracked bool
 	// Log is as in Config.
 	Log bool
 }
@@ -137,7 +140,9 @@ func (f *firewall) build() *transaction {
 
 // routerHooks has the firewall judge what is forwarded.
 func (f *firewall) routerHooks(t *transaction) {
-	untrack(t)
+	if !f.Tracked {
+		untrack(t)
+	}
 	t.hook(chainSpoofed, nftables.ChainTypeFilter, nftables.ChainHookPrerouting, prioritySpoofed)
 	t.rule(chainSpoofed, spoofedSource, Spoofed(), drop(CauseSpoofed))
 	t.hook(chainFirewall, nftables.ChainTypeFilter, nftables.ChainHookForward, priorityFirewall)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/google/nftables"
+
+	"p2pmodel/nat"
 )
 
 // Install gives the router the NAT of cfg, in one transaction. A NAT that was
@@ -12,6 +14,11 @@ import (
 // The error names the router, the behaviour and the rule or set that the kernel
 // refused; nothing has changed then.
 //
+// A NAT of another kind than nat.KindRFC is the kernel's own, and so are its
+// flows: they are forgotten as soon as the rules are there, and the timeouts of
+// the namespace's conntrack are set. A firewall beside it has to be tracked as
+// well: see FirewallConfig.Tracked.
+//
 // conn must be in the router's namespace (nftables.WithNetNSFd) and hold no
 // queued commands of the caller. The same is true of all functions here.
 func Install(conn *nftables.Conn, cfg Config) error {
@@ -19,7 +26,18 @@ func Install(conn *nftables.Conn, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", cfg.name(), err)
 	}
-	if err := build(full).commit(conn); err != nil {
+	before, err := isTracked(conn)
+	if err == nil {
+		err = build(full).commit(conn)
+	}
+	after := full.Behavior.Kind != nat.KindRFC
+	if err == nil && after {
+		err = writeTimeouts(conn.NetNS, full.Behavior)
+	}
+	if err == nil && (before || after) {
+		err = forgetFlows(conn.NetNS)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: install: %w", cfg.name(), err)
 	}
 	return nil
@@ -33,7 +51,14 @@ func Flush(conn *nftables.Conn, cfg Config) error { return Install(conn, cfg) }
 // Remove takes the NAT away, if there is one; packets are then forwarded as they
 // are.
 func Remove(conn *nftables.Conn) error {
-	if err := remove(conn, natTable); err != nil {
+	tracked, err := isTracked(conn)
+	if err == nil {
+		err = remove(conn, natTable)
+	}
+	if err == nil && tracked {
+		err = forgetFlows(conn.NetNS)
+	}
+	if err != nil {
 		return fmt.Errorf("remove NAT: %w", err)
 	}
 	return nil

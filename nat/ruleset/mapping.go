@@ -85,6 +85,13 @@ func Mappings(conn *nftables.Conn) ([]Mapping, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mappings: list the sets of table %s: %w", natTable, err)
 	}
+	tracked, err := isTracked(conn)
+	if err != nil {
+		return nil, fmt.Errorf("mappings: %w", err)
+	}
+	if tracked {
+		return trackedMappings(conn, sets)
+	}
 	var all []Mapping
 	for _, p := range protocols {
 		ms, err := mappingsOf(conn, p.name, sets)

@@ -38,6 +38,9 @@ const protocolICMP = unix.IPPROTO_ICMP
 
 // build makes the transaction that gives a router the NAT.
 func build(cfg Config) *transaction {
+	if cfg.Behavior.Kind != nat.KindRFC {
+		return buildTracking(cfg)
+	}
 	t := newTransaction(natTable)
 	t.log = cfg.Log
 

@@ -43,31 +43,44 @@ func send(namespace int, family nftables.TableFamily, steps []step) error {
 	return answers(fd, steps)
 }
 
-// dial opens a netlink socket in a namespace. Sockets belong to the namespace
-// that their thread was in.
-func dial(namespace int) (int, error) {
-	if namespace != 0 {
-		runtime.LockOSThread()
-		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			runtime.UnlockOSThread()
-			return 0, fmt.Errorf("open the thread's namespace: %w", err)
-		}
-		defer unix.Close(home)
-		if err := unix.Setns(namespace, unix.CLONE_NEWNET); err != nil {
-			runtime.UnlockOSThread()
-			return 0, fmt.Errorf("enter the router's namespace: %w", err)
-		}
-		defer func() {
-			// A thread that cannot go home stays locked, and ends with its goroutine.
-			if unix.Setns(home, unix.CLONE_NEWNET) == nil {
-				runtime.UnlockOSThread()
-			}
-		}()
+// inNamespace runs f on a thread that is in the namespace of the descriptor (0: the
+// thread's own). Sockets belong to the namespace that their thread was in, and so
+// do the files below /proc/sys/net.
+func inNamespace(namespace int, f func() error) error {
+	if namespace == 0 {
+		return f()
 	}
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	runtime.LockOSThread()
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, fmt.Errorf("open a netfilter socket: %w", err)
+		runtime.UnlockOSThread()
+		return fmt.Errorf("open the thread's namespace: %w", err)
+	}
+	defer unix.Close(home)
+	if err := unix.Setns(namespace, unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter the router's namespace: %w", err)
+	}
+	defer func() {
+		// A thread that cannot go home stays locked, and ends with its goroutine.
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+	}()
+	return f()
+}
+
+// dial opens a netlink socket in a namespace.
+func dial(namespace int) (int, error) {
+	fd := -1
+	err := inNamespace(namespace, func() (err error) {
+		if fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER); err != nil {
+			return fmt.Errorf("open a netfilter socket: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
 	}
 	wait := unix.NsecToTimeval(answerTimeout.Nanoseconds())
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {

@@ -23,7 +23,11 @@ type reader struct {
 // statements gives the text of a rule.
 func statements(r dumpedRule, sets map[string]*nftables.Set) string {
 	rd := &reader{sets: sets}
-	for _, e := range r.exprs {
+	for i, e := range r.exprs {
+		if i+1 < len(r.exprs) && r.exprs[i+1].name == "notrack" {
+			rd.say("defragment (ct state)")
+			continue
+		}
 		rd.read(e)
 	}
 	return strings.Join(rd.out, "; ")
@@ -63,8 +67,13 @@ func (r *reader) read(d dumpedExpr) {
 			r.put(e.Register, metaName(e.Key))
 		}
 	case *expr.Ct:
-		r.put(e.Register, "ct state")
-		r.say("defragment (ct state)")
+		r.put(e.Register, map[expr.CtKey]string{expr.CtKeySTATE: "ct state", expr.CtKeySTATUS: "ct status"}[e.Key])
+	case *expr.Bitwise:
+		r.put(e.DestRegister, r.get(e.SourceRegister, 4)+" & "+flowBitNames(r.get(e.SourceRegister, 4), e.Mask))
+	case *expr.Connlimit:
+		r.say("more than %d flows", e.Count)
+	case *expr.Masq:
+		r.masquerade(e)
 	case *expr.Cmp:
 		left := r.get(e.Register, 1)
 		r.say("%s %s %s", left, operator(e.Op), literal(left, e.Data))

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -133,7 +132,7 @@ func (t *transaction) rule(chain, comment string, parts ...any) {
 	what := fmt.Sprintf("chain %s, rule %q", chain, comment)
 	var exprs []netlink.Attribute
 	for _, e := range t.logged(chain, comment, join(parts...)) {
-		data, err := expr.Marshal(byte(t.table.Family), e)
+		data, err := marshal(byte(t.table.Family), e)
 		if err != nil {
 			t.err = errors.Join(t.err, fmt.Errorf("%s: encode: %w", what, err))
 		}
