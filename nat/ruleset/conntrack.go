@@ -80,7 +80,7 @@ func (b *tracking) forward(t *transaction) {
 	for _, p := range protocols {
 		t.rule(chainPass, p.name+": the table is full",
 			leavesBy(b.cfg.Outside), match(ipProtocol, p.number), flowIsNot(expr.CtKeySTATUS, confirmed),
-			&expr.Connlimit{Count: uint32(b.cfg.Behavior.TableSize)}, drop(CauseExhausted))
+			&expr.Connlimit{Count: uint32(b.cfg.Behavior.TableSize), Flags: expr.NFT_CONNLIMIT_F_INV}, drop(CauseExhausted))
 	}
 }
 

@@ -19,6 +19,13 @@ func masquerade(t testing.TB, axes string) nat.Behavior {
 	return b
 }
 
+// linux is a kind of the kernel's own NAT.
+func linux(kind nat.Kind, early nat.EarlyInbound) nat.Behavior {
+	b, _ := kind.Implied()
+	b.Early = early
+	return b
+}
+
 // foreseen gives the model the ports that the kernel drew: the next number is the
 // offset of the port that was seen.
 type foreseen struct{ offset uint64 }

@@ -21,6 +21,7 @@ var errorBehaviors = []nat.Behavior{
 	{Ports: nat.Sequential, Hairpin: nat.HairpinExternal},
 	{Mapping: nat.AddressDependent, Filtering: nat.AddressDependent, Ports: nat.Sequential},
 	{Mapping: nat.AddressAndPortDependent, Filtering: nat.AddressAndPortDependent, Ports: nat.Random, Scope: nat.ScopeEndpoint},
+	linux(nat.KindMasquerade, nat.EarlyDrop), linux(nat.KindMasqueradeRandom, nat.EarlyDrop),
 }
 
 // connected opens a UDP socket that talks to one address, and gets its errors.

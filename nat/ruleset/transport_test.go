@@ -21,7 +21,7 @@ var symmetric = nat.Behavior{Mapping: nat.AddressAndPortDependent, Filtering: na
 
 // A TCP connection carries data both ways, from an external address.
 func TestTCP(t *testing.T) {
-	for _, b := range []nat.Behavior{{}, symmetric} {
+	for _, b := range []nat.Behavior{{}, symmetric, linux(nat.KindMasquerade, nat.EarlyDrop), linux(nat.KindMasqueradeRandom, nat.EarlyAccept)} {
 		t.Run(b.String(), func(t *testing.T) {
 			n := behind(t, b, 1)
 			var l net.Listener
@@ -52,7 +52,8 @@ func TestTCP(t *testing.T) {
 // Pings pass out with their replies, in the identifiers of the range. Two hosts
 // with one identifier get one each.
 func TestPing(t *testing.T) {
-	for _, b := range []nat.Behavior{{}, symmetric, {Scope: nat.ScopeEndpoint, Filtering: nat.AddressDependent, Refresh: nat.RefreshBoth}} {
+	for _, b := range []nat.Behavior{{}, symmetric, {Scope: nat.ScopeEndpoint, Filtering: nat.AddressDependent, Refresh: nat.RefreshBoth},
+		linux(nat.KindMasquerade, nat.EarlyDrop), linux(nat.KindMasqueradeFullyRandom, nat.EarlyDrop)} {
 		t.Run(b.String(), func(t *testing.T) {
 			n := behind(t, b, 2)
 			for i, host := range n.hosts {
@@ -130,20 +131,22 @@ func TestNoChecksum(t *testing.T) {
 // What matches no mapping is dropped, and the router answers nothing: no ICMP
 // unreachable, no TCP reset.
 func TestSilence(t *testing.T) {
-	n := behind(t, nat.Behavior{}, 1)
-	icmp := n.outside.raw(outsideA, unix.IPPROTO_ICMP)
-	stranger := n.outside.udp(outsideA + ":3478")
-	stranger.send(netip.AddrPortFrom(externalAddrs[0], 9), "anyone?")
-	if got := icmp.receiveRaw(); len(got) > 0 {
-		t.Errorf("the router answered a datagram with %x", got)
-	}
-	n.outside.do(func() error {
-		_, err := net.DialTimeout("tcp4", externalAddrs[0].String()+":22", 50*time.Millisecond)
-		if err == nil || !strings.Contains(err.Error(), "timeout") {
-			t.Errorf("TCP to the router: %v, want a timeout", err)
+	for _, b := range []nat.Behavior{{}, linux(nat.KindMasquerade, nat.EarlyDrop)} {
+		n := behind(t, b, 1)
+		icmp := n.outside.raw(outsideA, unix.IPPROTO_ICMP)
+		stranger := n.outside.udp(outsideA + ":3478")
+		stranger.send(netip.AddrPortFrom(externalAddrs[0], 9), "anyone?")
+		if got := icmp.receiveRaw(); len(got) > 0 {
+			t.Errorf("%v: the router answered a datagram with %x", b, got)
 		}
-		return nil
-	})
+		n.outside.do(func() error {
+			_, err := net.DialTimeout("tcp4", externalAddrs[0].String()+":22", 50*time.Millisecond)
+			if err == nil || !strings.Contains(err.Error(), "timeout") {
+				t.Errorf("%v: TCP to the router: %v, want a timeout", b, err)
+			}
+			return nil
+		})
+	}
 }
 
 // Nothing leaves untranslated: protocols that the NAT does not know, and packets
