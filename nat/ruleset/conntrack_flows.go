@@ -17,6 +17,7 @@ import (
 // Numbers of conntrack's netlink messages and their attributes
 // (linux/netfilter/nfnetlink_conntrack.h).
 const (
+	conntrackNew    = unix.NFNL_SUBSYS_CTNETLINK << 8
 	conntrackGet    = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
 	conntrackDelete = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2
 
@@ -30,10 +31,12 @@ const (
 	addressFrom = 1
 	addressTo   = 2
 
-	protocolNumber = 1
-	protocolFrom   = 2
-	protocolTo     = 3
-	protocolEcho   = 4
+	protocolNumber   = 1
+	protocolFrom     = 2
+	protocolTo       = 3
+	protocolEcho     = 4
+	protocolEchoType = 5
+	protocolEchoCode = 6
 )
 
 // flow is a connection as conntrack knows it.
@@ -49,9 +52,46 @@ type tuple struct {
 	from, to netip.AddrPort
 }
 
+// dialConntrack opens a socket for conntrack's messages.
+func dialConntrack(namespace int) (*netlink.Conn, error) {
+	return netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: namespace})
+}
+
+// conntrackMessage is one about conntrack of IPv4.
+func conntrackMessage(kind netlink.HeaderType, flags netlink.HeaderFlags, attributes ...netlink.Attribute) (netlink.Message, error) {
+	data, err := netlink.MarshalAttributes(attributes)
+	return netlink.Message{
+		Header: netlink.Header{Type: kind, Flags: flags},
+		Data:   append([]byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0}, data...),
+	}, err
+}
+
+// execute sends a message and waits for the answer.
+func execute(c *netlink.Conn, kind netlink.HeaderType, flags netlink.HeaderFlags, attributes ...netlink.Attribute) error {
+	m, err := conntrackMessage(kind, flags, attributes...)
+	if err != nil {
+		return err
+	}
+	_, err = c.Execute(m)
+	return missing(err)
+}
+
+// missing says what to do about a kernel that does not know the messages.
+func missing(err error) error {
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("%w (the kernel has no nf_conntrack_netlink, or it is a module that is not loaded: modprobe nf_conntrack_netlink)", err)
+	}
+	return err
+}
+
 // forgetFlows empties the conntrack of the namespace.
 func forgetFlows(namespace int) error {
-	if _, err := askConntrack(namespace, conntrackDelete, netlink.Request|netlink.Acknowledge); err != nil {
+	c, err := dialConntrack(namespace)
+	if err == nil {
+		defer c.Close()
+		err = execute(c, conntrackDelete, netlink.Request|netlink.Acknowledge)
+	}
+	if err != nil {
 		return fmt.Errorf("empty conntrack: %w", err)
 	}
 	return nil
@@ -59,9 +99,18 @@ func forgetFlows(namespace int) error {
 
 // listFlows gives all flows of IPv4 in the namespace.
 func listFlows(namespace int) ([]flow, error) {
-	messages, err := askConntrack(namespace, conntrackGet, netlink.Request|netlink.Dump)
+	c, err := dialConntrack(namespace)
 	if err != nil {
 		return nil, fmt.Errorf("list conntrack: %w", err)
+	}
+	defer c.Close()
+	m, err := conntrackMessage(conntrackGet, netlink.Request|netlink.Dump)
+	if err != nil {
+		return nil, fmt.Errorf("list conntrack: %w", err)
+	}
+	messages, err := c.Execute(m)
+	if err != nil {
+		return nil, fmt.Errorf("list conntrack: %w", missing(err))
 	}
 	var flows []flow
 	for _, m := range messages {
@@ -72,22 +121,6 @@ func listFlows(namespace int) ([]flow, error) {
 		flows = append(flows, f)
 	}
 	return flows, nil
-}
-
-func askConntrack(namespace int, kind netlink.HeaderType, flags netlink.HeaderFlags) ([]netlink.Message, error) {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: namespace})
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	messages, err := c.Execute(netlink.Message{
-		Header: netlink.Header{Type: kind, Flags: flags},
-		Data:   []byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0},
-	})
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
-		err = fmt.Errorf("%w (the kernel has no nf_conntrack_netlink, or it is a module that is not loaded: modprobe nf_conntrack_netlink)", err)
-	}
-	return messages, err
 }
 
 // decodeFlow reads the message of one flow.

@@ -104,6 +104,38 @@ func TestConntrackLifecycle(t *testing.T) {
 	}
 }
 
+// A rebound endpoint has another port, the same towards all, and the old one is
+// closed. Emptied tables know nothing of either.
+func TestConntrackRebind(t *testing.T) {
+	n := behind(t, linux(nat.KindMasquerade, nat.EarlyDrop), 2)
+	inside, other := n.hosts[0].udp(hostAddr(0)+":5000"), n.hosts[1].udp(hostAddr(1)+":6000")
+	one, two := n.outside.udp(outsideA+":3478"), n.outside.udp(outsideB+":3478")
+	before := mapped(inside, one)
+	mapped(inside, two)
+	kept := mapped(other, one)
+	n.hosts[0].raw(hostAddr(0), unix.IPPROTO_ICMP).sendTo(outsideA, echo(8, 7777, 1))
+
+	ended, err := ruleset.Rebind(n.conn, netip.MustParseAddr(hostAddr(0)))
+	must(t, err)
+	if len(ended) != 3 {
+		t.Errorf("ended %v, want two flows and an echo", ended)
+	}
+	if reaches(one, before, inside) {
+		t.Errorf("the old port %v is open", before)
+	}
+	after := mapped(inside, one)
+	if after == before || mapped(inside, two) != after {
+		t.Errorf("rebound from %v to %v and %v, want another port, one for both", before, after, mapped(inside, two))
+	}
+	if !reaches(one, after, inside) || mapped(other, one) != kept {
+		t.Errorf("answers to %v do not arrive, or the other host lost %v", after, kept)
+	}
+	must(t, ruleset.Empty(n.conn))
+	if reaches(one, after, inside) || mapped(inside, one) != before {
+		t.Error("something outlived the emptying")
+	}
+}
+
 // No packet passes a swap between kinds untranslated.
 func TestConntrackSwapUnderTraffic(t *testing.T) {
 	n := behind(t, nat.Behavior{}, 1)

@@ -15,6 +15,15 @@ import (
 // and filters are forgotten, and their ports are free. Unlike Flush it leaves the
 // rules as they are, and so the counters of sequential ports go on.
 func Empty(conn *nftables.Conn) error {
+	if tracked, err := isTracked(conn); err != nil || tracked {
+		if err == nil {
+			err = forgetFlows(conn.NetNS)
+		}
+		if err != nil {
+			return fmt.Errorf("empty the NAT's tables: %w", err)
+		}
+		return nil
+	}
 	sets, err := conn.GetSets(tableNamed(natTable))
 	if err != nil {
 		return fmt.Errorf("empty the NAT's tables: list them: %w", err)
@@ -45,7 +54,16 @@ const rebindTries = 20
 // with their filters. They stay taken for the idle timeout, as if somebody else
 // had them, so that the next packet from inside gets another port, also where
 // ports are preserved.
+//
+// Conntrack knows flows: each ends, and its port stays taken towards its remote.
 func Rebind(conn *nftables.Conn, inside ...netip.Addr) ([]Mapping, error) {
+	tracked, err := isTracked(conn)
+	if err != nil {
+		return nil, fmt.Errorf("rebind: %w", err)
+	}
+	if tracked {
+		return rebindFlows(conn, inside)
+	}
 	var ended []Mapping
 	for range rebindTries {
 		all, err := Mappings(conn)

@@ -24,7 +24,7 @@ type reader struct {
 func statements(r dumpedRule, sets map[string]*nftables.Set) string {
 	rd := &reader{sets: sets}
 	for i, e := range r.exprs {
-		if i+1 < len(r.exprs) && r.exprs[i+1].name == "notrack" {
+		if e.name == "ct" && i+1 < len(r.exprs) && r.exprs[i+1].name == "notrack" {
 			rd.say("defragment (ct state)")
 			continue
 		}

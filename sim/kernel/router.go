@@ -98,6 +98,7 @@ func (r *Router) installFirewall() error {
 		return ruleset.InstallFirewall(conn, ruleset.FirewallConfig{
 			Router: r.lab.Name, Outside: r.uplink.lower.name,
 			Policy: *r.lab.Firewall, Access: r.network.plan.Access(r.lab.Name), Log: tellsDrops(),
+			Tracked: r.config().Behavior.Kind != nat.KindRFC,
 		})
 	})
 }
@@ -123,8 +124,16 @@ func (r *Router) Swap(b nat.Behavior) error {
 		return err
 	}
 	r.mu.Lock()
+	before := r.behavior
 	r.behavior = b
 	r.mu.Unlock()
+	if (before.Kind == nat.KindRFC) != (b.Kind == nat.KindRFC) {
+		// Its rules keep packets from conntrack, or leave them to it. Until they are
+		// new, the NAT drops what it does not see, and nothing leaks.
+		if err := r.installFirewall(); err != nil {
+			return err
+		}
+	}
 	r.network.log("router %s: its NAT is %v now", r.lab.Name, b)
 	return nil
 }
