@@ -2,7 +2,8 @@
 // nftables rules of its network namespace. Rules are sent over netlink, all in
 // one transaction; no process is started. Conntrack is not used: its NAT changes
 // mappings when a peer's packet comes first, gives one external port to several
-// hosts, and cannot express most behaviours.
+// hosts, and cannot express most behaviours. Kinds other than nat.KindRFC ask for
+// just that, see below.
 //
 // # How it works
 //
@@ -48,6 +49,21 @@
 // exact. A dead element matches nothing, but counts towards the size of its set
 // until the kernel collects it, about a second later: a full table has room a
 // little later than its timeout says.
+//
+// # The kernel's own NAT
+//
+// A behaviour of another kind than nat.KindRFC is conntrack's masquerade, in the
+// postrouting hook, with rules around it: in input, what no flow expects is dropped
+// or accepted (early-inbound); in forward, only answers and errors about flows enter;
+// behind the translation, nothing leaves that has not an external source. Masquerade
+// takes the interface's first address. There is no hairpin.
+//
+// Its timeouts are whole seconds, the namespace's own, and set by Install. Install,
+// Remove and Empty forget the flows, by conntrack's netlink messages, right after the
+// rules are there. The kernel's limit of flows is one of the whole machine: a table
+// size other than the default is a rule that counts flows (ct count) for each
+// protocol. A flow for which no port is free is dropped by the kernel itself, where
+// no rule counts it.
 //
 // # Limits
 //
