@@ -26,7 +26,7 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // keys of a scenario file, in the order in which people write them.
 var scenarioKeys = []string{
-	"id", "title", "description", "lab", "rendezvous", "relay", "system", "peers", "connect", "room", "rooms", "load",
+	"id", "title", "description", "lab", "rendezvous", "relay", "system", "programs", "peers", "connect", "room", "rooms", "load",
 	"techniques", "settings", "phases", "expect", "controls",
 }
 
@@ -65,6 +65,9 @@ type decoder struct {
 	shards  []string
 	rooms   []string
 	busy    []string // hosts that run a server or a peer
+
+	programs []string
+	vars     []string // that programs have of the lab, once they were asked for
 }
 
 func (d *decoder) scenario(root *document.Node) {
@@ -85,11 +88,17 @@ func (d *decoder) scenario(root *document.Node) {
 	}
 	d.names()
 	d.decodeServers(m)
-	d.decodePeers(m.Need("peers"))
+	d.decodePrograms(m.Get("programs"))
+	if len(sc.Programs) > 0 && !m.Has("peers") {
+		d.programsOnly(m)
+	} else {
+		d.decodePeers(m.Need("peers"))
+		d.samePeers(m)
+	}
 	if sc.System != nil {
 		d.decodeRooms(m.Need("rooms"))
 		d.decodeLoad(m.Get("load"))
-	} else {
+	} else if len(sc.Peers) > 0 {
 		d.decodeConnections(m)
 	}
 	sc.Techniques = []string{PlainPunching}
@@ -119,7 +128,7 @@ func (d *decoder) scenario(root *document.Node) {
 func (d *decoder) decodeServers(m document.Map) {
 	sc := d.sc
 	if m.Has("system") {
-		for _, key := range []string{"rendezvous", "relay", "connect", "room"} {
+		for _, key := range []string{"rendezvous", "relay", "connect", "room", "programs"} {
 			if m.Has(key) {
 				m.Get(key).KeyErrorf("%s: goes without system:, whose shards have servers and whose players meet in rooms:", key)
 			}
@@ -133,7 +142,10 @@ func (d *decoder) decodeServers(m document.Map) {
 			m.Get(key).KeyErrorf("%s: goes with system: only", key)
 		}
 	}
-	sc.Rendezvous = d.word(m.Need("rendezvous"), "host", d.hosts)
+	if ours := m.Has("peers") && !foreign(m); ours {
+		m.Need("rendezvous")
+	}
+	sc.Rendezvous = d.word(m.Get("rendezvous"), "host", d.hosts)
 	sc.Relay = d.word(m.Get("relay"), "host", d.hosts)
 	if sc.Relay != "" && sc.Relay == sc.Rendezvous {
 		m.Get("relay").Errorf("rendezvous and relay must run on separate hosts, so that either can be cut")
@@ -173,8 +185,9 @@ func (d *decoder) word(n *document.Node, what string, words []string) string {
 func (d *decoder) decodePeers(n *document.Node) {
 	taken := map[string]string{}
 	for _, e := range n.Map().Entries() {
-		m := e.Map("host")
+		m := e.Map(append([]string{"host"}, programKeys...)...)
 		p := Peer{Name: e.Name(), Host: d.word(m.Need("host"), "host", d.hosts)}
+		p.Program = d.peerProgram(e, p, m)
 		if other, double := taken[p.Host]; double && p.Host != "" {
 			e.Errorf("peers %s and %s both run on host %s; the witness tells peers apart by their hosts", other, p.Name, p.Host)
 		}
@@ -266,6 +279,7 @@ func (d *decoder) keepalive(n *document.Node) time.Duration {
 
 func (d *decoder) control(n *document.Node) Control {
 	m := n.Map("name", "why", "nats", "open", "before", "keepalive", "phases", "expect")
+	d.ofOurPeers(m, "keepalive")
 	c := Control{
 		Name:      m.Need("name").Text(),
 		Why:       m.Need("why").Text(),

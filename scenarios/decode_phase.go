@@ -66,8 +66,13 @@ func (d *decoder) phases(n *document.Node) []Phase {
 }
 
 func (d *decoder) expect(n *document.Node) Expect {
-	m := n.Map("path", "mapping", "reaches", "rooms", "resumed", "moved", "load", "scans", "one-owner")
-	e := Expect{Path: Path(m.Need("path").Word("path", string(Direct), string(Relay), string(None), string(Mixed)))}
+	m := n.Map("path", "mapping", "reaches", "exits", "output", "delivered", "within", "rooms", "resumed", "moved", "load", "scans", "one-owner")
+	if len(d.sc.Peers) > 0 || len(d.sc.Programs) == 0 {
+		m.Need("path")
+	}
+	e := Expect{Path: Path(m.Get("path").Word("path", string(Direct), string(Relay), string(None), string(Mixed)))}
+	d.expectPrograms(&e, m)
+	d.expectWithoutPeers(n, m)
 	if node := m.Get("mapping"); node.Exists() {
 		e.Mapping = map[string]string{}
 		for _, entry := range node.Map(d.peers...).Entries() {
@@ -106,6 +111,9 @@ func (d *decoder) actions(n *document.Node, allowed []ActionKind) []Action {
 
 func (d *decoder) action(n *document.Node) Action {
 	a := Action{Kind: ActionKind(n.Name())}
+	if a.Kind == ActQuiet || a.Kind == ActSend {
+		d.needOurPeers(n)
+	}
 	if keys := actionKeys[a.Kind]; keys != nil {
 		d.compound(&a, n.Map(keys...))
 		return a
@@ -121,6 +129,7 @@ func (d *decoder) action(n *document.Node) Action {
 			return a
 		}
 		a.Target = d.word(n, "server", []string{ServerRendezvous, ServerRelay})
+		d.ourServer(n, a.Target)
 	case ActKill, ActStart, ActDrain, ActPartition, ActHeal:
 		d.systemAction(&a, n)
 	case ActQuiet, ActWait:

@@ -23,7 +23,8 @@ type Scenario struct {
 	// Rendezvous and Relay name the hosts on which the servers run. Relay may be
 	// empty: no relay.
 	Rendezvous, Relay string
-	// Peers in the order of the file.
+	// Peers in the order of the file; none where the scenario is about Programs
+	// only.
 	Peers []Peer
 	// Connect lists the pairs of peers that connect; the first of each dials.
 	Connect [][2]string
@@ -34,6 +35,9 @@ type Scenario struct {
 	// of Rendezvous and Relay; its peers meet in Rooms instead of Connect or Room.
 	System *System
 	Rooms  []Room
+	// Programs are commands on hosts, in the order in which they start: servers and
+	// clients of somebody else's.
+	Programs []*Program
 	// Load are further clients of the System; nil: none.
 	Load *ClientLoad
 	// Techniques pins what peers may use to reach each other.
@@ -48,6 +52,9 @@ type Scenario struct {
 type Peer struct {
 	Name string
 	Host string
+	// Program is what stands in the place of our own peer; nil: ours does. All peers
+	// of a scenario are programs, or none.
+	Program *Program
 }
 
 // PlainPunching is the technique of TC-01 to TC-07: simultaneous checks from one
@@ -109,6 +116,15 @@ type Expect struct {
 	// Reaches names a router that payload must reach, although it must not reach
 	// the host behind it. Used with Path None.
 	Reaches string
+
+	// What programs must come to: Exits is the status with which they end, Output a
+	// regular expression that what they print in the phase matches.
+	Exits  map[string]int
+	Output map[string]string
+	// Delivered is payload between hosts.
+	Delivered []DeliveredExpect
+	// Within is how long programs may take for that.
+	Within time.Duration
 
 	// The rest is about a System.
 

@@ -20,6 +20,7 @@ func Schema() document.Schema {
 		"lab":         sim.Schema(),
 		"rendezvous":  nameSchema("The host on which the rendezvous runs."),
 		"relay":       nameSchema("The host on which the relay runs; nothing: there is none."),
+		"programs":    programsSchema(),
 		"system":      systemSchema(),
 		"rooms":       roomsSchema(),
 		"load":        loadSchema(),
@@ -34,7 +35,7 @@ func Schema() document.Schema {
 		"expect":     expectSchema(),
 		"controls": document.ListSchema(controlSchema()).
 			Described("The same scenario with something changed, and an expectation of its own: what shows that the verdict means something."),
-	}, "id", "title", "lab", "peers")
+	}, "id", "title", "lab")
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	s["title"] = "P2PModel scenario"
 	s["allOf"] = []document.Schema{
@@ -43,9 +44,12 @@ func Schema() document.Schema {
 			{"required": []string{"rendezvous", "connect"}},
 			{"required": []string{"rendezvous", "room"}},
 			{"required": []string{"system", "rooms"}},
+			{"required": []string{"connect"}, "properties": map[string]any{"rendezvous": false, "peers": foreignPeers()}},
+			{"required": []string{"programs"}, "properties": map[string]any{"peers": false}},
 		}},
+		{"anyOf": []document.Schema{{"required": []string{"peers"}}, {"required": []string{"programs"}}}},
 		onlyWith("system", "rooms", "load"),
-		onlyWith("rendezvous", "relay", "connect", "room"),
+		onlyWith("peers", "connect", "room"),
 	}
 	return s
 }
@@ -73,8 +77,12 @@ func listOf(item document.Schema, least int) document.Schema {
 }
 
 func peersSchema() document.Schema {
-	peer := document.ObjectSchema(map[string]document.Schema{"host": nameSchema("The host on which the peer runs; no other peer and no server may.")}, "host")
-	return document.Schema{"type": "object", "minProperties": 2, "additionalProperties": peer}.Described("The peers of the system under test, by name.")
+	keys := programProperties()
+	keys["host"] = nameSchema("The host on which the peer runs; no other peer and no server may.")
+	peer := document.ObjectSchema(keys, "host")
+	peer["allOf"] = []document.Schema{onlyWith("run", programKeys[1:]...)}
+	return document.Schema{"type": "object", "minProperties": 2, "additionalProperties": peer}.
+		Described("The peers of the system under test, by name: ours, or programs of somebody else's if all have run.")
 }
 
 // keepaliveSchema takes off as YAML 1.1 reads it as well: false.
@@ -113,7 +121,10 @@ func expectSchema() document.Schema {
 		"reaches": nameSchema("With path none: the router that payload must reach, although it must not reach the host behind it."),
 	}
 	maps.Copy(keys, systemExpectations())
-	return document.ObjectSchema(keys, "path").Described("What has to come of it.")
+	maps.Copy(keys, programExpectations())
+	s := document.ObjectSchema(keys).Described("What has to come of it.")
+	s["anyOf"] = []document.Schema{{"required": []string{"path"}}, {"required": []string{"exits"}}, {"required": []string{"output"}}, {"required": []string{"delivered"}}}
+	return s
 }
 
 func controlSchema() document.Schema {

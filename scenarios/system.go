@@ -66,6 +66,9 @@ func (s *System) Hosts() []string {
 // RendezvousHosts are the hosts on which a rendezvous runs.
 func (sc *Scenario) RendezvousHosts() []string {
 	if sc.System == nil {
+		if sc.Rendezvous == "" {
+			return nil
+		}
 		return []string{sc.Rendezvous}
 	}
 	var hosts []string
