@@ -34,6 +34,8 @@ const (
 	Relay  Path = "relay"
 	None   Path = "none"
 	Mixed  Path = "mixed"
+	// NoPath is that of scenarios without peers, which have none.
+	NoPath Path = ""
 )
 
 // Report is the outcome of running scenarios: what results.json holds.
@@ -152,6 +154,17 @@ type Run struct {
 	Pair         [2]string // the first pair's hosts, whose ladder is drawn
 	Servers      []string  // hosts on which rendezvous and relay run
 	Introduced   time.Time
+	Programs     []ProgramRun
+}
+
+// ProgramRun is what became of a program that is not ours. What it printed is in
+// the run's log.
+type ProgramRun struct {
+	Name, Host string
+	Command    []string
+	// Ended: it ended before it was asked to, with this exit status.
+	Ended  bool
+	Status int
 }
 
 // PhaseSpan is when a phase of a run began and ended.

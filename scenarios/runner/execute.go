@@ -39,7 +39,13 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 	s := &stage{
 		v: v, seed: r.seed(v), log: &logbook{},
 		actors: map[string]*actor{}, byID: map[identity.ID]string{}, servers: map[string]sim.RunningMachine{},
-		seals: map[string]*seal{}, shards: map[string]string{}, binary: r.P2PModel,
+		seals: map[string]*seal{}, shards: map[string]string{}, binary: r.P2PModel, path: r.Path,
+	}
+	if len(v.scenario.Peers) == 0 {
+		o.observed.Path = scenarios.NoPath
+	}
+	if err := Missing(v.scenario, r.Path); err != nil {
+		return o.fail("%v", err)
 	}
 	r.progress(v, "build", "")
 	started := time.Now()
@@ -80,7 +86,7 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 		r.Keep(v.scenario, net, o.verdict)
 		_ = r.Slots.take(context.WithoutCancel(ctx), places) // without an end there is no error
 	}
-	if err := net.Close(); err != nil && o.verdict != scenarios.Broken {
+	if err := errors.Join(net.Close(), s.closePrograms()); err != nil && o.verdict != scenarios.Broken {
 		o.fail("the lab was not taken down cleanly: %v", err)
 	}
 	return o
@@ -148,6 +154,9 @@ func (r *Runner) perform(ctx context.Context, s *stage, first *phase) (phases []
 		if i == 0 {
 			p = first
 		}
+		if s.programs != nil && i > 0 {
+			p.printed = s.printed()
+		}
 		if err := s.perform(ctx, p, spec); err != nil {
 			return phases, err
 		}
@@ -169,9 +178,11 @@ func (r *Runner) perform(ctx context.Context, s *stage, first *phase) (phases []
 
 // stop ends the peers and then the servers.
 func (s *stage) stop() error {
-	var errs []error
+	errs := []error{s.stopPrograms()}
 	for _, a := range s.actors {
-		errs = append(errs, a.machine.Stop())
+		if a.machine != nil {
+			errs = append(errs, a.machine.Stop())
+		}
 	}
 	for _, m := range s.servers {
 		errs = append(errs, m.Stop())
@@ -204,6 +215,9 @@ func (s *stage) record(run *scenarios.Run, phases []*phase) {
 			run.Pair = [2]string{a.host, b.host}
 			run.Introduced = s.introduced(pairs[0])
 		}
+	}
+	if s.programs != nil {
+		s.recordPrograms(run)
 	}
 }
 

@@ -34,11 +34,7 @@ type judgement struct {
 // judge reads the verdict of a run off the captured packets.
 func (s *stage) judge(o *outcome, phases []*phase) {
 	j := &judgement{s: s, o: o, deliveries: map[[2]string][]witness.Delivery{}, changed: map[string]time.Time{}, world: newWorld(s.v)}
-	for _, h := range s.v.lab.Hosts {
-		j.scene.Hosts = append(j.scene.Hosts, h.Name)
-	}
-	j.scene.Rendezvous = s.serverAddresses(s.v.scenario.RendezvousHosts())
-	j.scene.Relay = s.serverAddresses(s.v.scenario.RelayHosts())
+	j.scene = s.scene()
 	for _, pair := range s.pairs() {
 		d, err := witness.Deliveries(o.run.Packets, j.scene, s.host(pair[0]), s.host(pair[1]))
 		if err != nil {
@@ -59,9 +55,14 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 	if s.system != nil && s.system.fell != nil {
 		j.wrong = append(j.wrong, s.system.fell.Error())
 	}
-	j.sessions()
-	j.times()
-	if alone {
+	if !s.v.foreign() {
+		j.sessions()
+	}
+	j.fellPrograms(phases)
+	if len(s.pairs()) > 0 {
+		j.times()
+	}
+	if alone && !s.v.foreign() {
 		j.prompt()
 	}
 	j.settle()
@@ -109,7 +110,9 @@ func (j *judgement) phase(p, before *phase) {
 			j.relayed(p, before, pair)
 		}
 	}
-	res.Observed = common(paths)
+	if len(paths) > 0 {
+		res.Observed = common(paths)
+	}
 	// Mixed stands for "each pair as the oracle says", and came if every pair did.
 	if p.spec.Expect.Path == scenarios.Mixed && agree {
 		res.Observed = scenarios.Mixed
@@ -122,6 +125,7 @@ func (j *judgement) phase(p, before *phase) {
 	}
 	j.mappings(p, before, &res)
 	j.ofSystem(p, before, &res)
+	j.ofPrograms(p, before, &res)
 	j.prove(p, &res)
 	j.gap(p, &res)
 	j.o.phases = append(j.o.phases, res)
@@ -130,7 +134,7 @@ func (j *judgement) phase(p, before *phase) {
 
 // unsettled says what kept the peers from settling, if they did not.
 func (j *judgement) unsettled(p *phase) string {
-	if p.settled || p.sender != "" {
+	if p.settled || p.sender != "" || j.s.v.withoutAdapter() {
 		return ""
 	}
 	for _, peer := range j.s.v.scenario.Peers {
@@ -318,6 +322,8 @@ func (j *judgement) settle() {
 		o.verdict, o.reason = scenarios.Unexpected, strings.Join(j.wrong, "; ")
 	case len(j.vacuous) > 0:
 		o.verdict, o.reason = scenarios.Vacuous, strings.Join(j.vacuous, "; ")
+	case len(j.s.pairs()) == 0:
+		o.verdict, o.reason = scenarios.Expected, "the programs came to what was expected"
 	default:
 		o.verdict, o.reason = scenarios.Expected, "payload took the expected path: "+j.paths()
 	}

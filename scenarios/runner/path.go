@@ -105,7 +105,7 @@ func (j *judgement) tried(p *phase, from, to string) {
 	public := j.public(b)
 	entered, died := 0, map[string]int{}
 	for _, c := range witness.ChecksIn(j.traces, j.scene, a, b) {
-		if !c.STUN || c.At.Before(j.changed[a]) || c.At.Before(j.changed[b]) || c.At.After(p.end) || !slices.Contains(public, c.Dst.Addr()) {
+		if !(c.STUN || j.s.v.foreign()) || c.At.Before(j.changed[a]) || c.At.Before(j.changed[b]) || c.At.After(p.end) || !slices.Contains(public, c.Dst.Addr()) {
 			continue
 		}
 		switch {

@@ -30,6 +30,9 @@ type phase struct {
 	facts                            []string
 	duplicates                       int
 	scans                            []sim.ScanResult // in the order of Expect.Scans
+	printed                          map[string]int   // how much each program had printed when it began
+	endings                          map[string]ending
+	matched                          map[string]bool // of Expect.Output, by program
 }
 
 // perform runs one phase to its end. An error means that the laboratory failed.
@@ -57,6 +60,9 @@ func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase) err
 		if err := s.converse(ctx, p); err != nil {
 			return err
 		}
+	}
+	if err := s.awaitPrograms(ctx, p); err != nil {
+		return err
 	}
 	if err := s.scan(ctx, p); err != nil {
 		return err
@@ -103,6 +109,12 @@ func (s *stage) settle(ctx context.Context, p *phase) bool {
 // twice what the path is read from. On a busy machine they stutter, and are
 // waited for; but not long, for a peer without a path says nothing.
 func (s *stage) converse(ctx context.Context, p *phase) error {
+	if len(s.pairs()) == 0 {
+		return nil
+	}
+	if s.v.foreign() {
+		return s.observed(ctx, p)
+	}
 	said := s.sent()
 	limit := s.net.Now().Add(settleFloor)
 	if err := sleep(ctx, window*s.v.settings.Interval); err != nil {
@@ -144,7 +156,9 @@ func both(pair [2]string) [2][2]string { return [2][2]string{pair, {pair[1], pai
 // quiet stops or starts all payload.
 func (s *stage) quiet(quiet bool) {
 	for _, a := range s.actors {
-		a.machine.Do(func(now time.Time) { a.agent.setQuiet(now, quiet) })
+		if a.machine != nil {
+			a.machine.Do(func(now time.Time) { a.agent.setQuiet(now, quiet) })
+		}
 	}
 }
 

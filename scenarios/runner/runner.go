@@ -21,6 +21,9 @@ type Runner struct {
 	// P2PModel is the program that scenarios with a system run as servers; it may be
 	// empty where there are none.
 	P2PModel string
+	// Path are folders in which programs of scenarios are looked for, before the
+	// PATH.
+	Path []string
 	// Seed seeds keys, payload, ports and losses.
 	Seed uint64
 	// Slots bounds how many labs stand at once over all calls of Run; see

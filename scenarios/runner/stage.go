@@ -51,6 +51,8 @@ type stage struct {
 	faults         []*fault          // in force
 	system         *system           // nil: rendezvous and relay are the lab's own
 	binary         string            // of the program p2pmodel
+	path           []string          // folders in which programs are looked for, before the PATH
+	programs       *programs         // of somebody else's; nil: there are none
 	shards         map[string]string // room → the shard that had it at the end of the phase before
 }
 
@@ -120,17 +122,18 @@ func (s *stage) startServers(ctx context.Context) error {
 	if s.v.scenario.System != nil {
 		return s.startSystem(ctx)
 	}
+	if err := s.openPrograms(); err != nil {
+		return err
+	}
+	if err := s.startPrograms(ctx, s.serves); err != nil {
+		return err
+	}
 	key, err := identity.NewKey(s.source("rendezvous key"))
 	if err != nil {
 		return err
 	}
 	s.serverKey = key
-	first, err := s.addr(s.v.scenario.Rendezvous, 0)
-	if err != nil {
-		return err
-	}
-	s.rendezvousAddr = netip.AddrPortFrom(first, stunPort)
-	if s.v.scenario.Relay != "" {
+	if s.v.scenario.Relay != "" && s.v.scenario.ServedBy(scenarios.ServerRelay) == nil {
 		addr, err := s.addr(s.v.scenario.Relay, 0)
 		if err != nil {
 			return err
@@ -140,6 +143,14 @@ func (s *stage) startServers(ctx context.Context) error {
 			return err
 		}
 	}
+	if s.v.scenario.Rendezvous == "" || s.v.scenario.ServedBy(scenarios.ServerRendezvous) != nil {
+		return nil
+	}
+	first, err := s.addr(s.v.scenario.Rendezvous, 0)
+	if err != nil {
+		return err
+	}
+	s.rendezvousAddr = netip.AddrPortFrom(first, stunPort)
 	return s.startServer(ctx, scenarios.ServerRendezvous)
 }
 
@@ -200,6 +211,13 @@ func offer(ch chan error, err error) {
 func (s *stage) startPeers(ctx context.Context, noPunching bool) error {
 	if s.v.scenario.System != nil {
 		return errors.Join(s.startPlayers(ctx, noPunching), s.startLoad(ctx))
+	}
+	others := func(p *scenarios.Program) bool { return !s.serves(p) }
+	if err := s.startPrograms(ctx, others); err != nil {
+		return err
+	}
+	if s.v.foreign() {
+		return s.startForeign(ctx)
 	}
 	keys := map[string]identity.Key{}
 	for _, p := range s.v.scenario.Peers {
@@ -270,6 +288,9 @@ func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Ke
 
 // connect introduces the peers to each other: by pairs, or in a room.
 func (s *stage) connect(now time.Time) {
+	if s.v.foreign() {
+		return // that is the programs' business
+	}
 	s.speaking = now
 	for _, a := range s.actors {
 		a.machine.Do(func(now time.Time) { a.agent.setQuiet(now, false) })

@@ -63,6 +63,9 @@ func (w *world) apply(actions []scenarios.Action) {
 		}
 	}
 	for _, p := range w.v.scenario.Peers {
+		if w.v.scenario.System == nil && w.v.scenario.Rendezvous == "" {
+			w.introduced[p.Host] = true // by what is none of the lab's business
+		}
 		for _, rendezvous := range w.running(w.v.scenario.RendezvousHosts()) {
 			if !w.isolated(p.Host) && w.maySend(p.Host, rendezvous) {
 				w.introduced[p.Host] = true
