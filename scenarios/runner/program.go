@@ -114,7 +114,7 @@ func (s *stage) startProgram(ctx context.Context, spec *scenarios.Program, a *ac
 	}
 	p.started = time.Now()
 	p.running, err = h.Start(ctx, sim.Program{
-		Path: path, Args: p.command[1:], Env: env, Dir: dir, User: spec.User,
+		Name: spec.Name, Path: path, Args: p.command[1:], Env: env, Dir: dir, User: spec.User,
 		OnLine: func(l sim.Line) { s.heed(p, a, l) },
 	})
 	if err != nil {
