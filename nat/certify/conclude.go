@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,16 +12,19 @@ import (
 )
 
 func newProbe(cfg Config) *Probe {
-	p := &Probe{cfg: cfg, used: make(map[uint16]bool), told: make(map[nat.Axis]Finding)}
+	p := &Probe{cfg: cfg, used: make(map[uint16]bool), told: make(map[nat.Axis]Finding), judged: make(map[string]judgement)}
 	binary.BigEndian.PutUint64(p.marker[:], cfg.Rand.Uint64())
 	p.phases = []func(now time.Time){
 		p.openOutside,
+		p.meet,
 		p.measurePorts, // alone: others would take ports in between
 		func(now time.Time) {
 			p.measureFiltering(now)
 			p.measureMapping(now)
 			p.measureHairpin(now)
+			p.measureContention(now)
 		},
+		p.judgeContention,
 		p.measureScope,
 		p.predictHairpin,
 		p.predictHairpin,
@@ -28,8 +32,16 @@ func newProbe(cfg Config) *Probe {
 		p.judgePooling,
 		p.judgeRange,
 	}
-	if cfg.Declared.Timeout != 0 {
+	timed := cfg.Declared.Timeout != 0
+	if cfg.Requirements {
+		p.phases = append(p.phases, p.judgePrivileged, p.measureErrors, p.measureSizes, p.measureALG, p.measureDeterminism, p.measureLife)
+		timed = timed && cfg.Declared.Timeout*3/2 <= cfg.Patience
+	}
+	if timed {
 		p.phases = append(p.phases, p.measureAging)
+	}
+	if cfg.Requirements {
+		p.phases = append(p.phases, p.judgeFindings)
 	}
 	return p
 }
@@ -46,6 +58,9 @@ func (p *Probe) fail(now time.Time, err error) {
 	p.done = true
 }
 
+// always are the axes that the text names even where they have their default.
+var always = []nat.Axis{nat.AxisMapping, nat.AxisFiltering, nat.AxisPorts, nat.AxisScope, nat.AxisPooling, nat.AxisTimeout, nat.AxisRefresh, nat.AxisHairpin}
+
 // conclude puts the findings into the text form.
 func (p *Probe) conclude(now time.Time) {
 	r := Result{Behavior: p.cfg.Declared, Duration: now.Sub(p.started)}
@@ -58,6 +73,9 @@ func (p *Probe) conclude(now time.Time) {
 		if !ok {
 			continue
 		}
+		if f.Measured == f.Declared && f.Declared == (nat.Behavior{}).Get(axis) && !slices.Contains(always, axis) {
+			continue // it goes without saying
+		}
 		declared = append(declared, fmt.Sprintf("%s=%s", axis, f.Declared))
 		measured = append(measured, fmt.Sprintf("%s=%s", axis, f.Measured))
 		if f.Measured != f.Declared {
@@ -67,6 +85,7 @@ func (p *Probe) conclude(now time.Time) {
 		}
 	}
 	r.Declared, r.Measured = strings.Join(declared, ","), strings.Join(measured, ",")
+	r.Requirements = p.report()
 	p.result, p.done = r, true
 }
 

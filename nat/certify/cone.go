@@ -41,36 +41,43 @@ func got(s *shot, at *socket) bool {
 // filter (RFC 4787 section 5, REQ-8).
 func (p *Probe) measureFiltering(time.Time) {
 	p.inside(0, func(now time.Time, s *socket) {
-		first := p.outside[0][0]
-		p.reach(now, s, first.local, func(now time.Time, shot0 *shot) {
-			x, ok := p.outcome(shot0, first)
-			if !ok {
-				p.find(nat.AxisFiltering, analysis.Unreached, fmt.Sprintf("no datagram from %s reached %s", s.local, first.local))
-				return
-			}
-			evidence := []string{fmt.Sprintf("%s sent to %s alone, and was mapped to %s", s.local, first.local, x)}
-			var entered [2][2]bool
-			waiting := 4
-			for a, pair := range p.outside {
-				for b, from := range pair {
-					knock := p.try
-					if from == first {
-						knock = p.reach
-					}
-					knock(now, from, x, func(_ time.Time, shot *shot) {
-						entered[a][b] = got(shot, s)
-						what := "was dropped"
-						if entered[a][b] {
-							what = "came in"
-						}
-						evidence = append(evidence, fmt.Sprintf("a datagram from %s to %s %s", from.local, x, what))
-						if waiting--; waiting == 0 {
-							p.find(nat.AxisFiltering, analysis.Filtering(entered), evidence...)
-						}
-					})
-				}
-			}
+		p.knockAll(now, s, func(_ time.Time, filtering string, evidence []string) {
+			p.find(nat.AxisFiltering, filtering, evidence...)
 		})
+	})
+}
+
+// knockAll has a fresh socket send to one outside socket, and all four send back.
+func (p *Probe) knockAll(now time.Time, s *socket, done func(now time.Time, filtering string, evidence []string)) {
+	first := p.outside[0][0]
+	p.reach(now, s, first.local, func(now time.Time, shot0 *shot) {
+		x, ok := p.outcome(shot0, first)
+		if !ok {
+			done(now, analysis.Unreached, []string{fmt.Sprintf("no datagram from %s reached %s", s.local, first.local)})
+			return
+		}
+		evidence := []string{fmt.Sprintf("%s sent to %s alone, and was mapped to %s", s.local, first.local, x)}
+		var entered [2][2]bool
+		waiting := 4
+		for a, pair := range p.outside {
+			for b, from := range pair {
+				knock := p.try
+				if from == first {
+					knock = p.reach
+				}
+				knock(now, from, x, func(now time.Time, shot *shot) {
+					entered[a][b] = got(shot, s)
+					what := "was dropped"
+					if entered[a][b] {
+						what = "came in"
+					}
+					evidence = append(evidence, fmt.Sprintf("a datagram from %s to %s %s", from.local, x, what))
+					if waiting--; waiting == 0 {
+						done(now, analysis.Filtering(entered), evidence)
+					}
+				})
+			}
+		}
 	})
 }
 
@@ -78,27 +85,33 @@ func (p *Probe) measureFiltering(time.Time) {
 // the mappings (RFC 4787 section 4.1, REQ-1).
 func (p *Probe) measureMapping(time.Time) {
 	p.inside(1, func(now time.Time, s *socket) {
-		var x [4]netip.AddrPort
-		var evidence []string
-		var next func(now time.Time, i int)
-		next = func(now time.Time, i int) {
-			if i == 4 {
-				p.find(nat.AxisMapping, analysis.Mapping(s.local.Addr(), x), evidence...)
+		p.sendToAll(now, s, func(_ time.Time, mapping string, evidence []string) {
+			p.find(nat.AxisMapping, mapping, evidence...)
+		})
+	})
+}
+
+func (p *Probe) sendToAll(now time.Time, s *socket, done func(now time.Time, mapping string, evidence []string)) {
+	var x [4]netip.AddrPort
+	var evidence []string
+	var next func(now time.Time, i int)
+	next = func(now time.Time, i int) {
+		if i == 4 {
+			done(now, analysis.Mapping(s.local.Addr(), x), evidence)
+			return
+		}
+		to := p.outside[i/2][i%2]
+		p.reach(now, s, to.local, func(now time.Time, shot *shot) {
+			var ok bool
+			if x[i], ok = p.outcome(shot, to); !ok {
+				done(now, analysis.Unreached, append(evidence, fmt.Sprintf("no datagram from %s reached %s", s.local, to.local)))
 				return
 			}
-			to := p.outside[i/2][i%2]
-			p.reach(now, s, to.local, func(now time.Time, shot *shot) {
-				var ok bool
-				if x[i], ok = p.outcome(shot, to); !ok {
-					p.find(nat.AxisMapping, analysis.Unreached, append(evidence, fmt.Sprintf("no datagram from %s reached %s", s.local, to.local))...)
-					return
-				}
-				evidence = append(evidence, fmt.Sprintf("%s to %s was mapped to %s", s.local, to.local, x[i]))
-				next(now, i+1)
-			})
-		}
-		next(now, 0)
-	})
+			evidence = append(evidence, fmt.Sprintf("%s to %s was mapped to %s", s.local, to.local, x[i]))
+			next(now, i+1)
+		})
+	}
+	next(now, 0)
 }
 
 // measureScope tells whether the filter belongs to the mapping or to the inside

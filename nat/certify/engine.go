@@ -2,7 +2,6 @@ package certify
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -34,11 +33,14 @@ type Probe struct {
 	outside [2][2]*socket
 	used    map[uint16]bool // inside ports that have been chosen
 
-	seen     []sighting        // all mappings, in order
-	samples  []analysis.Sample // those of the port test
-	narrow   bool              // free ports were not preserved
-	hairpin  turned
-	foretold bool // mappings for the hairpin test could be foretold
+	seen       []sighting        // all mappings, in order
+	samples    []analysis.Sample // those of the port test
+	narrow     bool              // free ports were not preserved
+	rivals     []int             // two inside hosts that contend for ports, or the only one
+	hairpin    turned
+	contention contention
+	judged     map[string]judgement // by the requirement's number
+	foretold   bool                 // mappings for the hairpin test could be foretold
 
 	order  []nat.Axis // in which the axes were found
 	told   map[nat.Axis]Finding
@@ -54,6 +56,7 @@ type socket struct {
 	attempts int
 	fixed    bool
 	opened   func(now time.Time, s *socket)
+	errors   []ICMP // that came about what it sent
 }
 
 // shot is one datagram, sent once or several times, and who got it.
@@ -61,7 +64,10 @@ type shot struct {
 	id       uint32
 	from     *socket
 	to       netip.AddrPort
-	copies   int // still to be sent
+	size     int  // of the datagram
+	form     Form // how it is sent
+	text     bool // as the text of an application protocol, not as bytes
+	copies   int  // still to be sent
 	every    time.Duration
 	next     time.Time // of the next copy
 	deadline time.Time
@@ -75,9 +81,10 @@ type shot struct {
 
 // arrival is a datagram of a shot, as it came out of the network.
 type arrival struct {
-	at     time.Time
-	socket *socket
-	from   netip.AddrPort
+	at      time.Time
+	socket  *socket
+	from    netip.AddrPort
+	changed bool // the payload is not what was sent
 }
 
 // leaving is a copy of a shot that the driver was given to send.
@@ -90,10 +97,6 @@ type alarm struct {
 	at   time.Time
 	ring func(now time.Time)
 }
-
-// marked are the bytes of a datagram: marker, number, and padding that keeps it
-// from looking like any protocol's message.
-const marked = 16
 
 // Start begins the measurement.
 func (p *Probe) Start(now time.Time) {
@@ -110,7 +113,7 @@ func (p *Probe) HandleOpened(now time.Time, number int, local netip.AddrPort, er
 	switch {
 	case err == nil:
 		s.local = local
-	case s.fixed && s.inside: // whoever wanted this very port does without
+	case s.fixed && (s.inside || s.local.Port() != p.cfg.Ports[0] && s.local.Port() != p.cfg.Ports[1]): // whoever wanted this very port does without
 		opened := s.opened
 		s.opened = nil
 		p.opening--
@@ -136,15 +139,15 @@ func (p *Probe) HandleOpened(now time.Time, number int, local netip.AddrPort, er
 // HandleDatagram gives a datagram that arrived. Datagrams that the probe did
 // not send are ignored.
 func (p *Probe) HandleDatagram(now time.Time, number int, from netip.AddrPort, payload []byte) {
-	if p.done || number < 0 || number >= len(p.sockets) || len(payload) != marked || !bytes.Equal(payload[:8], p.marker[:]) {
+	if p.done || number < 0 || number >= len(p.sockets) {
 		return
 	}
-	id := binary.BigEndian.Uint32(payload[8:])
-	if int(id) >= len(p.shots) {
+	id, ok := p.numberOf(payload)
+	if !ok {
 		return
 	}
 	s := p.shots[id]
-	s.arrivals = append(s.arrivals, arrival{at: now, socket: p.sockets[number], from: from})
+	s.arrivals = append(s.arrivals, arrival{at: now, socket: p.sockets[number], from: from, changed: !bytes.Equal(payload, p.payload(s))})
 	if !s.over {
 		p.finish(now, s)
 		p.advance(now)
@@ -273,7 +276,12 @@ func (p *Probe) inside(host int, opened func(now time.Time, s *socket)) {
 // shoot sends a datagram until it arrives: `copies` times, `every` apart, and
 // then waits. done is called at the first arrival, or at the end of the wait.
 func (p *Probe) shoot(now time.Time, from *socket, to netip.AddrPort, copies int, every, wait time.Duration, done func(now time.Time, s *shot)) {
-	s := &shot{id: uint32(len(p.shots)), from: from, to: to, copies: copies, every: every, done: done}
+	p.launch(now, &shot{from: from, to: to, copies: copies, every: every, done: done}, wait)
+}
+
+// launch is shoot, with a datagram of another size or form.
+func (p *Probe) launch(now time.Time, s *shot, wait time.Duration) {
+	s.id, s.size = uint32(len(p.shots)), max(s.size, marked)
 	s.deadline = now.Add(wait)
 	p.shots = append(p.shots, s)
 	p.live = append(p.live, s)
@@ -292,10 +300,7 @@ func (p *Probe) try(now time.Time, from *socket, to netip.AddrPort, done func(no
 }
 
 func (p *Probe) transmit(now time.Time, s *shot) {
-	payload := make([]byte, marked)
-	copy(payload, p.marker[:])
-	binary.BigEndian.PutUint32(payload[8:], s.id)
-	p.sends = append(p.sends, Send{Socket: s.from.number, To: s.to, Payload: payload})
+	p.sends = append(p.sends, Send{Socket: s.from.number, To: s.to, Payload: p.payload(s), Form: s.form})
 	p.leaving = append(p.leaving, leaving{shot: s, copy: len(s.sent)})
 	s.sent, s.left = append(s.sent, now), append(s.left, now)
 	s.copies--

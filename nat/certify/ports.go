@@ -28,7 +28,7 @@ var patternOfParity = [portSamples]uint16{0, 0, 1, 1, 0}
 // one for a port beside the last that was given out; and more of those in doubt.
 func (p *Probe) measurePorts(now time.Time) {
 	r := p.insideRange()
-	hosts := min(2, len(p.cfg.Inside))
+	hosts := p.rivals
 	var plan []sampling
 	var ports []uint16
 	for i := range portSamples {
@@ -42,14 +42,41 @@ func (p *Probe) measurePorts(now time.Time) {
 	for i, port := range ports {
 		ports[i] = p.withParity(port, patternOfParity[i])
 	}
-	for host := range hosts {
+	for _, host := range hosts {
 		for _, port := range ports {
 			plan = append(plan, sampling{host, port})
 		}
 	}
 	p.take(now, plan, func(now time.Time) {
-		p.take(now, p.beside(len(p.samples)-1), func(now time.Time) { p.doubt(now, hosts, moreSamples) })
+		p.take(now, p.beside(len(p.samples)-1), func(now time.Time) { p.doubt(now, moreSamples) })
 	})
+}
+
+// meet finds two hosts that have one external address: only they contend for
+// ports. Where there are several addresses, it takes a host more than those.
+func (p *Probe) meet(now time.Time) {
+	p.rivals = []int{0, 1}[:min(2, len(p.cfg.Inside))]
+	if len(p.cfg.External) < 2 || len(p.cfg.Inside) < 3 {
+		return
+	}
+	of := make(map[netip.Addr]int) // the first host that has it
+	var next func(now time.Time, host int)
+	next = func(now time.Time, host int) {
+		if host == len(p.cfg.Inside) {
+			return
+		}
+		p.inside(host, func(now time.Time, s *socket) {
+			p.mapped(now, s, func(now time.Time, x netip.AddrPort) {
+				if first, known := of[x.Addr()]; known {
+					p.rivals = []int{first, host}
+					return
+				}
+				of[x.Addr()] = host
+				next(now, host+1)
+			})
+		})
+	}
+	next(now, 0)
 }
 
 // sampling is a mapping to be made: by which host, from which port.
@@ -91,7 +118,7 @@ func (p *Probe) beside(sample int) []sampling {
 }
 
 // doubt takes more samples where those there are may be chance.
-func (p *Probe) doubt(now time.Time, hosts, left int) {
+func (p *Probe) doubt(now time.Time, left int) {
 	j := p.judgedPorts()
 	var plan []sampling
 	switch {
@@ -101,15 +128,21 @@ func (p *Probe) doubt(now time.Time, hosts, left int) {
 	case j.Parity != "":
 	case j.Allocation == nat.Random.String() || j.Allocation == nat.Block.String():
 		plan = []sampling{{0, p.freshPort()}}
-	case j.Allocation == nat.Preserve.String() && hosts > 1:
+	case j.Allocation == nat.Preserve.String() && len(p.rivals) > 1:
 		port := p.freshPort()
-		plan = []sampling{{0, port}, {1, port}}
+		hosts := p.rivals
+		if len(p.cfg.External) > 1 { // more than there are addresses
+			hosts = []int{0, 1, 2, 3}[:min(4, len(p.cfg.Inside))]
+		}
+		for _, host := range hosts {
+			plan = append(plan, sampling{host, port})
+		}
 	}
 	if plan == nil {
 		p.judgePorts()
 		return
 	}
-	p.take(now, plan, func(now time.Time) { p.doubt(now, hosts, left-1) })
+	p.take(now, plan, func(now time.Time) { p.doubt(now, left-1) })
 }
 
 // room is how many mappings the NAT claims to have room for.

@@ -14,6 +14,8 @@ const (
 	// DefaultWait is how long silence lasts until it counts as a drop. The probe
 	// stands on the router's own segments, where round trips take microseconds.
 	DefaultWait = 200 * time.Millisecond
+	// MaxPatience bounds Options.Patience.
+	MaxPatience = time.Hour
 	// The ports of the outside sockets where the configuration names none.
 	defaultOutsidePort1, defaultOutsidePort2 = 3478, 3479
 )
@@ -37,6 +39,19 @@ type Config struct {
 	Wait time.Duration
 	// Rand chooses ports and marks the probe's datagrams.
 	Rand *rand.Rand
+	Options
+	// Oversize is a size of datagrams that the inside hosts' link carries whole and
+	// the router's outer one does not. 0: there is none, and RFC 4787 REQ-13 is not
+	// tested.
+	Oversize int
+}
+
+// Options say how much is measured.
+type Options struct {
+	// Requirements asks for a report about the requirements of RFC 4787.
+	Requirements bool
+	// Patience is the longest time for which the report leaves a mapping idle.
+	Patience time.Duration
 }
 
 // Open asks the driver to open a socket, or to close one.
@@ -49,11 +64,46 @@ type Open struct {
 	Close bool
 }
 
-// Send asks the driver to send a datagram.
+// Form is how a datagram is put on the wire.
+type Form uint8
+
+const (
+	// Plain is a UDP datagram as the system sends it.
+	Plain Form = iota
+	// DontFragment has DF=1, and leaves the sender's machine whole.
+	DontFragment
+	// MayFragment has DF=0.
+	MayFragment
+	// Fragments is a datagram in several IP fragments, Reversed the same with the
+	// last fragment first.
+	Fragments
+	Reversed
+	// Error is not the payload, but an ICMP error about it: as if it had come to the
+	// socket from where it is sent to now.
+	Error
+)
+
+// ICMP is what an ICMP error says.
+type ICMP struct{ Type, Code uint8 }
+
+// The errors that matter to NATs (RFC 792).
+var (
+	HostUnreachable     = ICMP{3, 1}
+	PortUnreachable     = ICMP{3, 3}
+	FragmentationNeeded = ICMP{3, 4}
+	TimeExceeded        = ICMP{11, 0}
+	ParameterProblem    = ICMP{12, 0}
+)
+
+// Send asks the driver to send a datagram, or an error about one.
 type Send struct {
 	Socket  int
 	To      netip.AddrPort
 	Payload []byte
+	Form    Form
+	// Error is what an ICMP error says, Via is whence it comes.
+	Error ICMP
+	Via   netip.Addr
 }
 
 // New makes a probe. The error says what the configuration lacks.
@@ -75,6 +125,9 @@ func New(cfg Config) (*Probe, error) {
 	}
 	if cfg.Ports[0] == cfg.Ports[1] {
 		return nil, fmt.Errorf("certify: two different outside ports are needed, have %v", cfg.Ports)
+	}
+	if cfg.Patience < 0 || cfg.Patience > MaxPatience {
+		return nil, fmt.Errorf("certify: patience is from 0 to %s, not %s", MaxPatience, cfg.Patience)
 	}
 	if cfg.Wait == 0 {
 		cfg.Wait = DefaultWait

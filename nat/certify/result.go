@@ -21,7 +21,9 @@ type Result struct {
 	Behavior nat.Behavior
 	// Findings are the evidence, one a measured axis, in order of measuring.
 	Findings []Finding
-	Duration time.Duration
+	// Requirements are those of RFC 4787, if they were asked for.
+	Requirements []Requirement
+	Duration     time.Duration
 	// Err is set when the probe itself failed, as when a socket could not be
 	// opened: the laboratory broke, and nothing was measured.
 	Err error

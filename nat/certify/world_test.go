@@ -1,6 +1,7 @@
 package certify_test
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
@@ -29,7 +30,21 @@ type world struct {
 	sockets map[int]netip.AddrPort
 	inside  map[int]bool
 	flights []flight
+	faults  faults
 }
+
+// faults are what a router does wrong that a behaviour has no axis for.
+type faults struct {
+	rewrites     bool // addresses in payload
+	noReversed   bool // drops fragments that come in reverse order
+	noFragNeeded bool // drops silently what is too large
+	noFragments  bool // drops what is too large, whether it may be fragmented or not
+	noErrors     bool // drops ICMP errors
+	bySource     bool // drops ICMP errors of others than whom was sent to
+	errorsEnd    bool // ICMP errors end mappings
+}
+
+const mtu = 1500
 
 // flight is a datagram under way; at the router it was translated already.
 type flight struct {
@@ -41,7 +56,7 @@ type flight struct {
 }
 
 var (
-	insideAddrs   = []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")}
+	insideAddrs   = []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("10.0.0.4")}
 	outsideAddrs  = [2]netip.Addr{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2")}
 	externalAddrs = []netip.Addr{netip.MustParseAddr("198.18.1.1"), netip.MustParseAddr("198.18.1.2")}
 )
@@ -77,6 +92,41 @@ func (w *world) send(inside bool, from, to netip.AddrPort, payload []byte) {
 	w.flights = append(w.flights, flight{at: w.now.Add(w.delay), from: v.Packet.Src, to: v.Packet.Dst, inside: back, payload: payload})
 }
 
+// take sends what the probe wants sent, in its form.
+func (w *world) take(p *certify.Probe, s certify.Send) {
+	f := w.faults
+	from, payload := w.sockets[s.Socket], s.Payload
+	large := len(payload) > mtu-28
+	switch {
+	case s.Form == certify.Error:
+		if f.errorsEnd {
+			w.nat.Reboot()
+		}
+		if f.noErrors || f.bySource && s.Via != from.Addr() {
+			return
+		}
+		for _, m := range w.nat.Mappings(w.now) {
+			for n, local := range w.sockets {
+				if m.External == s.To && local == m.Inside && w.inside[n] {
+					p.HandleICMP(w.now, n, s.Error)
+				}
+			}
+		}
+		return
+	case s.Form == certify.Reversed && f.noReversed, large && s.Form == certify.MayFragment && f.noFragments:
+		return
+	case large && s.Form == certify.DontFragment:
+		if !f.noFragNeeded {
+			p.HandleICMP(w.now, s.Socket, certify.FragmentationNeeded)
+		}
+		return
+	}
+	if f.rewrites {
+		payload = bytes.ReplaceAll(payload, []byte(from.Addr().String()), []byte("198.18.1.1"))
+	}
+	w.send(w.inside[s.Socket], from, s.To, payload)
+}
+
 // certify runs a probe to its end.
 func (w *world) certify(t *testing.T, cfg certify.Config) certify.Result {
 	t.Helper()
@@ -109,7 +159,7 @@ func (w *world) certify(t *testing.T, cfg certify.Config) certify.Result {
 			if w.stall > 0 && w.rand.IntN(25) == 0 {
 				w.now = w.now.Add(w.stall) // between being told to send and sending
 			}
-			w.send(w.inside[s.Socket], w.sockets[s.Socket], s.To, s.Payload)
+			w.take(p, s)
 		}
 		p.HandleSent(w.now)
 		slices.SortStableFunc(w.flights, func(a, b flight) int { return a.at.Compare(b.at) })
