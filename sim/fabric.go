@@ -233,6 +233,8 @@ type RunningRouter interface {
 	// impairments lifted meanwhile, and then flushes its state and resets its
 	// counters.
 	Certify(ctx context.Context) (certify.Result, error)
+	// Measure is Certify with options, as a report about the requirements of RFC 4787.
+	Measure(ctx context.Context, opt certify.Options) (certify.Result, error)
 	// Reboot loses the NAT's state; with newAddress it also takes external
 	// addresses that it never had.
 	Reboot(newAddress bool) error

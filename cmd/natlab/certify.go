@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
+	"text/tabwriter"
+	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -17,8 +21,7 @@ import (
 )
 
 func newCertifyCommand() *cobra.Command {
-	var parallel int
-	var verbose bool
+	var opt certifyOptions
 	cmd := &cobra.Command{
 		Use:   "certify BEHAVIOUR …",
 		Short: "Build NATs and measure from outside whether they are what was declared",
@@ -27,14 +30,22 @@ scenario does with its NATs. A behaviour is a preset, or axes, or both:
 
   full-cone, restricted-cone, port-restricted-cone, symmetric, linux
   mapping=EIM,filtering=ADF,ports=sequential,timeout=5s
-  symmetric,ports=random`,
+  symmetric,ports=random
+
+With --rfc4787 it also says which of the requirements of RFC 4787 the NAT meets.
+The exit status does not depend on that: a NAT may be declared as one that meets
+none.`,
 		Example: `  natlab certify full-cone symmetric
-  natlab certify mapping=ADM,filtering=EIF,ports=random -v`,
+  natlab certify mapping=ADM,filtering=EIF,ports=random -v
+  natlab certify --rfc4787 --patience 5m full-cone,hairpin=external`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var errs []error
-			if parallel < 1 {
-				errs = append(errs, fmt.Errorf("--parallel must be at least 1, not %d", parallel))
+			if opt.parallel < 1 {
+				errs = append(errs, fmt.Errorf("--parallel must be at least 1, not %d", opt.parallel))
+			}
+			if opt.Patience < 0 || opt.Patience > certify.MaxPatience {
+				errs = append(errs, fmt.Errorf("--patience is from 0 to %s, not %s", certify.MaxPatience, opt.Patience))
 			}
 			behaviors := make([]nat.Behavior, len(args))
 			for i, text := range args {
@@ -50,12 +61,22 @@ scenario does with its NATs. A behaviour is a preset, or axes, or both:
 			if err := kernel.Enter(); err != nil {
 				return err
 			}
-			return certifyAll(cmd.Context(), cmd.OutOrStdout(), args, behaviors, parallel, verbose)
+			return certifyAll(cmd.Context(), cmd.OutOrStdout(), args, behaviors, opt)
 		},
 	}
-	cmd.Flags().IntVar(&parallel, "parallel", 4, "how many NATs are measured at once")
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print the evidence for each axis, of those as well that are as declared")
+	cmd.Flags().IntVar(&opt.parallel, "parallel", 4, "how many NATs are measured at once")
+	cmd.Flags().BoolVarP(&opt.verbose, "verbose", "v", false, "print the evidence for each axis, of those as well that are as declared")
+	cmd.Flags().BoolVar(&opt.asJSON, "json", false, "print JSON, an object a behaviour")
+	cmd.Flags().BoolVar(&opt.Requirements, "rfc4787", false, "report about the requirements of RFC 4787")
+	cmd.Flags().DurationVar(&opt.Patience, "patience", 5*time.Second, "how long the report leaves a mapping idle: 5m decides all")
 	return cmd
+}
+
+// certifyOptions are the command's flags.
+type certifyOptions struct {
+	certify.Options
+	parallel        int
+	verbose, asJSON bool
 }
 
 // certification is the outcome for one behaviour.
@@ -68,10 +89,10 @@ type certification struct {
 
 // certifyAll measures each behaviour in a lab of its own and prints a line each,
 // in their order, as soon as those before are there.
-func certifyAll(ctx context.Context, w io.Writer, texts []string, behaviors []nat.Behavior, parallel int, verbose bool) error {
+func certifyAll(ctx context.Context, w io.Writer, texts []string, behaviors []nat.Behavior, opt certifyOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	all := make([]*certification, len(behaviors))
-	slots := make(chan struct{}, parallel)
+	slots := make(chan struct{}, opt.parallel)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
@@ -83,7 +104,7 @@ func certifyAll(ctx context.Context, w io.Writer, texts []string, behaviors []na
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			if c.err = ctx.Err(); c.err == nil {
-				c.result, c.err = certifyOne(ctx, b)
+				c.result, c.err = certifyOne(ctx, b, opt.Options)
 			}
 		})
 	}
@@ -98,7 +119,9 @@ func certifyAll(ctx context.Context, w io.Writer, texts []string, behaviors []na
 			return fmt.Errorf("behaviour %q: %w", c.text, c.err)
 		}
 		same = same && c.result.OK()
-		c.print(w, color, verbose)
+		if err := c.print(w, color, opt); err != nil {
+			return err
+		}
 	}
 	if !same {
 		return errUnexpected
@@ -108,8 +131,11 @@ func certifyAll(ctx context.Context, w io.Writer, texts []string, behaviors []na
 
 // print writes the line: verdict, what was declared, what was measured (below
 // each other on a narrow terminal); and the evidence where it differs or is asked for.
-func (c *certification) print(w io.Writer, color, verbose bool) {
+func (c *certification) print(w io.Writer, color bool, opt certifyOptions) error {
 	r := c.result
+	if opt.asJSON {
+		return c.printJSON(w)
+	}
 	verdict, code := "✓ as declared", "32"
 	if !r.OK() {
 		verdict, code = "✗ DIFFERENT  ", "31"
@@ -123,11 +149,8 @@ func (c *certification) print(w io.Writer, color, verbose bool) {
 		gap = "\n    "
 	}
 	fmt.Fprintf(w, "%s%sdeclared %s%smeasured %s\n", head, gap, r.Declared, gap, r.Measured)
-	if r.OK() && !verbose {
-		return
-	}
 	for _, f := range r.Findings {
-		if f.Declared == f.Measured && !verbose {
+		if f.Declared == f.Measured && !opt.verbose {
 			continue
 		}
 		fmt.Fprintf(w, "    %s: declared %s, measured %s\n", f.Axis, f.Declared, f.Measured)
@@ -135,12 +158,66 @@ func (c *certification) print(w io.Writer, color, verbose bool) {
 			fmt.Fprintf(w, "      %s\n", line)
 		}
 	}
+	return c.printRequirements(w, color, opt.verbose)
+}
+
+// printRequirements writes the table of RFC 4787's requirements, if there is one.
+func (c *certification) printRequirements(w io.Writer, color, verbose bool) error {
+	if len(c.result.Requirements) == 0 {
+		return nil
+	}
+	var table strings.Builder
+	tw := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	marks := map[certify.Verdict]string{certify.Met: "✓ met", certify.NotMet: "✗ not met", certify.NotTested: "○ not tested"}
+	for _, q := range c.result.Requirements {
+		fmt.Fprintf(tw, "    %s\t%s\t%s\t%s\t%s\n", q.ID, marks[q.Verdict], q.Level, q.Text, q.Why)
+		for _, line := range q.Evidence {
+			if verbose {
+				fmt.Fprintf(tw, "\t\t\t\t  %s\n", line)
+			}
+		}
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	text := table.String()
+	if color {
+		text = strings.NewReplacer("✓ met", "\x1b[32m✓ met\x1b[0m", "✗ not met", "\x1b[31m✗ not met\x1b[0m").Replace(text)
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// printJSON writes everything as one object.
+func (c *certification) printJSON(w io.Writer) error {
+	r := c.result
+	type finding struct {
+		Axis     string   `json:"axis"`
+		Declared string   `json:"declared"`
+		Measured string   `json:"measured"`
+		Evidence []string `json:"evidence"`
+	}
+	all := make([]finding, len(r.Findings))
+	for i, f := range r.Findings {
+		all[i] = finding(f)
+	}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(struct {
+		Behavior     string                `json:"behavior"` // as the user wrote it
+		AsDeclared   bool                  `json:"as_declared"`
+		Declared     string                `json:"declared"`
+		Measured     string                `json:"measured"`
+		Seconds      float64               `json:"seconds"`
+		Findings     []finding             `json:"findings"`
+		Requirements []certify.Requirement `json:"requirements,omitempty"`
+	}{c.text, r.OK(), r.Declared, r.Measured, r.Duration.Seconds(), all, r.Requirements})
 }
 
 // certifyOne builds the smallest lab that has the NAT and measures it.
-func certifyOne(ctx context.Context, b nat.Behavior) (result certify.Result, err error) {
+func certifyOne(ctx context.Context, b nat.Behavior, opt certify.Options) (result certify.Result, err error) {
 	lab := &sim.Lab{
-		Routers: []sim.Router{{Name: "nat", NAT: &b, Addresses: addresses(b)}},
+		Routers: []sim.Router{{Name: "nat", NAT: &b, Addresses: addresses(b, opt)}},
 		Hosts:   []sim.Host{{Name: "inside", Uplinks: []sim.Uplink{{Name: sim.DefaultUplink, Behind: "nat"}}}},
 	}
 	if err := lab.Validate(); err != nil {
@@ -155,12 +232,12 @@ func certifyOne(ctx context.Context, b nat.Behavior) (result certify.Result, err
 	if err != nil {
 		return result, err
 	}
-	return router.Certify(ctx)
+	return router.Measure(ctx, opt)
 }
 
 // addresses is how many external addresses a NAT needs to show its pooling.
-func addresses(b nat.Behavior) int {
-	if b.Pooling != nat.PoolPaired {
+func addresses(b nat.Behavior, opt certify.Options) int {
+	if b.Pooling != nat.PoolPaired || opt.Requirements && b.Kind == nat.KindRFC {
 		return 2
 	}
 	return 1

@@ -105,7 +105,7 @@ func (p *Probe) measureSizes(time.Time) {
 			waiting, delivered := 2, true
 			var evidence []string
 			for _, f := range []Form{Fragments, Reversed} {
-				p.launch(now, &shot{from: first, to: x, size: 3 * fragmentBytes, form: f, copies: 3, every: p.cfg.Wait / 4, done: func(_ time.Time, shot *shot) {
+				p.launch(now, &shot{from: first, to: x, size: 3*fragmentBytes - 100, form: f, copies: 3, every: p.cfg.Wait / 4, done: func(_ time.Time, shot *shot) {
 					arrived := got(shot, s)
 					delivered = delivered && arrived
 					evidence = append(evidence, fmt.Sprintf("three fragments %s: delivered: %t", f, arrived))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"p2pmodel/nat"
@@ -71,7 +72,19 @@ func (l *lives) judge(p *Probe) {
 		case l.aliveAt >= r.time-margin-margin/2:
 			p.require(r.id, true, fmt.Sprintf("a mapping was alive when it had been idle for %s", brief(l.aliveAt)), l.evidence...)
 		default:
-			p.judge(r.id, NotTested, fmt.Sprintf("it takes %s of silence, and --patience is %s; after %s a mapping was alive", r.time, p.cfg.Patience, brief(l.aliveAt)), l.evidence...)
+			p.judge(r.id, NotTested, fmt.Sprintf("it takes %s of silence, and --patience is %s; after %s a mapping was alive", spell(r.time), spell(p.cfg.Patience), brief(l.aliveAt)), l.evidence...)
 		}
 	}
+}
+
+// spell leaves out the zero units of a duration: 2m, not 2m0s.
+func spell(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

@@ -7,25 +7,27 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"p2pmodel/nat/certify"
 	"p2pmodel/sim"
 )
 
-// The probe's inside: two addresses of one namespace, and the router's own.
+// The probe's inside: several addresses of one namespace, and the router's own.
 // They are of no realm that a plan gives out.
 var (
 	proberGateway = netip.MustParseAddr("192.168.255.1")
-	proberInside  = []netip.Addr{netip.MustParseAddr("192.168.255.2"), netip.MustParseAddr("192.168.255.3")}
+	proberInside  = []netip.Addr{netip.MustParseAddr("192.168.255.2"), netip.MustParseAddr("192.168.255.3"), netip.MustParseAddr("192.168.255.4")}
 )
 
 // proberIndex numbers the router's interface to the prober, far from those of
 // the lab.
 const proberIndex = 1 << 16
+
+// proberMTU is more than the router's outer links carry, so that the probe can
+// send what is too large for them (RFC 4787 REQ-13).
+const proberMTU = 3000
 
 var proberSettings = append([]setting{
 	// With hairpin the prober gets packets from its own other address.
@@ -37,6 +39,11 @@ var proberSettings = append([]setting{
 // meanwhile: the state of the NAT is lost in the end, and until then a firewall
 // of the router is off. Other routers can be certified at the same time.
 func (r *Router) Certify(ctx context.Context) (certify.Result, error) {
+	return r.Measure(ctx, certify.Options{})
+}
+
+// Measure implements sim.RunningRouter.
+func (r *Router) Measure(ctx context.Context, opt certify.Options) (certify.Result, error) {
 	if r.lab.NAT == nil {
 		return certify.Result{}, r.errorf("certify", ErrNoNAT)
 	}
@@ -45,7 +52,7 @@ func (r *Router) Certify(ctx context.Context) (certify.Result, error) {
 	ctx, cancel := r.network.whileOpen(ctx)
 	defer cancel()
 	began := time.Now()
-	result, err := r.certify(ctx)
+	result, err := r.certify(ctx, opt)
 	if err != nil {
 		return certify.Result{}, r.errorf("certify", err)
 	}
@@ -53,7 +60,7 @@ func (r *Router) Certify(ctx context.Context) (certify.Result, error) {
 	return result, nil
 }
 
-func (r *Router) certify(ctx context.Context) (result certify.Result, err error) {
+func (r *Router) certify(ctx context.Context, opt certify.Options) (result certify.Result, err error) {
 	if ctx.Err() != nil {
 		return result, context.Cause(ctx)
 	}
@@ -103,6 +110,8 @@ func (r *Router) certify(ctx context.Context) (result certify.Result, err error)
 		Outside:  outside,
 		Inside:   proberInside,
 		External: r.External(),
+		Options:  opt,
+		Oversize: proberMTU - 500,
 		Rand:     rand.New(rand.NewPCG(seedOf(r.network.opt.Seed, sim.LinkID{Node: r.lab.Name}), uint64(outside[0].As4()[3]))),
 	})
 	if err != nil {
@@ -110,8 +119,8 @@ func (r *Router) certify(ctx context.Context) (result certify.Result, err error)
 	}
 	d := &probeDriver{
 		probe: probe, inside: prober.ns, outside: front.ns,
-		sockets: make(map[int]*net.UDPConn),
-		inbox:   make(chan arrival, 256),
+		sockets: make(map[int]*proberSocket),
+		inbox:   make(chan func(), 256),
 		stop:    make(chan struct{}),
 	}
 	undo = append(undo, d.close)
@@ -147,6 +156,7 @@ func (r *Router) plugProber() (prober *node, unplug func() error, err error) {
 	var above, below batch
 	err = prober.ns.use(func(fd int) error {
 		above.veth(near, far, fd)
+		above.mtu(near, proberMTU)
 		above.address(near, proberGateway, true)
 		for _, a := range proberInside {
 			above.neighbor(near, a, far.mac, true)
@@ -155,6 +165,7 @@ func (r *Router) plugProber() (prober *node, unplug func() error, err error) {
 		return r.node.do(&above)
 	})
 	if err == nil {
+		below.mtu(far, proberMTU)
 		below.state(far, true)
 		for _, a := range proberInside {
 			below.address(far, a, true)
@@ -173,148 +184,6 @@ func (r *Router) plugProber() (prober *node, unplug func() error, err error) {
 		return nil, nil, errors.Join(err, unplug())
 	}
 	return prober, unplug, nil
-}
-
-// probeDriver gives a probe its sockets, its datagrams and the time.
-type probeDriver struct {
-	probe           *certify.Probe
-	inside, outside *namespace
-	sockets         map[int]*net.UDPConn
-	inbox           chan arrival
-	stop            chan struct{} // closed when nobody reads the inbox any more
-	readers         sync.WaitGroup
-}
-
-// arrival is a datagram as it was read.
-type arrival struct {
-	at      time.Time
-	socket  int
-	from    netip.AddrPort
-	payload []byte
-}
-
-func (d *probeDriver) run(ctx context.Context) (certify.Result, error) {
-	d.probe.Start(time.Now())
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		d.drain(ctx)
-		if result, done := d.probe.Result(); done {
-			return result, nil
-		}
-		wake := d.probe.PollTimeout()
-		if wake.IsZero() {
-			timer.Stop()
-		} else {
-			timer.Reset(max(0, time.Until(wake)))
-		}
-		select {
-		case <-ctx.Done():
-			return certify.Result{}, context.Cause(ctx)
-		case a := <-d.inbox:
-			d.probe.HandleDatagram(a.at, a.socket, a.from, a.payload)
-		case <-timer.C:
-			if time.Since(wake) > stoodStill {
-				d.catchUp()
-			}
-			d.probe.HandleTimeout(time.Now())
-		}
-	}
-}
-
-// stoodStill is how late a timer is when the machine must have stood still.
-const stoodStill = 5 * time.Millisecond
-
-// catchUp takes what arrived while the machine stood still, before silence is
-// concluded from the time that has passed meanwhile: the sockets' readers need a
-// moment, too.
-func (d *probeDriver) catchUp() {
-	moment := time.After(stoodStill)
-	for {
-		select {
-		case a := <-d.inbox:
-			d.probe.HandleDatagram(a.at, a.socket, a.from, a.payload)
-		case <-moment:
-			return
-		}
-	}
-}
-
-// drain does what the probe wants done, until it wants nothing.
-func (d *probeDriver) drain(ctx context.Context) {
-	for busy := true; busy; {
-		busy = false
-		for o, ok := d.probe.PollOpen(); ok; o, ok = d.probe.PollOpen() {
-			busy = true
-			d.open(ctx, o)
-		}
-		for s, ok := d.probe.PollSend(); ok; s, ok = d.probe.PollSend() {
-			busy = true
-			if conn := d.sockets[s.Socket]; conn != nil {
-				// A datagram that cannot be sent is one that does not arrive.
-				_, _ = conn.WriteToUDPAddrPort(s.Payload, s.To)
-			}
-		}
-		d.probe.HandleSent(time.Now())
-	}
-}
-
-func (d *probeDriver) open(ctx context.Context, o certify.Open) {
-	if o.Close {
-		if conn := d.sockets[o.Socket]; conn != nil {
-			_ = conn.Close()
-			delete(d.sockets, o.Socket)
-		}
-		return
-	}
-	ns := d.outside
-	if o.Inside {
-		ns = d.inside
-	}
-	var conn *net.UDPConn
-	err := ns.inside(func() error {
-		c, err := new(net.ListenConfig).ListenPacket(ctx, "udp4", o.Local.String())
-		if err == nil {
-			conn = c.(*net.UDPConn)
-		}
-		return err
-	})
-	if err != nil {
-		d.probe.HandleOpened(time.Now(), o.Socket, o.Local, err)
-		return
-	}
-	d.sockets[o.Socket] = conn
-	d.readers.Go(func() { d.read(o.Socket, conn) })
-	local := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	d.probe.HandleOpened(time.Now(), o.Socket, netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), nil)
-}
-
-func (d *probeDriver) read(socket int, conn *net.UDPConn) {
-	buffer := make([]byte, 2048)
-	for {
-		n, from, err := conn.ReadFromUDPAddrPort(buffer)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			continue // an ICMP error, which the probe counts as silence
-		}
-		a := arrival{time.Now(), socket, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), append([]byte(nil), buffer[:n]...)}
-		select {
-		case d.inbox <- a:
-		case <-d.stop:
-			return
-		}
-	}
-}
-
-func (d *probeDriver) close() error {
-	close(d.stop)
-	for _, conn := range d.sockets {
-		_ = conn.Close()
-	}
-	d.readers.Wait()
-	return nil
 }
 
 // probeAddresses hands out the pairs of sim.ProbePrefix, so that routers behind

@@ -329,3 +329,10 @@ func anywhere(a netip.Addr) netip.Prefix {
 	}
 	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
+
+// mtu sets the size of the largest packet that an interface sends.
+func (b *batch) mtu(i *iface, bytes uint32) {
+	head := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	head.Index = int32(i.index)
+	b.add("set the MTU of interface "+i.name, unix.RTM_SETLINK, 0, head, nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(bytes)))
+}

@@ -1,0 +1,163 @@
+//go:build linux
+
+package kernel
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"p2pmodel/nat/certify"
+)
+
+// probeDriver gives a probe its sockets, its datagrams and the time.
+type probeDriver struct {
+	probe           *certify.Probe
+	inside, outside *namespace
+	sockets         map[int]*proberSocket
+	raw             *rawSender    // nil until something is sent that no UDP socket can
+	inbox           chan func()   // what came, to be told to the probe
+	stop            chan struct{} // closed when nobody reads the inbox any more
+	readers         sync.WaitGroup
+}
+
+func (d *probeDriver) run(ctx context.Context) (certify.Result, error) {
+	d.probe.Start(time.Now())
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		d.drain(ctx)
+		if result, done := d.probe.Result(); done {
+			return result, nil
+		}
+		wake := d.probe.PollTimeout()
+		if wake.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(max(0, time.Until(wake)))
+		}
+		select {
+		case <-ctx.Done():
+			return certify.Result{}, context.Cause(ctx)
+		case tell := <-d.inbox:
+			tell()
+		case <-timer.C:
+			if time.Since(wake) > stoodStill {
+				d.catchUp()
+			}
+			d.probe.HandleTimeout(time.Now())
+		}
+	}
+}
+
+// stoodStill is how late a timer is when the machine must have stood still.
+const stoodStill = 5 * time.Millisecond
+
+// catchUp takes what arrived while the machine stood still, before silence is
+// concluded from the time that has passed meanwhile: the sockets' readers need a
+// moment, too.
+func (d *probeDriver) catchUp() {
+	moment := time.After(stoodStill)
+	for {
+		select {
+		case tell := <-d.inbox:
+			tell()
+		case <-moment:
+			return
+		}
+	}
+}
+
+// drain does what the probe wants done, until it wants nothing.
+func (d *probeDriver) drain(ctx context.Context) {
+	for busy := true; busy; {
+		busy = false
+		for o, ok := d.probe.PollOpen(); ok; o, ok = d.probe.PollOpen() {
+			busy = true
+			d.open(ctx, o)
+		}
+		for s, ok := d.probe.PollSend(); ok; s, ok = d.probe.PollSend() {
+			busy = true
+			// What cannot be sent does not arrive.
+			_ = d.send(s)
+		}
+		d.probe.HandleSent(time.Now())
+	}
+}
+
+func (d *probeDriver) open(ctx context.Context, o certify.Open) {
+	if o.Close {
+		if s := d.sockets[o.Socket]; s != nil {
+			_ = s.conn.Close()
+			delete(d.sockets, o.Socket)
+		}
+		return
+	}
+	ns := d.outside
+	if o.Inside {
+		ns = d.inside
+	}
+	s := &proberSocket{local: o.Local}
+	var listening net.ListenConfig
+	if o.Inside {
+		listening.Control = hearErrors
+	}
+	err := ns.inside(func() error {
+		c, err := listening.ListenPacket(ctx, "udp4", o.Local.String())
+		if err == nil {
+			s.conn = c.(*net.UDPConn)
+		}
+		return err
+	})
+	if err != nil {
+		d.probe.HandleOpened(time.Now(), o.Socket, o.Local, err)
+		return
+	}
+	d.sockets[o.Socket] = s
+	d.readers.Go(func() { d.read(o.Socket, s.conn) })
+	d.probe.HandleOpened(time.Now(), o.Socket, plain(s.conn.LocalAddr().(*net.UDPAddr).AddrPort()), nil)
+}
+
+func plain(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+func (d *probeDriver) read(socket int, conn *net.UDPConn) {
+	buffer := make([]byte, 4096)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buffer)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		at := time.Now()
+		tell := []func(){}
+		if err != nil { // an ICMP error
+			for _, e := range heardErrors(conn) {
+				tell = append(tell, func() { d.probe.HandleICMP(at, socket, e) })
+			}
+		} else {
+			payload := append([]byte(nil), buffer[:n]...)
+			tell = append(tell, func() { d.probe.HandleDatagram(at, socket, plain(from), payload) })
+		}
+		for _, t := range tell {
+			select {
+			case d.inbox <- t:
+			case <-d.stop:
+				return
+			}
+		}
+	}
+}
+
+func (d *probeDriver) close() error {
+	close(d.stop)
+	for _, s := range d.sockets {
+		_ = s.conn.Close()
+	}
+	d.readers.Wait()
+	if d.raw != nil {
+		return d.raw.close()
+	}
+	return nil
+}
