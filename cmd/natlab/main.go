@@ -74,6 +74,7 @@ or a machine that cannot.`,
 		newDiagramCommand(),
 		newDownCommand(),
 		newMatrixCommand(),
+		newSweepCommand(),
 	)
 	return root
 }

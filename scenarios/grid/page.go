@@ -91,16 +91,8 @@ func (r *Result) Write(dir string) error {
 		}
 	}
 	return errors.Join(
-		writeFile(filepath.Join(dir, jsonFile), r.WriteJSON),
-		writeFile(filepath.Join(dir, csvFile), r.WriteCSV),
-		writeFile(filepath.Join(dir, indexFile), r.HTML),
+		report.WriteFile(filepath.Join(dir, jsonFile), r.WriteJSON),
+		report.WriteFile(filepath.Join(dir, csvFile), r.WriteCSV),
+		report.WriteFile(filepath.Join(dir, indexFile), r.HTML),
 	)
-}
-
-func writeFile(path string, write func(io.Writer) error) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(f), f.Close())
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,7 +75,7 @@ func writeCaptures(dir string, rep *scenarios.Report) error {
 		}
 	}
 	for run, name := range captureNames(rep) {
-		if err := writeFile(filepath.Join(dir, name), func(f *os.File) error { return pcapng.Write(f, run.Packets, nil) }); err != nil {
+		if err := WriteFile(filepath.Join(dir, name), func(f io.Writer) error { return pcapng.Write(f, run.Packets, nil) }); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -66,13 +67,13 @@ func WriteWithoutJUnit(dir string, rep *scenarios.Report) error {
 	return errors.Join(
 		writeCaptures(captures, rep),
 		writeJSON(filepath.Join(dir, resultsFile), rep),
-		writeFile(filepath.Join(dir, summaryFile), func(f *os.File) error { return Markdown(f, rep) }),
-		writeFile(filepath.Join(dir, indexFile), func(f *os.File) error { return HTML(f, rep) }),
+		WriteFile(filepath.Join(dir, summaryFile), func(f io.Writer) error { return Markdown(f, rep) }),
+		WriteFile(filepath.Join(dir, indexFile), func(f io.Writer) error { return HTML(f, rep) }),
 	)
 }
 
 func writeJSON(path string, rep *scenarios.Report) error {
-	return writeFile(path, func(f *os.File) error {
+	return WriteFile(path, func(f io.Writer) error {
 		enc := json.NewEncoder(f)
 		enc.SetIndent("", "  ")
 		enc.SetEscapeHTML(false)
@@ -80,9 +81,9 @@ func writeJSON(path string, rep *scenarios.Report) error {
 	})
 }
 
-// writeFile writes a file by way of a temporary one, so that a reader never
-// meets half a file.
-func writeFile(path string, write func(*os.File) error) (err error) {
+// WriteFile writes a file by way of a temporary one, so that a reader never meets
+// half a file.
+func WriteFile(path string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".writing-*")
 	if err != nil {
 		return err
