@@ -128,8 +128,8 @@ func processLines(programs []RunningProgram) (all []string, err error) {
 		for _, q := range processes {
 			// What runs may sleep at the moment, which says nothing.
 			state := "runs"
-			if q.State == 'T' {
-				state = "T (stopped)"
+			if q.Stopped {
+				state = fmt.Sprintf("stopped (%c)", q.State)
 			}
 			all = append(all, fmt.Sprintf("%d %s %s", q.PID, q.Name, state))
 		}

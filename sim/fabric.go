@@ -209,6 +209,10 @@ type Process struct {
 	// State is the kernel's letter for it (proc(5)): R, S, D, T where it is
 	// stopped, Z where it has ended and was not waited for.
 	State byte
+	// Stopped says that it runs no more before it is told to: its state is T; or D
+	// with SIGSTOP pending, as that of a process whose child was stopped between
+	// vfork and exec, for which it waits.
+	Stopped bool
 }
 
 // ProgramState is how a program is, or how its last life ended.

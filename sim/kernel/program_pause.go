@@ -19,23 +19,23 @@ import (
 // Pause implements sim.RunningProgram. The init stops all processes of its
 // namespace but itself at once, so that none starts another one that is missed.
 func (p *Program) Pause(ctx context.Context) error {
-	return p.all(ctx, "pause", unix.SIGSTOP, stopped)
+	return p.all(ctx, "pause", unix.SIGSTOP, func(q sim.Process) bool { return q.Stopped || q.State == 'Z' || q.State == 'X' })
 }
 
 // Resume implements sim.RunningProgram.
 func (p *Program) Resume(ctx context.Context) error {
-	return p.all(ctx, "resume", unix.SIGCONT, func(q sim.Process) bool { return q.State != stateStopped })
+	return p.all(ctx, "resume", unix.SIGCONT, func(q sim.Process) bool { return !q.Stopped })
 }
 
-// stateStopped is the state of a process that a signal has stopped (proc(5)).
-const stateStopped = 'T'
-
-// stopped reports whether a process runs no more for now, or ever.
-func stopped(q sim.Process) bool { return q.State == stateStopped || q.State == 'Z' || q.State == 'X' }
+// stopPatience bounds how long processes may take to stop or to go on. In the
+// kernel one may be busy for long, with a disk that does not answer.
+const stopPatience = 5 * time.Second
 
 // all signals all processes, and waits until each is as it is to be.
 func (p *Program) all(ctx context.Context, verb string, signal unix.Signal, done func(sim.Process) bool) error {
 	doing := verb + " " + p.Name()
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
 	run := p.current()
 	if err := run.signal(int(signal) | everyone); err != nil {
 		return p.host.errorf(doing, err)
@@ -53,9 +53,9 @@ func (p *Program) all(ctx context.Context, verb string, signal unix.Signal, done
 			p.host.network.log("host %s: %s (%d processes) %sd", p.host.lab.Name, p.Name(), len(processes), verb)
 			return nil
 		}
-		if p.host.network.pause(ctx, time.Millisecond) != nil {
+		if err := p.host.network.pause(ctx, time.Millisecond); err != nil {
 			q := processes[i]
-			return p.host.errorf(doing, fmt.Errorf("process %d (%s) is in state %c: %w", q.PID, q.Name, q.State, context.Cause(ctx)))
+			return p.host.errorf(doing, fmt.Errorf("process %d (%s) is in state %c: %w", q.PID, q.Name, q.State, err))
 		}
 	}
 }
@@ -94,11 +94,13 @@ func (r *incarnation) processes() ([]sim.Process, error) {
 		if ns, err := os.Readlink("/proc/" + e.Name() + "/ns/pid"); err != nil || ns != own {
 			continue // or it has ended
 		}
-		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
-		if q, ok := parseProcess(stat); err == nil && ok {
-			q.PID = pid
-			found = append(found, q)
+		status, err := os.ReadFile("/proc/" + e.Name() + "/status")
+		if err != nil {
+			continue
 		}
+		q := parseProcess(status)
+		q.PID = pid
+		found = append(found, q)
 	}
 	slices.SortStableFunc(found, func(a, b sim.Process) int {
 		switch {
@@ -112,11 +114,24 @@ func (r *incarnation) processes() ([]sim.Process, error) {
 	return found, nil
 }
 
-// parseProcess reads name and state from a process's stat file.
-func parseProcess(stat []byte) (q sim.Process, ok bool) {
-	begin, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')') // the name may have any character
-	if begin < 0 || end < begin || len(stat) < end+3 {
-		return q, false
+// parseProcess reads a process's status file (proc(5)).
+func parseProcess(status []byte) (q sim.Process) {
+	var pending uint64
+	for line := range bytes.Lines(status) {
+		key, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte(":\t"))
+		switch string(key) {
+		case "Name":
+			q.Name = string(value)
+		case "State":
+			if len(value) > 0 {
+				q.State = value[0]
+			}
+		case "SigPnd", "ShdPnd": // those of the thread and of the process
+			mask, _ := strconv.ParseUint(string(value), 16, 64)
+			pending |= mask
+		}
 	}
-	return sim.Process{Name: string(stat[begin+1 : end]), State: stat[end+2]}, true
+	stops := pending&(1<<(unix.SIGSTOP-1)) != 0
+	q.Stopped = q.State == 'T' || q.State == 'D' && stops
+	return q
 }
