@@ -124,7 +124,7 @@ func TestMistakesInZones(t *testing.T) {
 		{"unknown word", "{outbound: nothing}", `unknown outbound "nothing"`},
 		{"a mapping", "{between: {to: nats}}", `between: want all, none or a list of rules`},
 		{"nothing closed", "{allow: [{to: nats, tcp: 1}]}", `router "inside": firewall: allow: it opens holes, and nothing is closed: set inbound: replies`},
-		{"said twice", "{udp: [53], outbound: none}", `router "inside": firewall: outbound: udp says already what UDP may leave`},
+		{"said twice", "{udp: [53], outbound: none}", `router "inside": firewall: outbound: udp says already what may leave`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			file := fmt.Sprintf("lab:\n  routers:\n    home: {nat: linux}\n    dmz: {}\n    inside: {behind: dmz, firewall: %s}\n"+

@@ -9,9 +9,9 @@ import (
 var (
 	labKeys      = []string{"routers", "hosts", "links"}
 	routerKeys   = []string{"nat", "firewall", "behind", "addresses"}
-	hostKeys     = []string{"behind", "uplinks", "active", "addresses"}
+	hostKeys     = []string{"behind", "uplinks", "active", "addresses", "firewall"}
 	uplinkKeys   = []string{"behind"}
-	firewallKeys = append(nat.FirewallKeys(), nat.AccessKeys()...)
+	firewallKeys = append(nat.FirewallYAMLKeys(), nat.AccessKeys()...)
 )
 
 // ParseLab reads a file that has a lab under the key `lab` and nothing else. The
@@ -99,6 +99,7 @@ func decodeAddresses(m document.Map) int { return m.Get("addresses").Int(1, MaxA
 func decodeHost(n *document.Node) Host {
 	m := n.Map(hostKeys...)
 	h := Host{Name: n.Name(), Addresses: decodeAddresses(m), Active: m.Get("active").Text()}
+	h.Firewall, h.Access = decodeFirewall(m.Get("firewall"))
 	uplinks := m.Get("uplinks")
 	if !uplinks.Exists() {
 		h.Uplinks = []Uplink{{DefaultUplink, decodeBehind(m)}}

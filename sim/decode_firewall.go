@@ -28,20 +28,32 @@ func decodeFirewall(n *document.Node) (*nat.Firewall, *Access) {
 	if len(m.Entries()) == 0 {
 		n.Errorf("firewall: name what it does, as in {inbound: replies, udp: [3478]}")
 	}
-	set := func(v *document.Node) {
-		if text := v.Text(); v.IsScalar() {
-			if err := f.Set(v.Name(), text); err != nil {
-				v.Errorf("%v", err)
+	if preset := m.Get(nat.PresetKey); preset.Exists() {
+		if name := preset.Text(); preset.IsScalar() {
+			p, err := nat.FirewallPresetNamed(name)
+			if err != nil {
+				preset.Errorf("%v", err)
 			}
+			f = p.Firewall
 		}
 	}
-	set(m.Get(nat.FirewallKeyInbound))
-	if udp := m.Get(nat.FirewallKeyUDP); udp.Kind() != document.List {
-		set(udp)
-	} else {
-		f.OutboundUDP = udp.Ports()
-		slices.Sort(f.OutboundUDP)
-		f.OutboundUDP = slices.Compact(f.OutboundUDP)
+	for _, key := range nat.FirewallKeys() {
+		v := m.Get(key)
+		switch {
+		case !v.Exists():
+		case v.Kind() == document.List && key == nat.FirewallKeyUDP:
+			f.OutboundUDP = sortedPorts(v)
+		case v.Kind() == document.List && key == nat.FirewallKeyTCP:
+			f.OutboundTCP = sortedPorts(v)
+		case v.Kind() == document.Bool && key == nat.FirewallKeyPortal:
+			f.Portal = nat.Portal{On: v.Bool()}
+		default:
+			if text := v.Text(); v.IsScalar() && v.Kind() != document.Bool {
+				if err := f.Set(key, text); err != nil {
+					v.Errorf("%v", err)
+				}
+			}
+		}
 	}
 	access := Access{
 		Allow:    decodeRules(m.Get(nat.AccessKeyAllow)),
@@ -52,6 +64,12 @@ func decodeFirewall(n *document.Node) (*nat.Firewall, *Access) {
 		return &f, nil
 	}
 	return &f, &access
+}
+
+func sortedPorts(n *document.Node) []uint16 {
+	ports := n.Ports()
+	slices.Sort(ports)
+	return slices.Compact(ports)
 }
 
 // decodePassage reads what may begin in one direction: all, none, or a list.

@@ -51,19 +51,31 @@ func routerItems(r Router) []string {
 	case r.NAT != nil:
 		items = append(items, "nat: "+strconv.Quote(r.NAT.String()))
 	}
-	switch {
-	case r.Firewall != nil && r.Access != nil:
-		items = append(items, "firewall: "+flow(firewallItems(*r.Firewall, *r.Access)))
-	case r.Firewall != nil:
-		items = append(items, "firewall: "+strconv.Quote(r.Firewall.String()))
-	}
+	items = append(items, wallItems(wallOf(r))...)
 	return append(items, placeItems(r.Behind, r.Addresses)...)
 }
 
+// wallItems writes the firewall of a node, if it has one.
+func wallItems(w wall) []string {
+	switch {
+	case w.firewall == nil:
+		return nil
+	case w.access != nil:
+		return []string{"firewall: " + flow(firewallItems(*w.firewall, *w.access))}
+	}
+	return []string{"firewall: " + strconv.Quote(w.firewall.String())}
+}
+
 func firewallItems(f nat.Firewall, a Access) []string {
-	items := []string{nat.FirewallKeyInbound + ": " + f.Inbound.String()}
-	if f.OutboundUDP != nil {
-		items = append(items, nat.FirewallKeyUDP+": "+strings.ReplaceAll(fmt.Sprint(f.OutboundUDP), " ", ", "))
+	var items []string
+	for _, key := range f.Items() {
+		value := f.Get(key)
+		if ports := strings.ReplaceAll(value, "+", ", "); key == nat.FirewallKeyUDP || key == nat.FirewallKeyTCP {
+			if value = ports; value != wordAll && value != wordNone {
+				value = "[" + ports + "]"
+			}
+		}
+		items = append(items, key+": "+value)
 	}
 	for _, l := range a.Lists() {
 		var rules []string
@@ -105,13 +117,13 @@ func ruleItems(r Rule) []string {
 
 func hostItems(h Host) []string {
 	if len(h.Uplinks) == 1 && h.Uplinks[0].Name == DefaultUplink && h.Active == "" {
-		return placeItems(h.Uplinks[0].Behind, h.Addresses)
+		return append(wallItems(wallOfHost(h)), placeItems(h.Uplinks[0].Behind, h.Addresses)...)
 	}
 	var uplinks []string
 	for _, u := range h.Uplinks {
 		uplinks = append(uplinks, word(u.Name)+": "+flow(placeItems(u.Behind, 0)))
 	}
-	items := []string{"uplinks: " + flow(uplinks)}
+	items := append(wallItems(wallOfHost(h)), "uplinks: "+flow(uplinks))
 	if h.Active != "" {
 		items = append(items, "active: "+word(h.Active))
 	}

@@ -13,6 +13,7 @@ import (
 func FuzzParseLab(f *testing.F) {
 	f.Add([]byte(example))
 	f.Add([]byte(zones))
+	f.Add([]byte(walls))
 	f.Add([]byte("lab: {}"))
 	f.Add([]byte("lab:\n  routers: {a: {behind: b}, b: {behind: a}}\n  hosts: {c: {uplinks: {x: {behind: a}}}}\n  links: {c/x: {up: {loss: 2%}}}\n"))
 	f.Add([]byte("lab: {hosts: {a: , b: {addresses: 16}}, links: {a: {delay: 1s, rate: 1.5Mbit}}}"))

@@ -26,7 +26,8 @@ func labs() *rapid.Generator[*Lab] {
 				drawNAT(t, &r)
 			}
 			if rapid.Bool().Draw(t, "firewall") {
-				r.Firewall = &nat.Firewall{Inbound: nat.InboundReplies, OutboundUDP: rapid.SampledFrom([][]uint16{nil, {}, {443, 3478}}).Draw(t, "ports")}
+				r.Firewall = drawFirewall(t)
+				r.Firewall.Portal.On = rapid.Bool().Draw(t, "portal")
 			}
 			lab.Routers = append(lab.Routers, r)
 			depth[r.Name] = depth[front(r.Behind)] + 1
@@ -35,14 +36,23 @@ func labs() *rapid.Generator[*Lab] {
 			}
 		}
 		for i := range rapid.IntRange(0, 12).Draw(t, "hosts") {
-			lab.Hosts = append(lab.Hosts, drawHost(t, fmt.Sprintf("h%d", i), fronts))
+			h := drawHost(t, fmt.Sprintf("h%d", i), fronts)
+			if rapid.IntRange(0, 3).Draw(t, "firewall") == 0 {
+				h.Firewall = drawFirewall(t)
+			}
+			lab.Hosts = append(lab.Hosts, h)
 		}
 		if len(lab.Hosts)+len(lab.Routers) == 0 {
 			lab.Hosts = []Host{{Name: "alone", Uplinks: []Uplink{{Name: DefaultUplink}}}}
 		}
 		for i := range lab.Routers {
 			if lab.Routers[i].Firewall != nil && rapid.Bool().Draw(t, "lists") {
-				drawAccess(t, lab, &lab.Routers[i])
+				lab.Routers[i].Access = drawAccess(t, lab, wallOf(lab.Routers[i]))
+			}
+		}
+		for i := range lab.Hosts {
+			if lab.Hosts[i].Firewall != nil && rapid.Bool().Draw(t, "lists") {
+				lab.Hosts[i].Access = drawAccess(t, lab, wallOfHost(lab.Hosts[i]))
 			}
 		}
 		for _, h := range lab.Hosts {
@@ -155,12 +165,22 @@ func drawImpairment(t *rapid.T) link.Impairment {
 	return i
 }
 
-// drawAccess gives a router's firewall lists of the hosts that it sees.
-func drawAccess(t *rapid.T, lab *Lab, r *Router) {
+func drawFirewall(t *rapid.T) *nat.Firewall {
+	ports := rapid.SampledFrom([][]uint16{nil, {}, {443, 3478}})
+	f := &nat.Firewall{
+		Inbound: nat.InboundReplies, OutboundUDP: ports.Draw(t, "udp"), OutboundTCP: ports.Draw(t, "tcp"),
+		KeepOther: rapid.Bool().Draw(t, "other"), Reject: nat.Rejection(rapid.IntRange(0, 3).Draw(t, "reject")),
+	}
+	f.ResetTCP = f.Reject.Leaving() && rapid.Bool().Draw(t, "reset")
+	return f
+}
+
+// drawAccess gives a firewall lists of the hosts that it sees; nil: none.
+func drawAccess(t *rapid.T, lab *Lab, w wall) *Access {
 	name := func(side nat.Side, not string) string {
 		names := []string{""}
 		for _, h := range lab.Hosts {
-			if seen, _ := lab.seenBy(*r, h, side); len(seen) > 0 && h.Name != not {
+			if seen, _ := lab.seenBy(w, h, side); len(seen) > 0 && h.Name != not {
 				names = append(names, h.Name)
 			}
 		}
@@ -180,11 +200,15 @@ func drawAccess(t *rapid.T, lab *Lab, r *Router) {
 	passage := func(rules []Rule) Passage {
 		return Passage{Closed: len(rules) > 0 || rapid.Bool().Draw(t, "closed"), Rules: rules}
 	}
-	a := &Access{Allow: rules(nat.Outside, nat.Inside), Between: passage(rules(nat.Inside, nat.Inside))}
-	if r.Firewall.OutboundUDP == nil {
+	a := &Access{Allow: rules(nat.Outside, nat.Inside)}
+	if !w.ofHost() {
+		a.Between = passage(rules(nat.Inside, nat.Inside))
+	}
+	if !w.firewall.KeepsIn() {
 		a.Outbound = passage(rules(nat.Inside, nat.Outside))
 	}
-	if !a.IsZero() {
-		r.Access = a
+	if a.IsZero() {
+		return nil
 	}
+	return a
 }

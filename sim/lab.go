@@ -35,6 +35,11 @@ type Host struct {
 	// Addresses is how many addresses each uplink has; 0 means 1. More than one
 	// is for servers that need several, as RFC 5780 discovery does.
 	Addresses int
+	// Firewall is the host's own, which filters what it sends and gets by any
+	// uplink; nil: it has none. Its portal must be off.
+	Firewall *nat.Firewall
+	// Access are the lists of the firewall; they need one. Nil: there are none.
+	Access *Access
 }
 
 // DefaultUplink is the name of a node's only uplink.
@@ -68,7 +73,8 @@ type Router struct {
 // outside and To one behind; in Outbound it is the other way round; in Between
 // both stand behind. An empty name means anyone there. A host is known by its
 // address, so there may be no NAT between it and the router; of a host with
-// several uplinks, all count that are on the side in question.
+// several uplinks, all count that are on the side in question. Behind a host's own
+// firewall is that host alone.
 type Access = nat.Access[string]
 
 // Rule is an entry of a list, Passage a list that closes a direction.

@@ -14,7 +14,7 @@ import (
 // one branch for each.
 type branch struct {
 	name     string
-	kind     []string // what a router does, in a few words each
+	kind     []string // what a router or a host's firewall does, in a few words each
 	router   bool
 	uplink   string // of a host with several
 	standby  bool   // not the uplink in use at the start
@@ -51,6 +51,9 @@ func (l *Lab) outline() (*branch, error) {
 			nodes[r.Name] = b
 		} else if h := hosts[p.ID.Node]; len(h.Uplinks) > 1 {
 			b.uplink, b.standby = p.ID.Uplink, p.ID.Uplink != h.ActiveUplink()
+		}
+		if h, ok := hosts[p.ID.Node]; ok {
+			b.kind = h.Describe()
 		}
 		nodes[p.Parent].behind = append(nodes[p.Parent].behind, b)
 	}
@@ -104,12 +107,7 @@ func (r Router) Describe() []string {
 	if r.NAT != nil {
 		all = append(all, describeNAT(*r.NAT, r.Preset))
 	}
-	if r.Firewall != nil {
-		all = append(all, describeFirewall(*r.Firewall))
-	}
-	if r.Access != nil {
-		all = append(all, describeAccess(*r.Access)...)
-	}
+	all = append(all, wallOf(r).describe()...)
 	if len(all) == 0 {
 		all = append(all, "no NAT")
 	}
@@ -127,21 +125,59 @@ func describeNAT(b nat.Behavior, preset string) string {
 	return text
 }
 
+// Describe says what the host's own firewall does, for people, a few words each.
+func (h Host) Describe() []string { return wallOfHost(h).describe() }
+
+// describe says what a firewall and its lists do.
+func (w wall) describe() (all []string) {
+	if w.firewall != nil {
+		all = append(all, describeFirewall(*w.firewall))
+	}
+	if w.access != nil {
+		all = append(all, describeAccess(*w.access)...)
+	}
+	return all
+}
+
 func describeFirewall(f nat.Firewall) string {
 	text := "firewall"
+	if f.Portal.On {
+		text += ", captive portal"
+		if f.Portal.Session > 0 {
+			text += " for " + f.Get(nat.FirewallKeyPortal)
+		}
+	}
 	if f.Inbound == nat.InboundReplies {
 		text += ", replies only"
 	}
-	switch {
-	case f.OutboundUDP == nil:
-	case len(f.OutboundUDP) == 0:
-		text += ", no UDP out"
-	default:
-		ports := make([]string, len(f.OutboundUDP))
-		for i, p := range f.OutboundUDP {
-			ports[i] = strconv.Itoa(int(p))
+	out := func(protocol string, ports []uint16) {
+		switch {
+		case ports == nil:
+		case len(ports) == 0:
+			text += ", no " + protocol + " out"
+		default:
+			words := make([]string, len(ports))
+			for i, p := range ports {
+				words[i] = strconv.Itoa(int(p))
+			}
+			text += ", " + protocol + " out to " + strings.Join(words, ", ")
 		}
-		text += ", UDP out to " + strings.Join(ports, ", ")
+	}
+	out("UDP", f.OutboundUDP)
+	out("TCP", f.OutboundTCP)
+	if f.KeepOther {
+		text += ", nothing else out"
+	}
+	switch f.Reject {
+	case nat.RejectLeaving:
+		text += ", tells inside"
+	case nat.RejectEntering:
+		text += ", tells outside"
+	case nat.RejectBoth:
+		text += ", tells senders"
+	}
+	if f.ResetTCP {
+		text += ", resets TCP"
 	}
 	return text
 }

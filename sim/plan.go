@@ -22,7 +22,7 @@ type Plan struct {
 	owner map[realmAddr]LinkID
 	spare map[string]spares // by router
 
-	access map[string]nat.Access[[]netip.Addr] // by router
+	access map[string]nat.Access[[]netip.Addr] // by router or host
 }
 
 // PlannedLink is one link with its addresses. Both ends are point to point.

@@ -49,6 +49,7 @@ func hostSchema() document.Schema {
 		"uplinks":   document.MapSchema(namePattern, uplink).Described("Several ways into the network, by name; one is active. Instead of behind."),
 		"active":    document.TextSchema().Described("The uplink in use at the start; nothing: the first."),
 		"addresses": document.IntSchema(1, MaxAddresses).Described("How many addresses each uplink has; servers of RFC 5780 discovery need two."),
+		"firewall":  firewallSchema(),
 	}))
 	s["not"] = document.Schema{"type": "object", "required": []string{"behind", "uplinks"}}
 	return s
@@ -129,52 +130,4 @@ func axisSchema(a nat.Axis) document.Schema {
 		return document.IntSchema(nat.MinBlock, nat.MaxBlock)
 	}
 	return document.WordSchema(a.Values()...)
-}
-
-func firewallSchema() document.Schema {
-	mapping := document.ObjectSchema(map[string]document.Schema{
-		nat.FirewallKeyInbound: document.WordSchema(nat.InboundOpen.String(), nat.InboundReplies.String()).
-			Described("What may enter: everything, or replies to what left."),
-		nat.FirewallKeyUDP: document.Schema{"anyOf": []document.Schema{
-			document.ListSchema(document.PortSchema()),
-			document.WordSchema("all", "none"),
-			document.PortSchema(),
-			{"type": "string", "pattern": `^[0-9]+( *\+ *[0-9]+)*$`},
-		}}.Described("The destination ports to which UDP may leave."),
-	})
-	for key, s := range accessProperties() {
-		mapping["properties"].(map[string]document.Schema)[key] = s
-	}
-	mapping["minProperties"] = 1
-	return document.Schema{"anyOf": []document.Schema{
-		document.WordSchema("open", "stateful"),
-		{"type": "string", "pattern": "="},
-		mapping,
-	}}.Described("A packet filter. Nothing: everything passes.")
-}
-
-// accessProperties are the lists of a firewall.
-func accessProperties() map[string]document.Schema {
-	one := document.Schema{"anyOf": []document.Schema{document.PortSchema(), {"type": "string", "pattern": `^ *[0-9]+ *(- *[0-9]+ *)?$`}}}
-	several := document.ListSchema(one)
-	several["minItems"] = 1
-	ports := document.Schema{
-		"anyOf":    []document.Schema{document.WordSchema(wordAll), one, several},
-		"examples": []any{[]any{443, "49152-65535"}, wordAll},
-	}
-	rule := document.ObjectSchema(map[string]document.Schema{
-		nat.RuleKeyFrom: document.TextSchema().Described("The host that may begin; nothing: any on its side."),
-		nat.RuleKeyTo:   document.TextSchema().Described("The host that it may begin to; nothing: any on its side."),
-		nat.RuleKeyTCP:  ports.Described("Destination ports of TCP."),
-		nat.RuleKeyUDP:  ports.Described("Destination ports of UDP."),
-	})
-	rule["anyOf"] = []document.Schema{{"required": []string{nat.RuleKeyTCP}}, {"required": []string{nat.RuleKeyUDP}}}
-	rules := document.ListSchema(rule)
-	rules["minItems"] = 1
-	passage := document.Schema{"anyOf": []document.Schema{document.WordSchema(wordAll, wordNone), rules}}
-	return map[string]document.Schema{
-		nat.AccessKeyAllow:    rules.Described("Holes for flows from outside to hosts behind, where inbound is replies."),
-		nat.AccessKeyOutbound: passage.Described("The flows that hosts behind may begin towards the outside; all, if it is not there."),
-		nat.AccessKeyBetween:  passage.Described("The flows that may begin between two hosts behind, through the router; all, if it is not there."),
-	}
 }

@@ -27,6 +27,7 @@ func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 		{"firewall", choice(t, property(t, router, "firewall")), firewallKeys},
 		{"rule", property(t, choice(t, property(t, router, "firewall")), nat.AccessKeyAllow)["items"].(document.Schema), nat.RuleKeys()},
 		{"host", host, hostKeys},
+		{"host's firewall", choice(t, property(t, host, "firewall")), firewallKeys},
 		{"uplink", entry(t, host, "uplinks"), uplinkKeys},
 		{"link", link, linkKeys},
 		{"link up", property(t, link, "up"), impairmentKeys},

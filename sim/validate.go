@@ -162,15 +162,7 @@ func (v *validator) router(r Router) {
 			}
 		}
 	}
-	if r.Firewall != nil {
-		for _, line := range lines(r.Firewall.Validate()) {
-			key, _, _ := strings.Cut(line, ":")
-			v.add(append(path, "firewall", key), "%s: firewall: %s", who, line)
-		}
-	}
-	if r.Access != nil {
-		v.access(r, who, append(path, "firewall"))
-	}
+	v.wall(wallOf(r))
 }
 
 // loop reports routers that stand behind themselves, and chains that are too
@@ -211,6 +203,7 @@ func (v *validator) firstOf(names []string) string {
 func (v *validator) host(h Host) {
 	who, path := fmt.Sprintf("host %q", h.Name), []string{"hosts", h.Name}
 	v.addresses(who, h.Addresses, append(path, "addresses"))
+	v.wall(wallOfHost(h))
 	if len(h.Uplinks) == 0 {
 		v.add(append(path, "uplinks"), "%s: it needs at least one uplink", who)
 	}
