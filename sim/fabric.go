@@ -111,6 +111,11 @@ type RunningHost interface {
 	Unrestrict() error
 	// Restricted counts the packets that restrictions have taken so far.
 	Restricted() (uint64, error)
+	// Firewall gives what the host's own firewall has counted since it was built.
+	Firewall() (FirewallCounts, error)
+	// Fingerprint and Rules are those of RunningRouter, for the host's own firewall.
+	Fingerprint() (string, error)
+	Rules() (string, error)
 }
 
 // Handover is how a host changes its uplink. One of Gap and Overlap at most is
@@ -263,6 +268,13 @@ type RunningRouter interface {
 	// Firewall gives what the firewall has counted since it was built, or since
 	// the last reboot or certification.
 	Firewall() (FirewallCounts, error)
+	// Login has a host behind the router log in at the portal of its firewall, by
+	// HTTP and through whatever stands between. The login is the address's that the
+	// router sees; it ends with its time, a reboot, or a certification.
+	Login(ctx context.Context, host string) error
+	// LoggedIn gives the addresses that are logged in, and how long they will be;
+	// 0: for good.
+	LoggedIn() (map[netip.Addr]time.Duration, error)
 	// Rules renders the rules, Mappings the live mappings, for people.
 	Rules() (string, error)
 	Mappings() (string, error)
@@ -286,7 +298,7 @@ type RunningLink interface {
 	Lost() (up, down uint64)
 }
 
-// FirewallCounts are what a router's firewall has counted.
+// FirewallCounts are what a firewall has counted.
 type FirewallCounts struct {
 	// Rules are those of its lists, in the order of the lab.
 	Rules []RuleCount
@@ -295,6 +307,9 @@ type FirewallCounts struct {
 	// another. Spoofed are those whose source address is not reached where they
 	// came from.
 	Entering, Leaving, Between, Spoofed uint64
+	// Captive are packets that it dropped because the host behind was not logged in
+	// at the portal, Redirected those that the portal itself got instead.
+	Captive, Redirected uint64
 }
 
 // RuleCount is a rule of a list, and the flows that it has let begin. A flow

@@ -40,20 +40,20 @@ const (
 	destinationOffset = 16
 )
 
-// installRules gives the Internet its filter and the routers their NATs and
-// firewalls.
+// installRules gives the Internet its filter, the routers their NATs and
+// firewalls, and the hosts theirs.
 func (n *Network) installRules(ctx context.Context) error {
-	routers := make([]*Router, 0, len(n.routers))
+	steps := []func() error{n.nodes[sim.Internet].dropBogons}
 	for _, r := range n.lab.Routers {
-		routers = append(routers, n.routers[r.Name])
+		router := n.routers[r.Name]
+		steps = append(steps, func() error { return errors.Join(router.installNAT(), router.installFirewall()) })
 	}
-	return each(ctx, 1+len(routers), func(i int) error {
-		if i == 0 {
-			return n.nodes[sim.Internet].dropBogons()
+	for _, h := range n.lab.Hosts {
+		if h.Firewall != nil {
+			steps = append(steps, n.hosts[h.Name].installFirewall)
 		}
-		r := routers[i-1]
-		return errors.Join(r.installNAT(), r.installFirewall())
-	})
+	}
+	return each(ctx, len(steps), func(i int) error { return steps[i]() })
 }
 
 // coreTable is where the Internet's filter lives.

@@ -52,6 +52,7 @@ func build(ctx context.Context, lab *sim.Lab, opt sim.Options) (*Network, error)
 		n.makeInterfaces,
 		n.configure,
 		n.installRules,
+		n.startPortals,
 		n.startWires,
 		n.startCapture,
 		n.startDropLog,

@@ -152,11 +152,12 @@ var (
 		// Point-to-point links share no segment: there is nobody to redirect.
 		{"/proc/sys/net/ipv4/conf/all/send_redirects", "0"},
 		{"/proc/sys/net/ipv4/conf/default/send_redirects", "0"},
-		// No error that a router makes is held back. Without a rate for each
-		// destination (icmp_ratelimit) there still would be one for all, of 50 at
-		// once.
-		{"/proc/sys/net/ipv4/icmp_ratemask", "0"},
+		// No error that a router makes is held back.
+		unlimitedErrors[0],
 	}
+	// Without a rate of ICMP errors for each destination (icmp_ratelimit) there
+	// still would be one for all, of 50 at once.
+	unlimitedErrors = []setting{{"/proc/sys/net/ipv4/icmp_ratemask", "0"}}
 )
 
 // apply writes settings in the namespace of the calling thread. Those that the

@@ -179,7 +179,7 @@ func (n *Network) Close() error {
 			r.changing.Lock()
 			defer r.changing.Unlock()
 		}
-		errs = append(errs, n.taps.close(), n.stopCapture(), n.stopDropLog(), n.stopWires())
+		errs = append(errs, n.stopPortals(), n.taps.close(), n.stopCapture(), n.stopDropLog(), n.stopWires())
 		for _, h := range n.hosts {
 			h.closeSockets()
 		}

@@ -26,7 +26,8 @@ type Router struct {
 	// changing is held by whatever changes the router, certifications included,
 	// from beginning to end; mu only while what is below is read or written.
 	changing sync.Mutex
-	prober   *node // once the router was certified; guarded by changing
+	prober   *node   // once the router was certified; guarded by changing
+	portal   *portal // nil: its firewall has none; set by Build
 	mu       sync.Mutex
 	behavior nat.Behavior // with NAT only
 	external []netip.Addr
@@ -37,9 +38,6 @@ var _ sim.RunningRouter = (*Router)(nil)
 
 // ErrNoNAT is returned where a router is asked for what only a NAT has.
 var ErrNoNAT = errors.New("the router does not translate addresses")
-
-// ErrNoFirewall is returned where a router is asked for what only a firewall has.
-var ErrNoFirewall = errors.New("the router has no firewall")
 
 func newRouter(n *Network, lab *sim.Router, node *node, uplink *cable) *Router {
 	r := &Router{network: n, lab: lab, node: node, uplink: uplink, external: uplink.planned.NodeAddrs}
@@ -87,24 +85,6 @@ func (r *Router) installNAT() error {
 		return nil
 	}
 	return r.node.nft(func(conn *nftables.Conn) error { return ruleset.Install(conn, r.config()) })
-}
-
-// installFirewall does the same for the firewall.
-func (r *Router) installFirewall() error {
-	if r.lab.Firewall == nil {
-		return nil
-	}
-	return r.node.nft(func(conn *nftables.Conn) error {
-		return ruleset.InstallFirewall(conn, ruleset.FirewallConfig{
-			Router: r.lab.Name, Outside: r.uplink.lower.name,
-			Policy: *r.lab.Firewall, Access: r.network.plan.Access(r.lab.Name), Log: tellsDrops(),
-			Tracked: r.config().Behavior.Kind != nat.KindRFC,
-		})
-	})
-}
-
-func (r *Router) removeFirewall() error {
-	return r.node.nft(ruleset.RemoveFirewall)
 }
 
 // Swap implements sim.RunningRouter. From then on Certify compares with the new
@@ -253,35 +233,6 @@ func (r *Router) Fingerprint() (text string, err error) {
 		return "", r.errorf("read its rules", err)
 	}
 	return text, nil
-}
-
-// Firewall implements sim.RunningRouter.
-func (r *Router) Firewall() (counts sim.FirewallCounts, err error) {
-	if r.lab.Firewall == nil {
-		return counts, r.errorf("count at its firewall", ErrNoFirewall)
-	}
-	var counted ruleset.FirewallCounts
-	err = r.node.nft(func(conn *nftables.Conn) (err error) {
-		counted, err = ruleset.CountFirewall(conn)
-		return err
-	})
-	if err != nil {
-		return counts, r.errorf("count at its firewall", err)
-	}
-	counts = sim.FirewallCounts{Entering: counted.Entering, Leaving: counted.Leaving, Between: counted.Between, Spoofed: counted.Spoofed}
-	if r.lab.Access == nil {
-		return counts, nil
-	}
-	for _, l := range r.lab.Access.Lists() {
-		for i, rule := range l.Rules {
-			c := sim.RuleCount{List: l.Key, Rule: rule}
-			if began := counted.Began[l.Key]; i < len(began) {
-				c.Began = began[i]
-			}
-			counts.Rules = append(counts.Rules, c)
-		}
-	}
-	return counts, nil
 }
 
 // Rules implements sim.RunningRouter: NAT and firewall, as nft would print them.
