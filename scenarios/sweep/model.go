@@ -107,5 +107,5 @@ func predict(a, b nat.Behavior, rtt, offset, interval time.Duration, probes int,
 		heard[got.to] = true
 		leave = append(leave, leaving{got.at, got.to, got.packet.Src, true})
 	}
-	return heard[0] && heard[1] && answered[0] && answered[1], nil
+	return (heard[0] || answered[0]) && (heard[1] || answered[1]), nil
 }

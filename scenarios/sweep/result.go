@@ -40,7 +40,8 @@ type Point struct {
 	// ActualMS is the median of what the offset was in the end.
 	ActualMS float64 `json:"actual_ms"`
 	Trials   int     `json:"trials"`
-	// Direct counts the trials in which both sides heard the other one and an answer.
+	// Direct counts the trials in which each side heard the other one, be it a probe or
+	// the answer to its own.
 	Direct   int           `json:"direct"`
 	Interval grid.Interval `json:"interval"`
 	// Expected is what the model of the NATs gives for this offset. Sharp says that it
