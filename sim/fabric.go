@@ -156,8 +156,9 @@ type Program struct {
 	// User is the name or number of the user that it runs as, with that user's
 	// groups, home and name; "": ours. Without root there is no other.
 	User string
-	// Hosts is what /etc/hosts says to the program, see HostsFile. Empty: what it
-	// says on this machine.
+	// Hosts is what /etc/hosts says to the program, see HostsFile; other names it
+	// asks its own host for, where nobody answers. Empty: what the files of this
+	// machine say.
 	Hosts string
 	// Terminal says that Stdin is a terminal, which becomes the one that controls
 	// the program, so that its keys send signals.

@@ -27,7 +27,7 @@ func newDiagramCommand() *cobra.Command {
 				if lab != "" {
 					return fmt.Errorf("a lab that stands and a file are two: leave out --lab %s or %s", lab, args[0])
 				}
-				l, _, _, err := loadLab(args[0])
+				l, _, _, _, err := loadLab(args[0])
 				if err != nil {
 					return err
 				}

@@ -18,6 +18,9 @@ var unable error
 
 func TestMain(m *testing.M) {
 	kernel.Init()
+	if os.Getenv(commandEnv) != "" {
+		main()
+	}
 	unable = kernel.Enter()
 	goleak.VerifyTestMain(m)
 }

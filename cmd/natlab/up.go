@@ -39,7 +39,7 @@ kernel takes down the lab and all programs in it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var note string
 			var err error
-			if spec.Lab, spec.File, note, err = loadLab(args[0]); err != nil {
+			if spec.Lab, spec.Events, spec.File, note, err = loadLab(args[0]); err != nil {
 				return err
 			}
 			if spec.Name == "" {
@@ -63,6 +63,7 @@ kernel takes down the lab and all programs in it.`,
 			if err := enterToHold(spec.Directory); err != nil {
 				return err
 			}
+			spec.OnEvent = func(h standing.Happened) { tellEvent(out, h) }
 			return endOfHold(cmd.ErrOrStderr(), standing.Hold(cmd.Context(), spec, ready))
 		},
 	}
@@ -119,19 +120,19 @@ func newHoldCommand() *cobra.Command {
 
 // loadLab reads a file with a lab, alone or in a scenario, or finds a scenario of
 // the catalogue; the note says so where it is not the former.
-func loadLab(name string) (lab *sim.Lab, file, note string, err error) {
+func loadLab(name string) (lab *sim.Lab, events sim.Timeline, file, note string, err error) {
 	if data, unread := os.ReadFile(name); unread == nil && isLab(name, data) {
-		lab, err = sim.ParseLab(name, data)
-		return lab, name, "", err
+		lab, events, err = sim.ParseLabFile(name, data)
+		return lab, events, name, "", err
 	}
 	sc, err := load(name)
 	if err != nil {
-		return nil, "", "", err
+		return nil, nil, "", "", err
 	}
 	if file = sc.ID; looksLikePath(name) {
 		file = name
 	}
-	return sc.Lab, file, fmt.Sprintf("This is the lab of scenario %s alone: its peers, servers and controls are for natlab run.", sc.ID), nil
+	return sc.Lab, nil, file, fmt.Sprintf("This is the lab of scenario %s alone: its peers, servers and controls are for natlab run.", sc.ID), nil
 }
 
 // isLab tells a file that has a lab alone from a scenario: it has nothing that

@@ -78,28 +78,33 @@ func (m manner) mount() error {
 	return mountProc()
 }
 
-const hostsFile = "/etc/hosts"
+// resolver sends questions for names that /etc/hosts does not have to the host
+// itself, where nobody answers, unless a program does: they fail at once. The
+// machine's own name servers are out of reach, and would be waited for.
+const resolver = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
 
-// mountHosts puts a file over /etc/hosts. It lives in a file system in memory
-// that is mounted where there surely is a directory, until that is needed. A
-// machine without /etc/hosts keeps having none.
-func (m manner) mountHosts() error {
-	if _, err := os.Stat(hostsFile); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
+// mountHosts puts files over /etc/hosts and /etc/resolv.conf. They live in a
+// file system in memory that is mounted where there surely is a directory, until
+// that is needed. What a machine does not have it keeps not having.
+func (m manner) mountHosts() (err error) {
 	const at = "/proc"
 	if err := unix.Mount("tmpfs", at, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755"); err != nil {
 		return err
 	}
-	file := at + hostsFile[len("/etc"):]
-	err := os.WriteFile(file, []byte(m.Hosts), 0o644)
-	if err == nil {
-		err = os.Chmod(file, 0o644) // whatever our umask is
+	defer func() { err = errors.Join(err, unix.Unmount(at, unix.MNT_DETACH)) }()
+	for _, f := range []struct{ over, text string }{{"/etc/hosts", m.Hosts}, {"/etc/resolv.conf", resolver}} {
+		file := at + f.over[len("/etc"):]
+		if err := os.WriteFile(file, []byte(f.text), 0o644); err != nil {
+			return err
+		}
+		if err := os.Chmod(file, 0o644); err != nil { // whatever our umask is
+			return err
+		}
+		if err := unix.Mount(file, f.over, "", unix.MS_BIND, ""); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
-	if err == nil {
-		err = unix.Mount(file, hostsFile, "", unix.MS_BIND, "")
-	}
-	return errors.Join(err, unix.Unmount(at, unix.MNT_DETACH))
+	return nil
 }
 
 // mountProc gives the PID namespace a /proc of its own. In containers that hide

@@ -19,17 +19,22 @@ type Capture struct {
 }
 
 // Capture watches a host, a router or sim.Internet, at one interface or, with "",
-// at all, until ctx ends.
+// at all, until ctx ends; what has passed by then comes still.
 func (c *Client) Capture(ctx context.Context, node, at string, to Capture) error {
-	k, err := c.begin(ctx, callCapture, look{Node: node, Interface: at})
+	alone := context.WithoutCancel(ctx)
+	k, err := c.begin(alone, callCapture, look{Node: node, Interface: at})
 	if err != nil {
 		return err
 	}
 	defer k.Close()
+	defer k.leaveAfter(ctx)()
 	var points []witness.Point
 	for {
 		var got captured
-		if err := k.next(ctx, &got); err != nil {
+		if err := k.next(alone, &got); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			return err
 		}
 		if got.Points != nil {

@@ -117,6 +117,15 @@ func (c *Client) begin(ctx context.Context, name string, arguments any, files ..
 	return &call{conn: k, lab: c.name, abandon: context.AfterFunc(ctx, func() { _ = k.unix.SetDeadline(time.Now()) })}, nil
 }
 
+// leaveAfter has the lab say its last words when ctx ends: the call must have been
+// begun with a context that does not.
+func (k *call) leaveAfter(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		_ = k.unix.CloseWrite()
+		_ = k.unix.SetReadDeadline(time.Now().Add(patience))
+	})
+}
+
 func (k *call) Close() {
 	k.abandon()
 	k.close()

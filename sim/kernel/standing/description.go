@@ -76,9 +76,6 @@ func describe(n *kernel.Network) (d Description, err error) {
 		}
 		d.Routers = append(d.Routers, router)
 	}
-	if err := n.Err(); err != nil {
-		d.Fault = err.Error()
-	}
 	return d, nil
 }
 

@@ -20,6 +20,10 @@ import (
 type Spec struct {
 	Name string
 	Lab  *sim.Lab
+	// Events are done to it, counted from when it stands; OnEvent, which may be nil,
+	// is told of each when it was done.
+	Events  sim.Timeline
+	OnEvent func(Happened)
 	// File is what the lab was read from, for people.
 	File string
 	Seed uint64
@@ -96,6 +100,7 @@ func Hold(ctx context.Context, spec Spec, ready func(Standing) error) (err error
 	if err := ready(status); err != nil {
 		return err
 	}
+	s.calls.Go(func() { s.play(ctx, spec.OnEvent) })
 	<-ctx.Done()
 	if errors.Is(context.Cause(ctx), ErrTakenDown) {
 		return nil

@@ -142,7 +142,7 @@ type capturedPacket struct {
 // piece is how many packets go into one line.
 const piece = 256
 
-// answerCapture sends packets as they pass, until the client hangs up.
+// answerCapture sends packets as they pass, until the client says no more.
 func (s *server) answerCapture(c *conn, arguments json.RawMessage) error {
 	var a look
 	if err := json.Unmarshal(arguments, &a); err != nil {
@@ -172,7 +172,7 @@ func (s *server) answerCapture(c *conn, arguments json.RawMessage) error {
 	}
 	tick := time.NewTicker(capturePoll)
 	defer tick.Stop()
-	for {
+	for last := false; ; {
 		for part := range slices.Chunk(tap.Take(), piece) {
 			var out captured
 			for _, p := range part {
@@ -185,10 +185,13 @@ func (s *server) answerCapture(c *conn, arguments json.RawMessage) error {
 				return err
 			}
 		}
+		if last {
+			return nil
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil
+			last = true // once more, for what has passed since
 		}
 	}
 }

@@ -35,6 +35,8 @@ const (
 	callRules    = "rules"
 	callCapture  = "capture"
 	callDiagram  = "diagram"
+	callEvent    = "event"
+	callHistory  = "history"
 	callDown     = "down"
 )
 

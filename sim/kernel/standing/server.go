@@ -24,6 +24,9 @@ type server struct {
 	network  *kernel.Network
 	since    time.Time
 	programs atomic.Int32
+	director *sim.Director
+	history  history
+	mishap   atomic.Value // string: what has gone wrong, if anything
 
 	ctx   context.Context // of all calls
 	stop  context.CancelCauseFunc
@@ -36,7 +39,7 @@ type server struct {
 }
 
 func newServer(spec Spec, network *kernel.Network) *server {
-	return &server{spec: spec, network: network, since: time.Now(), over: make(chan struct{})}
+	return &server{spec: spec, network: network, since: time.Now(), director: sim.NewDirector(network), over: make(chan struct{})}
 }
 
 // begin answers calls until ctx ends. stop ends the lab.
@@ -109,6 +112,8 @@ func (s *server) table() map[string]func(*conn, json.RawMessage) error {
 		callRules:    s.answerRules,
 		callCapture:  s.answerCapture,
 		callDiagram:  s.answerDiagram,
+		callEvent:    s.answerEvent,
+		callHistory:  s.answerHistory,
 		callDown:     s.answerDown,
 	}
 }
@@ -135,7 +140,7 @@ func (s *server) attend(c *conn, said func(json.RawMessage)) (context.Context, c
 func (s *server) describe() (Description, error) {
 	d, err := describe(s.network)
 	d.Name, d.File, d.Seed, d.Since = s.spec.Name, s.spec.File, s.spec.Seed, s.since
-	d.Programs = int(s.programs.Load())
+	d.Programs, d.Fault = int(s.programs.Load()), s.fault()
 	return d, err
 }
 

@@ -63,7 +63,10 @@ func (s *screen) begin() (err error) {
 		}
 	}
 	if s.keys, err = cancelreader.NewReader(s.stdin); err != nil {
-		return fmt.Errorf("read the terminal: %w", err)
+		// A file or /dev/null, which epoll does not take: reading never waits.
+		if s.keys, err = cancelreader.NewReader(struct{ io.Reader }{s.stdin}); err != nil {
+			return fmt.Errorf("read standard input: %w", err)
+		}
 	}
 	s.resized = make(chan os.Signal, 1)
 	signal.Notify(s.resized, unix.SIGWINCH)
