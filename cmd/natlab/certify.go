@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"text/tabwriter"
-	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -45,7 +44,7 @@ none.`,
 				errs = append(errs, fmt.Errorf("--parallel must be at least 1, not %d", opt.parallel))
 			}
 			if opt.Patience < 0 || opt.Patience > certify.MaxPatience {
-				errs = append(errs, fmt.Errorf("--patience is from 0 to %s, not %s", certify.MaxPatience, opt.Patience))
+				errs = append(errs, fmt.Errorf("--patience is at most %s, not %s", certify.MaxPatience, opt.Patience))
 			}
 			behaviors := make([]nat.Behavior, len(args))
 			for i, text := range args {
@@ -68,7 +67,7 @@ none.`,
 	cmd.Flags().BoolVarP(&opt.verbose, "verbose", "v", false, "print the evidence for each axis, of those as well that are as declared")
 	cmd.Flags().BoolVar(&opt.asJSON, "json", false, "print JSON, an object a behaviour")
 	cmd.Flags().BoolVar(&opt.Requirements, "rfc4787", false, "report about the requirements of RFC 4787")
-	cmd.Flags().DurationVar(&opt.Patience, "patience", 5*time.Second, "how long the report leaves a mapping idle: 5m decides all")
+	cmd.Flags().DurationVar(&opt.Patience, "patience", certify.DefaultPatience, "the longest time for which a mapping is left idle: longer times are not measured; 5m decides all that RFC 4787 requires")
 	return cmd
 }
 

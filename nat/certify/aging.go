@@ -35,6 +35,8 @@ func tolerance(timeout time.Duration) time.Duration {
 // aging is one round of measuring timeout and refresh direction. Every mapping
 // is probed once only, because the probe itself may refresh it.
 type aging struct {
+	axis               nat.Axis
+	birth              birth
 	timeout, tolerance time.Duration
 	round              int
 	// aliveAt is the largest age at which a mapping lived, deadAt the smallest
@@ -83,11 +85,18 @@ type keeping struct {
 // stagger is the time between two groups of mappings.
 func stagger(timeout time.Duration) time.Duration { return min(timeout/8, 200*time.Millisecond) }
 
-// measureAging opens mappings in groups and probes each at its own age.
-func (p *Probe) measureAging(now time.Time) {
-	t := p.cfg.Declared.Timeout
-	p.startAging(now, &aging{timeout: t, tolerance: tolerance(t), round: 1})
+// measureTimeout measures how long a mapping lives that was used once.
+func (p *Probe) measureTimeout(now time.Time) {
+	p.measureAging(now, nat.AxisTimeout, p.cfg.Declared.Timeout, p.born)
 }
+
+// measureAging opens mappings in groups and probes each at its own age.
+func (p *Probe) measureAging(now time.Time, axis nat.Axis, t time.Duration, make birth) {
+	p.startAging(now, &aging{axis: axis, birth: make, timeout: t, tolerance: tolerance(t), round: 1})
+}
+
+// birth makes a mapping and says when it was last used, at least and at most.
+type birth func(now time.Time, s *socket, then func(now time.Time, x netip.AddrPort, sent, born time.Time), lost func())
 
 func (p *Probe) startAging(now time.Time, g *aging) {
 	t := g.timeout
@@ -104,6 +113,9 @@ func (p *Probe) startAging(now time.Time, g *aging) {
 		p.age(g, t*percent/100, false)
 	}
 	for range 2 {
+		if !g.directs(p.cfg.Declared) {
+			break
+		}
 		p.keep(g, &g.inbound, true)
 		p.keep(g, &g.outbound, false)
 	}
@@ -124,7 +136,7 @@ func (p *Probe) age(g *aging, age time.Duration, near bool) {
 		}
 	}
 	p.inside(0, func(now time.Time, s *socket) {
-		p.born(now, s, func(now time.Time, x netip.AddrPort, sent, born time.Time) {
+		g.birth(now, s, func(now time.Time, x netip.AddrPort, sent, born time.Time) {
 			a := p.after(born.Add(age), func(now time.Time) {
 				p.knockOnce(now, x, func(shot *shot) {
 					// Between sending and arriving the mapping was made; the
@@ -231,7 +243,7 @@ func (g *aging) blurred() bool {
 // lived, lived; one that was found dead before the declared time may have been a
 // lost probe.
 func (g *aging) again() *aging {
-	next := &aging{timeout: g.timeout, tolerance: g.tolerance, round: g.round + 1}
+	next := &aging{axis: g.axis, birth: g.birth, timeout: g.timeout, tolerance: g.tolerance, round: g.round + 1}
 	if g.blurred() {
 		next.known = [2]time.Duration{g.aliveAt, g.deadAt}
 	}
@@ -243,6 +255,9 @@ func (p *Probe) judgeAging(now time.Time, g *aging) {
 	slices.Sort(g.inbound.evidence)
 	slices.Sort(g.outbound.evidence)
 	refresh, told := g.refresh()
+	if !g.directs(p.cfg.Declared) {
+		refresh, told = p.cfg.Declared.Refresh.String(), true
+	}
 	agree := g.confirmed() && told && refresh == p.cfg.Declared.Refresh.String()
 	rounds := agingRounds
 	if g.blurred() || g.confirmed() && !told {
@@ -252,7 +267,7 @@ func (p *Probe) judgeAging(now time.Time, g *aging) {
 		p.startAging(now, g.again())
 		return
 	}
-	measured := p.cfg.Declared.Get(nat.AxisTimeout)
+	measured := p.cfg.Declared.Get(g.axis)
 	switch {
 	case g.confirmed():
 	case g.aliveAt == 0 && g.deadAt == 0:
@@ -266,11 +281,18 @@ func (p *Probe) judgeAging(now time.Time, g *aging) {
 	default:
 		measured = brief(g.aliveAt) + ".." + brief(g.deadAt)
 	}
-	p.find(nat.AxisTimeout, measured, g.evidence...)
-	if g.confirmed() && told {
+	p.find(g.axis, measured, g.evidence...)
+	if g.confirmed() && told && g.directs(p.cfg.Declared) {
 		// With another timeout the ages of these probes say nothing.
 		p.find(nat.AxisRefresh, refresh, append(g.outbound.evidence, g.inbound.evidence...)...)
 	}
+}
+
+// directs reports whether this is where the direction of refreshing is told. An
+// inbound packet also makes a stream of a mapping: where those die much sooner, it
+// cannot be seen to keep one alive.
+func (g *aging) directs(b nat.Behavior) bool {
+	return g.axis == nat.AxisTimeout && b.Resolved().Stream >= g.timeout*9/10
 }
 
 // refresh concludes which traffic keeps a mapping alive, if it can be told.
@@ -285,7 +307,7 @@ func (g *aging) refresh() (string, bool) {
 	case out:
 		return nat.RefreshOutbound.String(), true
 	case in:
-		return "inbound", true
+		return nat.RefreshInbound.String(), true
 	}
 	return "neither", true
 }

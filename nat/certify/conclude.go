@@ -32,13 +32,16 @@ func newProbe(cfg Config) *Probe {
 		p.judgePooling,
 		p.judgeRange,
 	}
-	timed := cfg.Declared.Timeout != 0
+	if cfg.Declared.Kind == nat.KindMasquerade {
+		p.phases = append(p.phases, p.measureEarly)
+	}
 	if cfg.Requirements {
 		p.phases = append(p.phases, p.judgePrivileged, p.measureErrors, p.measureSizes, p.measureALG, p.measureDeterminism, p.measureLife)
-		timed = timed && cfg.Declared.Timeout*3/2 <= cfg.Patience
 	}
-	if timed {
-		p.phases = append(p.phases, p.measureAging)
+	for _, axis := range cfg.Times(cfg.Declared) {
+		p.phases = append(p.phases, map[nat.Axis]func(now time.Time){
+			nat.AxisTimeout: p.measureTimeout, nat.AxisStream: p.measureStream, nat.AxisRotate: p.measureRotation,
+		}[axis])
 	}
 	if cfg.Requirements {
 		p.phases = append(p.phases, p.judgeFindings)

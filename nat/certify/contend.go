@@ -120,3 +120,26 @@ func (p *Probe) judgePrivileged(time.Time) {
 		})
 	})
 }
+
+// measureEarly has an outside socket send to where a mapping will be, before the
+// inside socket sends: a router that takes the packet for itself has a flow then,
+// with which that of the inside socket clashes, so that it gets another port.
+func (p *Probe) measureEarly(time.Time) {
+	first := p.outside[0][0]
+	external, ok := p.externalOf(p.cfg.Inside[0])
+	if !ok || !p.is(nat.AxisPorts, nat.Preserve.String()) {
+		return
+	}
+	p.inside(0, func(now time.Time, s *socket) {
+		expected := netip.AddrPortFrom(external, s.local.Port())
+		p.shoot(now, first, expected, 2, time.Millisecond, p.cfg.Wait/8, func(now time.Time, _ *shot) {
+			p.mapped(now, s, func(_ time.Time, x netip.AddrPort) {
+				early := nat.EarlyDrop
+				if x != expected {
+					early = nat.EarlyAccept
+				}
+				p.find(nat.AxisEarly, early.String(), fmt.Sprintf("after a packet from %s to %s, %s was mapped to %s", first.local, expected, s.local, x))
+			})
+		})
+	})
+}

@@ -14,8 +14,9 @@ const (
 	// DefaultWait is how long silence lasts until it counts as a drop. The probe
 	// stands on the router's own segments, where round trips take microseconds.
 	DefaultWait = 200 * time.Millisecond
-	// MaxPatience bounds Options.Patience.
-	MaxPatience = time.Hour
+	// DefaultPatience and MaxPatience are the usual Options.Patience and its bound.
+	DefaultPatience = 10 * time.Second
+	MaxPatience     = nat.MaxTimeout
 	// The ports of the outside sockets where the configuration names none.
 	defaultOutsidePort1, defaultOutsidePort2 = 3478, 3479
 )
@@ -50,8 +51,30 @@ type Config struct {
 type Options struct {
 	// Requirements asks for a report about the requirements of RFC 4787.
 	Requirements bool
-	// Patience is the longest time for which the report leaves a mapping idle.
+	// Patience is the longest time for which a mapping is left idle: longer times
+	// are not measured, though they are declared. 0: DefaultPatience.
 	Patience time.Duration
+}
+
+// Times gives those of the behaviour's times that are measured: what it declares
+// and the patience allows. A mapping that is given up in use before its idle time
+// is over does not show that.
+func (o Options) Times(b nat.Behavior) (all []nat.Axis) {
+	if o.Patience == 0 {
+		o.Patience = DefaultPatience
+	}
+	for _, t := range []struct {
+		axis nat.Axis
+		time time.Duration
+	}{{nat.AxisTimeout, b.Timeout}, {nat.AxisStream, b.Stream}} {
+		if t.time > 0 && t.time <= o.Patience && (b.Rotate == 0 || t.time*3/2 <= b.Rotate) {
+			all = append(all, t.axis)
+		}
+	}
+	if b.Rotate > 0 && b.Rotate <= o.Patience {
+		all = append(all, nat.AxisRotate)
+	}
+	return all
 }
 
 // Open asks the driver to open a socket, or to close one.
@@ -128,6 +151,9 @@ func New(cfg Config) (*Probe, error) {
 	}
 	if cfg.Patience < 0 || cfg.Patience > MaxPatience {
 		return nil, fmt.Errorf("certify: patience is from 0 to %s, not %s", MaxPatience, cfg.Patience)
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = DefaultPatience
 	}
 	if cfg.Wait == 0 {
 		cfg.Wait = DefaultWait

@@ -90,7 +90,7 @@ func (p *Probe) judgeFindings(time.Time) {
 	hidden := "the filter hides what is hairpinned, as mapping and filtering both look at the remote side"
 	p.requireAxis("REQ-9", nat.AxisHairpin, hidden, nat.HairpinInternal.String(), nat.HairpinExternal.String(), analysis.Irregular)
 	p.requireAxis("REQ-9a", nat.AxisHairpin, hidden, nat.HairpinExternal.String())
-	p.requireAxis("REQ-6", nat.AxisRefresh, fmt.Sprintf("to tell it a mapping has to expire: name a timeout of at most %s, or raise --patience", spell((p.cfg.Patience*2/3).Truncate(100*time.Millisecond))),
+	p.requireAxis("REQ-6", nat.AxisRefresh, fmt.Sprintf("to tell it a mapping has to expire: name a timeout of at most %s, or raise --patience", spell(p.cfg.Patience)),
 		nat.RefreshOutbound.String(), nat.RefreshBoth.String())
 	p.requireAxis("REQ-6a", nat.AxisRefresh, "as REQ-6", nat.RefreshInbound.String(), nat.RefreshBoth.String())
 }

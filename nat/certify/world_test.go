@@ -202,7 +202,7 @@ func (w *world) certify(t *testing.T, cfg certify.Config) certify.Result {
 func config(declared nat.Behavior, external []netip.Addr, seed uint64) certify.Config {
 	return certify.Config{
 		Declared: declared, Outside: outsideAddrs, Inside: insideAddrs, External: external,
-		Rand: rand.New(rand.NewPCG(seed, 1)),
+		Rand: rand.New(rand.NewPCG(seed, 1)), Options: certify.Options{Patience: time.Hour},
 	}
 }
 

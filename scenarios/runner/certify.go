@@ -48,7 +48,7 @@ func (s *stage) certify(ctx context.Context, o *outcome) error {
 		for _, c := range results[i] {
 			// What the scenario declares counts, not what the fabric believes to
 			// have built.
-			declared, measured := declaration(c.declared, c.result.Measured), c.result.Measured
+			declared, measured := declaration(c.declared, c.result.Measured, s.v.measure), c.result.Measured
 			o.nats = append(o.nats, scenarios.NATResult{
 				Router: router.Name, Declared: declared, Measured: measured, Findings: c.result.Findings,
 			})
@@ -105,7 +105,7 @@ func (s *stage) certifyNow(ctx context.Context, r sim.RunningRouter) (c certific
 	if c.seal, err = r.Fingerprint(); err != nil {
 		return c, err
 	}
-	if c.result, err = r.Certify(ctx); err == nil {
+	if c.result, err = r.Measure(ctx, s.v.measure); err == nil {
 		err = c.result.Err
 	}
 	if err != nil {
@@ -119,13 +119,11 @@ func (s *stage) certifyNow(ctx context.Context, r sim.RunningRouter) (c certific
 }
 
 // declaration is what is declared of a NAT, with the axes that were measured.
-// What must be measured of every NAT is among them in any case, and a timeout
-// where it names one: a certification that leaves them out is none.
-func declaration(b nat.Behavior, measured string) string {
-	axes := []nat.Axis{nat.AxisMapping, nat.AxisFiltering, nat.AxisPorts}
-	if b.Timeout > 0 {
-		axes = append(axes, nat.AxisTimeout)
-	}
+// What must be measured of every NAT is among them in any case, and the times
+// that it names, if they are not longer than the certification waits: one that
+// leaves them out is none.
+func declaration(b nat.Behavior, measured string, opt certify.Options) string {
+	axes := append([]nat.Axis{nat.AxisMapping, nat.AxisFiltering, nat.AxisPorts}, opt.Times(b)...)
 	for _, part := range strings.Split(measured, ",") {
 		key, _, _ := strings.Cut(part, "=")
 		axes = append(axes, nat.Axis(key))

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"p2pmodel/nat/certify"
 	"p2pmodel/scenarios"
 	"p2pmodel/sim"
 )
@@ -18,6 +19,8 @@ type variant struct {
 	settings scenarios.Settings
 	before   []scenarios.Action
 	phases   []scenarios.Phase
+	// measure says how patiently NATs are certified.
+	measure certify.Options
 }
 
 // control reports whether v is a control.
@@ -70,6 +73,9 @@ func variants(sc *scenarios.Scenario, realTime bool) []*variant {
 	}
 	for _, v := range out {
 		v.scale()
+		if realTime { // whatever it takes
+			v.measure.Patience = certify.MaxPatience
+		}
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"p2pmodel/nat/certify"
 	"p2pmodel/nat/oracle"
 	"p2pmodel/scenarios"
 )
@@ -121,9 +122,13 @@ func TestDeclaration(t *testing.T) {
 		"mapping=EIM,ports=preserve,timeout=5s":                                              false, // nor the filtering
 		"":                                                                                   false,
 	} {
-		if got := declaration(b, measured); (got == measured) != same {
+		if got := declaration(b, measured, certify.Options{}); (got == measured) != same {
 			t.Errorf("measured %q, declared %q: equal %v, want %v", measured, got, got == measured, same)
 		}
+	}
+	// A time that nobody waits for is not asked for.
+	if got, want := declaration(b, "hairpin=none", certify.Options{Patience: time.Second}), "mapping=EIM,filtering=APDF,ports=preserve,hairpin=none"; got != want {
+		t.Errorf("declared %q, want %q", got, want)
 	}
 }
 

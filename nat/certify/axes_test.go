@@ -1,0 +1,82 @@
+package certify_test
+
+import (
+	"strings"
+	"testing"
+
+	"p2pmodel/nat"
+)
+
+// TestFurtherAxesAreMeasured: what is declared, and true, is part of the text;
+// what is declared, and a lie, is found out, in this axis alone. An empty real
+// behaviour is the declared one.
+func TestFurtherAxesAreMeasured(t *testing.T) {
+	for _, c := range []struct {
+		declared, axis, real string
+	}{
+		{"linux,fallback=random", "fallback", ""},
+		{"linux,fallback=random", "fallback", "linux"},
+		{"linux", "fallback", "linux,fallback=random"},
+		{"symmetric,delta=2", "delta", ""},
+		{"symmetric,delta=2", "delta", "symmetric"},
+		{"symmetric", "delta", "symmetric,delta=7"},
+		{"symmetric,delta=1024", "delta", ""},
+		{"linux,delta=3", "delta", ""},
+		{"linux,delta=3", "delta", "linux"},
+		{"symmetric,parity=keep", "parity", ""},
+		{"symmetric,parity=keep", "parity", "symmetric"},
+		{"symmetric", "parity", "symmetric,parity=keep"},
+		{"symmetric,delta=2,parity=keep", "parity", ""},
+		{"symmetric,delta=4,parity=keep", "parity", ""},
+		{"linux,parity=keep", "parity", ""},
+		{"linux,parity=keep", "parity", "linux"},
+		{"linux,fallback=random,parity=keep", "parity", ""},
+		{"linux,fallback=random", "parity", "linux,fallback=random,parity=keep"},
+		{"symmetric,ports=random,parity=keep", "parity", ""},
+		{"symmetric,ports=random", "parity", "symmetric,ports=random,parity=keep"},
+		{"linux,ports=block,block=64", "ports", ""},
+		{"linux,ports=block,block=512", "ports", "linux,ports=random"},
+		{"linux,ports=random", "ports", "linux,ports=block,block=512"},
+		{"full-cone,timeout=1s,stream=3s", "stream", ""},
+		{"full-cone,timeout=1s,stream=3s", "stream", "full-cone,timeout=1s"},
+		{"symmetric,timeout=3s,stream=1s", "stream", ""},
+		{"full-cone,timeout=2s,refresh=inbound", "refresh", ""},
+		{"full-cone,timeout=2s,refresh=inbound", "refresh", "full-cone,timeout=2s"},
+		{"full-cone,timeout=2s", "refresh", "full-cone,timeout=2s,refresh=inbound"},
+		{"full-cone,rotate=5s", "rotate", ""},
+		{"full-cone,rotate=5s,timeout=2s", "rotate", ""},
+		{"symmetric,rotate=5s", "rotate", "symmetric,rotate=8s"},
+		{"symmetric,rotate=5s", "rotate", "symmetric"},
+		{"linux,kind=masquerade", "kind", ""},
+		{"linux,kind=masquerade,timeout=2s,stream=4s", "stream", ""},
+		{"linux,kind=masquerade,early-inbound=accept", "early-inbound", ""},
+		{"linux,kind=masquerade,early-inbound=accept", "early-inbound", "linux,kind=masquerade"},
+		{"linux,kind=masquerade", "early-inbound", "linux,kind=masquerade,early-inbound=accept"},
+		{"linux", "kind", "linux,kind=masquerade"},
+		{"linux,kind=masquerade", "kind", "linux"},
+		{"kind=masquerade-random", "ports", ""},
+		{"kind=masquerade-fully-random,timeout=1s", "timeout", ""},
+	} {
+		declared, axis := behavior(t, c.declared), nat.Axis(c.axis)
+		if c.real != "" {
+			checkOneLie(t, behavior(t, c.real), declared, axis)
+			continue
+		}
+		r := measure(t, declared, declared, 1)
+		if !r.OK() || !strings.Contains(","+r.Measured, ","+c.axis+"=") {
+			t.Errorf("%s\ndeclared %s\nmeasured %s\n%s", c.declared, r.Declared, r.Measured, evidence(r))
+		}
+	}
+}
+
+// checkOneLie is for axes of which a lie may show in others, too.
+func checkOneLie(t *testing.T, real, declared nat.Behavior, axis nat.Axis) {
+	t.Helper()
+	r := measure(t, real, declared, 1)
+	for _, f := range r.Findings {
+		if f.Axis == string(axis) && f.Measured != f.Declared && !r.OK() {
+			return
+		}
+	}
+	t.Errorf("%s claims to be %s: %s was not found out\ndeclared %s\nmeasured %s\n%s", real, declared, axis, r.Declared, r.Measured, evidence(r))
+}
