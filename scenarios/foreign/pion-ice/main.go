@@ -1,0 +1,58 @@
+// Command pion-ice is an ICE agent made of github.com/pion/ice, as an example of a
+// program that scenarios run in a peer's place: two of them find each other over a
+// server for signalling, look for a path, and send each other datagrams.
+//
+//	pion-ice signal --listen :8080
+//	pion-ice peer --signal http://198.18.0.4:8080
+//
+// A peer takes the rest from the environment that it has on a host of a lab: who it
+// is and whom it calls, and where STUN and TURN are. It prints its events as
+// docs/programs.md says, one JSON object a line.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "pion-ice:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return errors.New("say signal or peer")
+	}
+	flags := flag.NewFlagSet("pion-ice "+args[0], flag.ContinueOnError)
+	switch args[0] {
+	case "signal":
+		listen := flags.String("listen", ":8080", "address on which signalling is served")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return serve(ctx, *listen)
+	case "peer":
+		c := config{
+			name: os.Getenv("LAB_NAME"), peer: os.Getenv("LAB_PEER"), dials: os.Getenv("LAB_DIALS") == "1",
+			stun: os.Getenv("LAB_RENDEZVOUS"), turn: os.Getenv("LAB_RELAY"),
+			user: os.Getenv("LAB_RELAY_USER"), password: os.Getenv("LAB_RELAY_PASSWORD"),
+		}
+		flags.StringVar(&c.signal, "signal", "", "URL of the server for signalling")
+		flags.DurationVar(&c.interval, "interval", c.interval, "time between two datagrams (default 20ms)")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return c.run(ctx)
+	}
+	return fmt.Errorf("unknown command %q: say signal or peer", args[0])
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/stun/v4"
+)
+
+// config is how a peer is set up.
+type config struct {
+	name, peer     string // who it is, and whom it looks for
+	dials          bool   // it is the controlling side
+	signal         string // URL
+	stun, turn     string // IP:PORT
+	user, password string // for TURN
+	interval       time.Duration
+}
+
+const (
+	// relayWait is how long a path over the relay is not taken although there is
+	// one: checks of better pairs have to be over by then.
+	relayWait = time.Second
+	// settleWait is how long the selected pair has to stay before the search counts
+	// as over.
+	settleWait = 300 * time.Millisecond
+	size       = 64 // bytes of a datagram
+)
+
+// out writes events: lines that are not torn.
+var out struct {
+	sync.Mutex
+	*json.Encoder
+}
+
+func event(kind, peer, path, text string) {
+	out.Lock()
+	defer out.Unlock()
+	if out.Encoder == nil {
+		out.Encoder = json.NewEncoder(os.Stdout)
+	}
+	_ = out.Encode(map[string]string{"event": kind, "peer": peer, "path": path, "text": text})
+}
+
+func (c config) run(ctx context.Context) error {
+	if c.signal == "" || c.name == "" || c.peer == "" {
+		return errors.New("--signal, $LAB_NAME and $LAB_PEER have to be given")
+	}
+	if c.interval <= 0 {
+		c.interval = 20 * time.Millisecond
+	}
+	urls, err := c.servers()
+	if err != nil {
+		return err
+	}
+	agent, err := ice.NewAgentWithOptions(
+		ice.WithUrls(urls),
+		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4}),
+		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
+		ice.WithRelayAcceptanceMinWait(relayWait),
+	)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = agent.Close() }()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	err = errors.Join(
+		agent.OnCandidate(func(k ice.Candidate) {
+			if k == nil {
+				return
+			}
+			if err := tell(ctx, c.signal, c.peer, message{Candidate: k.Marshal()}); err != nil {
+				cancel(err)
+			}
+		}),
+		agent.OnConnectionStateChange(func(s ice.ConnectionState) {
+			switch s {
+			case ice.ConnectionStateDisconnected:
+				event("lost", c.peer, "", s.String())
+			case ice.ConnectionStateFailed:
+				event("settled", c.peer, "none", s.String())
+			}
+		}),
+	)
+	if err != nil {
+		return err
+	}
+	ufrag, password, err := agent.GetLocalUserCredentials()
+	if err != nil {
+		return err
+	}
+	event("ready", "", "", "")
+	if err := tell(ctx, c.signal, c.peer, message{Ufrag: ufrag, Password: password}); err != nil {
+		return err
+	}
+	event("registered", "", "", "signalling at "+c.signal)
+	credentials := make(chan message, 1)
+	go func() {
+		err := listen(ctx, c.signal, c.name, func(m message) error { return hear(agent, m, credentials) })
+		cancel(err)
+	}()
+	if err := agent.GatherCandidates(); err != nil {
+		return err
+	}
+	select {
+	case m := <-credentials:
+		event("introduced", c.peer, "", "")
+		return c.connect(ctx, agent, m)
+	case <-ctx.Done():
+		return failure(ctx)
+	}
+}
+
+// failure is why a context ended; a signal is no failure.
+func failure(ctx context.Context) error {
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// servers are those of STUN and TURN.
+func (c config) servers() (urls []*stun.URI, err error) {
+	add := func(scheme stun.SchemeType, server string) error {
+		host, text, err := net.SplitHostPort(server)
+		if err != nil {
+			return err
+		}
+		port, err := strconv.Atoi(text)
+		urls = append(urls, &stun.URI{Scheme: scheme, Host: host, Port: port, Username: c.user, Password: c.password, Proto: stun.ProtoTypeUDP})
+		return err
+	}
+	if c.stun != "" {
+		err = add(stun.SchemeTypeSTUN, c.stun)
+	}
+	if c.turn != "" {
+		err = errors.Join(err, add(stun.SchemeTypeTURN, c.turn))
+	}
+	return urls, err
+}
+
+// hear takes a message of the other peer's.
+func hear(agent *ice.Agent, m message, credentials chan<- message) error {
+	if m.Candidate == "" {
+		credentials <- m
+		return nil
+	}
+	k, err := ice.UnmarshalCandidate(m.Candidate)
+	if err != nil {
+		return fmt.Errorf("a candidate of the other peer: %w", err)
+	}
+	return agent.AddRemoteCandidate(k)
+}
+
+// connect looks for a path and then sends datagrams until ctx ends.
+func (c config) connect(ctx context.Context, agent *ice.Agent, m message) error {
+	begin := agent.Accept
+	if c.dials {
+		begin = agent.Dial
+	}
+	conn, err := begin(ctx, m.Ufrag, m.Password)
+	if err != nil {
+		if ctx.Err() != nil {
+			return failure(ctx)
+		}
+		event("settled", c.peer, "none", err.Error())
+		<-ctx.Done()
+		return failure(ctx)
+	}
+	go func() { // what arrives is for the witness
+		for b := make([]byte, 2*size); ; {
+			if _, err := conn.Read(b); err != nil {
+				return
+			}
+		}
+	}()
+	settled := time.After(settleWait)
+	ticker := time.NewTicker(c.interval)
+	defer ticker.Stop()
+	for b := make([]byte, size); ; {
+		select {
+		case <-ctx.Done():
+			return failure(ctx)
+		case <-settled:
+			if pair, err := agent.GetSelectedCandidatePair(); err == nil && pair != nil {
+				event("settled", c.peer, pair.Local.Type().String()+"/"+pair.Remote.Type().String(), pair.String())
+			}
+		case <-ticker.C:
+			_, _ = rand.Read(b)
+			_, _ = conn.Write(b) // while there is no path it fails, and there will be another
+		}
+	}
+}
