@@ -22,7 +22,7 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate scenarios test unit lint bench judges clean
+.PHONY: help build examples generate scenarios test unit lint bench judges clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
@@ -38,7 +38,13 @@ build: ## natlab and p2pmodel, to bin/
 	$(GO) build -o bin/ ./cmd/...
 	@$(OWN)
 
+examples: ## programs of others as examples, to bin/: each is a module of its own
+	@mkdir -p bin
+	$(GO) -C scenarios/foreign/pion-ice build -o $(abspath bin)/ .
+	@$(OWN)
+
 bin/suite: build
+	@$(MAKE) --no-print-directory examples || echo "make: LEFT OUT: pion-ice could not be built; scenarios that run it are left out"
 	@$(GO) build -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 	@$(GO) test -c $(SUITE_RACE) -o bin/scenarios.test ./scenarios/specs
 
@@ -74,6 +80,7 @@ lint: ## gofmt, go vet, staticcheck, generated code is current
 	@unformatted=$$($$($(GO) env GOROOT)/bin/gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet $(PACKAGES)
+	$(GO) -C scenarios/foreign/pion-ice vet ./...
 	$(GO) tool staticcheck $(PACKAGES)
 	GO=$(GO) $(GO) run ./core/shard/api/generate -check
 	$(GO) run ./sim/pages -check

@@ -72,8 +72,8 @@ func (c *campaign) run(ctx context.Context) ([]*scenarios.Result, error) {
 // one runs one scenario of a round; nil if that was interrupted.
 func (c *campaign) one(ctx context.Context, round int, sc *scenarios.Scenario) *scenarios.Result {
 	r := &runner.Runner{
-		P2PModel: c.flags.p2pmodel,
-		Fabric:   kernel.Fabric{}, Seed: c.flags.seed + uint64(round), Slots: c.slots,
+		P2PModel: c.flags.p2pmodel, Path: programPath(),
+		Fabric: kernel.Fabric{}, Seed: c.flags.seed + uint64(round), Slots: c.slots,
 		RealTime: c.flags.realTime, SkipControls: c.flags.skipControls,
 		Progress: func(p runner.Progress) { c.live.progress(round, p) },
 	}

@@ -52,7 +52,8 @@ takes down the rest.`,
   natlab run TC-02 --repeat 50     # fifty times, with fifty seeds`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := loadAll(args)
-			if err = errors.Join(f.check(), err, f.findProgram(list)); err != nil {
+			list, missing := f.withPrograms(list, len(args) == 0, cmd.ErrOrStderr())
+			if err = errors.Join(f.check(), err, missing, f.findProgram(list)); err != nil {
 				return err
 			}
 			if err := kernel.Enter(); err != nil {

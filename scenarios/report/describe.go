@@ -65,19 +65,19 @@ func (d description) actors(sc *scenarios.Scenario) {
 	} else {
 		d.peers(sc)
 	}
-	d.item("techniques: " + strings.Join(sc.Techniques, ", "))
-	d.settings(sc.Settings)
+	if len(sc.Peers) > 0 && !sc.Foreign() {
+		d.item("techniques: " + strings.Join(sc.Techniques, ", "))
+		d.settings(sc.Settings)
+	}
 }
 
 // peers lists the servers, the peers, and who connects to whom.
 func (d description) peers(sc *scenarios.Scenario) {
-	d.item("rendezvous on host " + sc.Rendezvous)
-	if sc.Relay == "" {
-		d.item("no relay")
-	} else {
-		d.item("relay on host " + sc.Relay)
-	}
+	d.programs(sc)
 	for _, p := range sc.Peers {
+		if p.Program != nil {
+			continue
+		}
 		if sc.Room == "" || p.Name != p.Host {
 			d.item(fmt.Sprintf("peer %s on host %s", p.Name, p.Host))
 		}

@@ -20,6 +20,14 @@ func MustHappen(sc *scenarios.Scenario) string {
 	return pathsWords(paths)
 }
 
+// pathWord is a path in a word; a dash where there are no peers.
+func pathWord(p scenarios.Path) string {
+	if p == scenarios.NoPath {
+		return "–"
+	}
+	return string(p)
+}
+
 // pathsWords writes paths one after the other: "relay → direct ×2 → relay".
 func pathsWords(paths []scenarios.Path) string {
 	var parts []string
@@ -28,7 +36,7 @@ func pathsWords(paths []scenarios.Path) string {
 		for i+n < len(paths) && paths[i+n] == paths[i] {
 			n++
 		}
-		text := string(paths[i])
+		text := pathWord(paths[i])
 		if n > 1 {
 			text += fmt.Sprintf(" ×%d", n)
 		}
@@ -41,7 +49,7 @@ func pathsWords(paths []scenarios.Path) string {
 // pathWords says which path was observed, in each phase if there are several.
 func pathWords(res *scenarios.Result) string {
 	if len(res.Phases) < 2 {
-		return string(res.Observed.Path)
+		return pathWord(res.Observed.Path)
 	}
 	paths := make([]scenarios.Path, len(res.Phases))
 	for i, p := range res.Phases {
@@ -53,7 +61,7 @@ func pathWords(res *scenarios.Result) string {
 // expectedWords says which path had to come, in each phase if there are several.
 func expectedWords(res *scenarios.Result) string {
 	if len(res.Phases) < 2 {
-		return string(res.Expected.Path)
+		return pathWord(res.Expected.Path)
 	}
 	paths := make([]scenarios.Path, len(res.Phases))
 	for i, p := range res.Phases {
@@ -187,13 +195,16 @@ func actionsWords(actions []scenarios.Action) string {
 // expectWords says what a phase expects.
 func expectWords(e scenarios.Expect) string {
 	text := string(e.Path)
+	if e.Path == scenarios.NoPath {
+		return strings.TrimPrefix(programExpectWords(e), ", ")
+	}
 	for _, peer := range slices.Sorted(maps.Keys(e.Mapping)) {
 		text += fmt.Sprintf(", %s's mapping %s", peer, e.Mapping[peer])
 	}
 	if e.Reaches != "" {
 		text += ", payload dies at " + e.Reaches
 	}
-	return text + systemExpectWords(e)
+	return text + systemExpectWords(e) + programExpectWords(e)
 }
 
 func natWords(c scenarios.NATChoice) string {

@@ -59,6 +59,7 @@ var _ = SynchronizedBeforeSuite(func() []byte {
 		*program = filepath.Join(dir, "p2pmodel")
 		out, err := exec.Command("go", "build", "-o", *program, "p2pmodel/cmd/p2pmodel").CombinedOutput()
 		Expect(err).NotTo(HaveOccurred(), string(out))
+		buildExamples(dir)
 	}
 	return []byte(dir + "\n" + *program)
 }, func(shared []byte) { turnDir, *program, _ = strings.Cut(string(shared), "\n") })
@@ -75,11 +76,13 @@ var _ = Describe("The catalogue", func() {
 	}
 	for _, sc := range all {
 		It(sc.ID+": "+sc.Title, func(ctx SpecContext) {
+			needPrograms(sc)
 			end, err := takeTurn(ctx, turnDir, sc)
 			Expect(err).NotTo(HaveOccurred())
 			defer end()
 			r := &runner.Runner{
 				Fabric: kernel.Fabric{}, P2PModel: *program, Seed: *labSeed, Slots: runner.NewSlots(labsAtOnce), RealTime: *realTime,
+				Path: programPath(),
 			}
 			res, err := r.Run(ctx, sc)
 			Expect(err).NotTo(HaveOccurred())
@@ -114,6 +117,7 @@ var _ = ReportAfterSuite("report", func(rep Report) {
 	Expect(writeJUnit(rep)).To(Succeed())
 	var table bytes.Buffer
 	report.Table(&table, out, os.Getenv("NO_COLOR") == "")
+	writeLeftOut(&table, rep)
 	fmt.Fprintf(&table, "\nreport: %s\n", report.Index(*reportDir))
 	if *tableFile == "" {
 		fmt.Print(table.String())

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/runner"
+)
+
+// programPath is where programs of scenarios are looked for before the PATH: beside
+// natlab, where make puts the examples.
+func programPath() []string {
+	own, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	return []string{filepath.Dir(own)}
+}
+
+// withPrograms makes sure that there are the programs which scenarios run. Of the
+// whole catalogue those that lack one are left out, and told.
+func (f *runFlags) withPrograms(list []*scenarios.Scenario, all bool, stderr io.Writer) ([]*scenarios.Scenario, error) {
+	var kept []*scenarios.Scenario
+	var errs []error
+	for _, sc := range list {
+		switch err := runner.Missing(sc, programPath()); {
+		case err == nil:
+			kept = append(kept, sc)
+		case all:
+			fmt.Fprintf(stderr, "LEFT OUT: %v\n", err)
+		default:
+			errs = append(errs, err)
+		}
+	}
+	return kept, errors.Join(errs...)
+}
