@@ -94,7 +94,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sc, err := Parse("x.yaml", data)
-		if err == nil && (sc.ID == "" || len(sc.Peers) < 2 || len(sc.Phases) == 0) {
+		if err == nil && (sc.ID == "" || len(sc.Peers) < 2 && (len(sc.Peers) > 0 || len(sc.Programs) == 0) || len(sc.Phases) == 0) {
 			t.Fatalf("accepted without id, peers or phases: %+v", sc)
 		}
 	})
