@@ -23,10 +23,12 @@ type network struct {
 	nodes   []*node
 	hosts   map[string]*node // by name
 	shared  map[string]*node // routers that several chains pass
+	lost    string           // where and why the last lost packet was; empty: nobody has its destination
 }
 
 // node is a host, or a router. What has no parent stands on the Internet.
 type node struct {
+	name      string // of the router's element; may be empty
 	parent    *node
 	host      bool
 	addresses []netip.Addr // a host's own, a NAT's external ones; others: none
@@ -55,7 +57,32 @@ func newNetwork(a, b Chain, opt Options) (*network, error) {
 			return nil, err
 		}
 	}
+	for _, place := range []struct {
+		host  *node
+		name  string
+		chain Chain
+	}{{n.peers[0], opt.Peers[0], a}, {n.peers[1], opt.Peers[1], b}, {rendezvous, opt.Rendezvous.Name, opt.Rendezvous.Chain}, {relay, opt.Relay.Name, opt.Relay.Chain}} {
+		n.login(place.host, place.name, place.chain)
+	}
 	return n, nil
+}
+
+// login has a host log in at the portals of its chain that it is said to be logged
+// in at, the inner first, as far as it gets.
+func (n *network) login(host *node, name string, chain Chain) {
+	// Nobody has the destination; no portal asks for it.
+	p := table.Packet{Protocol: table.TCP, Src: netip.AddrPortFrom(host.addresses[0], firstPort), Dst: netip.AddrPortFrom(netip.IPv4Unspecified(), nat.PortalPort)}
+	router := host.parent
+	for _, e := range chain {
+		if router.firewall != nil && name != "" && slices.Contains(e.LoggedIn, name) {
+			router.firewall.Login(now, p.Src.Addr())
+		}
+		out, _, ok := n.outbound(router, p)
+		if !ok {
+			return
+		}
+		p, router = out, router.parent
+	}
 }
 
 func (n *network) rendezvous() netip.AddrPort { return n.servers[0] }
@@ -95,7 +122,7 @@ func (n *network) connect(host *node, chain Chain) error {
 }
 
 func (n *network) router(e Element) (*node, error) {
-	r := &node{}
+	r := &node{name: e.Name}
 	n.nodes = append(n.nodes, r)
 	if e.NAT != nil {
 		b := *e.NAT
@@ -149,13 +176,14 @@ func (n *network) fresh(count int) []netip.Addr {
 // destination, and down again. It returns the packet as the host that got it sees
 // it; false: it was dropped on the way, or went to nobody.
 func (n *network) send(src, dst netip.AddrPort) (table.Packet, bool) {
+	n.lost = ""
 	p := table.Packet{Src: src, Dst: dst}
 	from := n.nodes[slices.IndexFunc(n.nodes, func(o *node) bool { return o.host && slices.Contains(o.addresses, src.Addr()) })]
 	for router := from.parent; router != nil; router = router.parent {
 		if path := n.below(router, p.Dst.Addr()); path != nil {
 			return n.turn(router, path, p)
 		}
-		p2, hairpin, ok := router.outbound(p)
+		p2, hairpin, ok := n.outbound(router, p)
 		if !ok {
 			return p, false
 		}
@@ -170,24 +198,43 @@ func (n *network) send(src, dst netip.AddrPort) (table.Packet, bool) {
 func (n *network) turn(router *node, path []*node, p table.Packet) (table.Packet, bool) {
 	if router.firewall != nil {
 		if v := router.firewall.Between(now, p); v.Drop != table.Passed {
-			return p, false
+			return p, n.lose(router, v)
 		}
 	}
 	return n.descend(path, p)
 }
 
-// outbound is what the router makes of a packet that leaves.
-func (r *node) outbound(p table.Packet) (out table.Packet, hairpin, ok bool) {
+// outbound is what a router makes of a packet that leaves.
+func (n *network) outbound(r *node, p table.Packet) (out table.Packet, hairpin, ok bool) {
 	if r.firewall != nil && !slices.Contains(r.addresses, p.Dst.Addr()) {
 		if v := r.firewall.Outbound(now, p); v.Drop != table.Passed {
-			return p, false, false
+			return p, false, n.lose(r, v)
 		}
 	}
 	if r.nat == nil {
 		return p, false, true
 	}
 	v := r.nat.Outbound(now, p)
-	return v.Packet, v.Hairpin, v.Drop == table.Passed
+	if v.Drop != table.Passed {
+		return v.Packet, v.Hairpin, n.lose(r, v)
+	}
+	return v.Packet, v.Hairpin, true
+}
+
+// because gives the reason of the last loss in brackets.
+func (n *network) because() string {
+	if n.lost == "" {
+		return ""
+	}
+	return " (" + n.lost + ")"
+}
+
+// lose notes where a packet was lost, and why. It is false: nothing goes on.
+func (n *network) lose(r *node, v table.Verdict) bool {
+	if n.lost = v.Drop.String(); r.name != "" {
+		n.lost = r.name + ": " + n.lost
+	}
+	return false
 }
 
 // below gives the way from the inside of a router (nil: the Internet) down to
@@ -215,14 +262,14 @@ func (n *network) descend(path []*node, p table.Packet) (table.Packet, bool) {
 		if next.nat != nil {
 			v := next.nat.Inbound(now, p)
 			if v.Drop != table.Passed {
-				return p, false
+				return p, n.lose(next, v)
 			}
 			p = v.Packet
 			path = n.below(next, p.Dst.Addr())
 		}
 		if next.firewall != nil {
 			if v := next.firewall.Inbound(now, p); v.Drop != table.Passed {
-				return p, false
+				return p, n.lose(next, v)
 			}
 		}
 		if next.host {

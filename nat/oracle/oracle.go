@@ -14,7 +14,8 @@ import (
 )
 
 // Element is one router of a chain. It may translate, filter, or both; the
-// filter then stands on the inner side.
+// filter then stands on the inner side. A host's own firewall is an element, too,
+// the innermost of its chain.
 type Element struct {
 	// Name tells routers apart: elements of one name in the two chains are one
 	// router, and so is everything in front of it. Empty: shared with nobody.
@@ -24,6 +25,9 @@ type Element struct {
 	// Access are the lists of the firewall; nil: there are none. Names are those of
 	// Options.
 	Access *nat.Access[string]
+	// LoggedIn are the hosts that are logged in at the firewall's portal, by names as
+	// in Options.
+	LoggedIn []string
 	// Addresses is how many external addresses the NAT has; 0 means 1.
 	Addresses int
 }
@@ -164,7 +168,7 @@ func Expect(a, b Chain, opt Options) (Expectation, error) {
 		}
 		if !n.reaches(i, n.rendezvous()) {
 			return Expectation{Path: PathNone, Outcome: Blocked,
-				Why: fmt.Sprintf("%s cannot reach the rendezvous by UDP to port %d, so nobody introduces the peers", side, opt.RendezvousPort)}, nil
+				Why: fmt.Sprintf("%s cannot reach the rendezvous by UDP to port %d%s, so nobody introduces the peers", side, opt.RendezvousPort, n.because())}, nil
 		}
 	}
 	outcome, err := derive(a, b, opt)
@@ -184,7 +188,7 @@ func Expect(a, b Chain, opt Options) (Expectation, error) {
 			}
 			if !n.reaches(i, n.relay()) {
 				e.Path = PathNone
-				e.Why += fmt.Sprintf("; and %s cannot reach the relay by UDP to port %d", side, opt.RelayPort)
+				e.Why += fmt.Sprintf("; and %s cannot reach the relay by UDP to port %d%s", side, opt.RelayPort, n.because())
 				break
 			}
 		}
@@ -271,6 +275,6 @@ func sameRest(a, b Chain) bool {
 		return e.Name == f.Name && e.Addresses == f.Addresses &&
 			(e.NAT == nil) == (f.NAT == nil) && (e.NAT == nil || *e.NAT == *f.NAT) &&
 			(e.Firewall == nil) == (f.Firewall == nil) && (e.Firewall == nil || e.Firewall.String() == f.Firewall.String()) &&
-			reflect.DeepEqual(e.Access, f.Access)
+			reflect.DeepEqual(e.Access, f.Access) && slices.Equal(e.LoggedIn, f.LoggedIn)
 	})
 }
