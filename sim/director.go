@@ -65,6 +65,8 @@ func (d *Director) do(ctx context.Context, o *Occurrence) (Proof, error) {
 		return d.router(e)
 	case EventMove:
 		return d.move(ctx, e)
+	case EventLogin:
+		return d.login(ctx, e)
 	case EventFlap:
 		return d.flap(ctx, e)
 	case EventImpair:

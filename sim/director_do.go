@@ -40,8 +40,12 @@ func addressesOf(net Network, hosts []string) ([]netip.Addr, error) {
 	return all, nil
 }
 
-// mappingsOf are the live mappings of a router, a line each.
+// mappingsOf are the live mappings of a router, a line each; none where it does not
+// translate.
 func mappingsOf(r RunningRouter) ([]string, error) {
+	if _, translates := r.Behavior(); !translates {
+		return nil, nil
+	}
 	text, err := r.Mappings()
 	if err != nil {
 		return nil, err
@@ -66,6 +70,14 @@ func (d *Director) router(e Event) (p Proof, err error) {
 	}
 	addresses := r.External()
 	behavior, _ := r.Behavior()
+	logins := 0
+	if lab, _ := d.net.Lab().Router(e.Router); lab.hasPortal() {
+		admitted, err := r.LoggedIn()
+		if err != nil {
+			return p, err
+		}
+		logins = len(admitted)
+	}
 	do := func() error { return d.change(r, e, &p) }
 	if d.Change != nil {
 		err = d.Change(r, e, do)
@@ -83,6 +95,10 @@ func (d *Director) router(e Event) (p Proof, err error) {
 	switch e.Kind {
 	case EventReboot:
 		p.Text = fmt.Sprintf("%s rebooted and %s", e.Router, forgot)
+		if logins > 0 {
+			p.State = Proved
+			p.Text += fmt.Sprintf("; %d logins at its portal are over", logins)
+		}
 		if e.NewAddress {
 			now := r.External()
 			p.State = proved(!slices.Equal(addresses, now))

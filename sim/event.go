@@ -26,6 +26,7 @@ const (
 	EventHeal       EventKind = "heal"       // nothing
 	EventRestrict   EventKind = "restrict"   // host, to, for
 	EventUnrestrict EventKind = "unrestrict" // [host]
+	EventLogin      EventKind = "login"      // [host], router
 	EventKill       EventKind = "kill"       // [program], host
 	EventPause      EventKind = "pause"      // [program], host, for
 	EventResume     EventKind = "resume"     // [program], host
@@ -39,7 +40,8 @@ const (
 type Event struct {
 	Kind EventKind
 
-	// Router is whose NAT reboots, is flushed, swapped or rebound.
+	// Router is whose NAT or firewall reboots, whose NAT is flushed, swapped or
+	// rebound, or at whose portal a host logs in; empty there: at all in front of it.
 	Router string
 	// NewAddress has a rebooted router come back with external addresses that it
 	// never had.
@@ -49,7 +51,7 @@ type Event struct {
 	NAT    nat.Behavior
 	Preset string
 
-	// Host is who moves or is restricted; with rebind, whose mappings; with the
+	// Host is who moves, is restricted or logs in; with rebind, whose mappings; with the
 	// programs' kinds, whose programs, where it is not empty.
 	Host string
 	// Uplink is where the host moves to. Gap is how long it has no uplink at all
@@ -164,6 +166,8 @@ var eventForms = []eventForm{
 	{EventRestrict, []string{keyHost, keyTo, keyFor}, "",
 		"A host can send to these hosts only."},
 	{EventUnrestrict, []string{keyHost}, keyHost, "A host may send anywhere again."},
+	{EventLogin, []string{keyHost, keyRouter}, keyHost,
+		"A host logs in at the captive portal in front of it, or at that of this router."},
 	{EventKill, []string{keyProgram, keyHost}, keyProgram, "Programs get SIGKILL, with all that they started."},
 	{EventPause, []string{keyProgram, keyHost, keyFor}, keyProgram, "All processes of programs are stopped (SIGSTOP)."},
 	{EventResume, []string{keyProgram, keyHost}, keyProgram, "Programs that were paused go on."},

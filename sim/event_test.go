@@ -15,11 +15,12 @@ import (
 
 const eventLab = `
 lab:
-  routers: {nat-i: {nat: symmetric}, wall: {firewall: stateful}}
+  routers: {nat-i: {nat: symmetric}, wall: {firewall: stateful}, hotel: {firewall: captive-portal}, plain: {}}
   hosts:
     i: {behind: nat-i}
     phone: {uplinks: {wifi: {behind: nat-i}, 4g: {}}}
     relay: {}
+    guest: {behind: hotel}
   links: {nat-i: {delay: 5ms}}
 `
 
@@ -68,6 +69,9 @@ func TestEventText(t *testing.T) {
 		{"heal", sim.Event{Kind: sim.EventHeal}, ""},
 		{"restrict host=i to=relay,phone", sim.Event{Kind: sim.EventRestrict, Host: "i", To: []string{"relay", "phone"}}, ""},
 		{"restrict host=i to=", sim.Event{Kind: sim.EventRestrict, Host: "i", To: []string{}}, ""},
+		{"login guest", sim.Event{Kind: sim.EventLogin, Host: "guest"}, "login host=guest"},
+		{"login host=guest router=hotel", sim.Event{Kind: sim.EventLogin, Host: "guest", Router: "hotel"}, "login router=hotel host=guest"},
+		{"reboot router=hotel", sim.Event{Kind: sim.EventReboot, Router: "hotel"}, ""},
 		{"unrestrict i", sim.Event{Kind: sim.EventUnrestrict, Host: "i"}, "unrestrict host=i"},
 		{"pause iperf3 host=i for=1s", sim.Event{Kind: sim.EventPause, Program: "iperf3", Host: "i", For: time.Second}, "pause program=iperf3 host=i for=1s"},
 		{"kill host=i", sim.Event{Kind: sim.EventKill, Host: "i"}, ""},
@@ -106,7 +110,13 @@ func TestEventErrors(t *testing.T) {
 		"":                                 "no event; known: reboot",
 		"rebot nat-i":                      `unknown event "rebot"; did you mean "reboot"?`,
 		"reboot nat-1":                     `unknown router "nat-1"; did you mean "nat-i"?`,
-		"reboot wall":                      "router wall has no NAT",
+		"reboot plain":                     "router plain has no NAT",
+		"reboot wall new-address=true":     "router wall has no NAT",
+		"flush wall":                       "router wall has no NAT",
+		"login gust":                       `unknown host "gust"; did you mean "guest"?`,
+		"login i":                          "no router in front of host i has a captive portal",
+		"login guest router=wall":          "host guest does not stand behind a captive portal of router wall",
+		"login guest router=hotl":          `unknown router "hotl"; did you mean "hotel"?`,
 		"reboot":                           `"router" is missing; usage: reboot [router=]ROUTER new-address=true|false`,
 		"reboot router=nat-i new-adress=1": `unknown key "new-adress"; did you mean "new-address"?`,
 		"reboot nat-i new-address=maybe":   "want true or false",

@@ -74,6 +74,8 @@ func (e Event) problems(lab *Lab) []eventProblem {
 		c.hosts(keyTo, e.To)
 	case EventUnrestrict:
 		c.host(true)
+	case EventLogin:
+		c.login()
 	case EventKill, EventPause, EventResume, EventRestart:
 		c.host(false)
 		if e.Program == "" && e.Host == "" {
@@ -117,7 +119,8 @@ func (c *eventCheck) router() {
 	if c.lab == nil {
 		return
 	}
-	if r, _ := c.lab.Router(c.e.Router); r.NAT == nil {
+	r, _ := c.lab.Router(c.e.Router)
+	if onlyFirewall := c.e.Kind == EventReboot && !c.e.NewAddress && r.Firewall != nil; r.NAT == nil && !onlyFirewall {
 		c.add(keyRouter, "router %s has no NAT", r.Name)
 	}
 	if err := c.e.NAT.Validate(); err != nil {

@@ -199,6 +199,24 @@ func TestLoginsThatCannotBe(t *testing.T) {
 	}
 }
 
+// The same by an event, which proves that it happened.
+func TestLoginAsEvent(t *testing.T) {
+	n := stand(t, captive)
+	udpServer(t, host(t, n, "server"), 3478)
+	d := sim.NewDirector(n)
+	want(t, event(t, d, n, "login guest"), sim.Proved, "guest logged in at hotel")
+	want(t, event(t, d, n, "login guest"), sim.Nothing, "where it was logged in already")
+	want(t, event(t, d, n, "login host=reader router=cafe"), sim.Proved, "reader logged in at cafe")
+	if !speaks(t, n, "udp4", "guest", "server", 3478, patient) {
+		t.Error("who logged in by an event does not speak")
+	}
+	want(t, event(t, d, n, "reboot cafe"), sim.Proved, "1 logins at its portal are over")
+	want(t, event(t, d, n, "reboot hotel new-address=true"), sim.Proved, "1 logins at its portal are over")
+	if speaks(t, n, "udp4", "guest", "server", 3478, brief) {
+		t.Error("the guest speaks after the portal has forgotten it")
+	}
+}
+
 // A lab that is closed in the middle of a page leaves nothing: stand looks for it.
 func TestPortalEndsWithItsLab(t *testing.T) {
 	n := stand(t, captive)
