@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"p2pmodel/scenarios"
+	"p2pmodel/sim"
 )
 
 // What the documents say is tried: examples are read, compiled and run, and
@@ -100,13 +101,19 @@ func in(t *testing.T, language string) map[string]string {
 
 func TestScenariosInDocsAreValid(t *testing.T) {
 	for at, text := range in(t, "yaml") {
-		if !strings.HasPrefix(text, "id:") {
-			t.Errorf("%s: YAML in the documents is whole scenario files, which begin with id:", at)
-			continue
-		}
 		file, number, _ := strings.Cut(at, ":")
 		first, _ := strconv.Atoi(number)
 		// Lines count from the page's beginning.
+		if strings.HasPrefix(text, "lab:") {
+			if _, _, err := sim.ParseLabFile(file, []byte(strings.Repeat("\n", first-1)+text)); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		if !strings.HasPrefix(text, "id:") {
+			t.Errorf("%s: YAML in the documents is whole files: of scenarios, which begin with id:, or of labs, which begin with lab:", at)
+			continue
+		}
 		if _, err := scenarios.Parse(file, []byte(strings.Repeat("\n", first-1)+text)); err != nil {
 			t.Error(err)
 		}
@@ -178,6 +185,7 @@ func commands(t *testing.T) map[string][]string {
 	add := func(at, text string) {
 		text, _, _ = strings.Cut(text, " #")
 		text, _, _ = strings.Cut(text, " > ")
+		text = ours(text)
 		if m := command.FindStringSubmatch(strings.TrimSpace(text)); m != nil {
 			found[at] = append(found[at], m[1]+m[2])
 		}
@@ -199,6 +207,13 @@ func commands(t *testing.T) map[string][]string {
 		}
 	}
 	return found
+}
+
+// ours leaves out of a command line what is for other programs.
+func ours(text string) string {
+	text, _, _ = strings.Cut(text, " | ")
+	text, _, _ = strings.Cut(text, " -- ")
+	return text
 }
 
 func TestCommandsInDocsExist(t *testing.T) {
@@ -266,6 +281,7 @@ func TestCommandsInDocsExist(t *testing.T) {
 				if m := command.FindStringSubmatch(strings.TrimSpace(l)); m != nil {
 					text, _, _ := strings.Cut(m[1]+m[2], " #")
 					text, _, _ = strings.Cut(text, " > ")
+					text = ours(text)
 					check(name+" "+sub[1]+" --help", text)
 				}
 			}

@@ -51,6 +51,9 @@ kernel takes down the lab and all programs in it.`,
 			if spec.Directory, err = standing.Directory(); err != nil {
 				return err
 			}
+			if long := longestTimeout(spec.Lab); long > patient && !spec.Uncertified {
+				fmt.Fprintf(cmd.ErrOrStderr(), "natlab: the NATs are measured, which takes longer than the longest timeout, %v; --no-certify leaves it out\n", long)
+			}
 			out := cmd.OutOrStdout()
 			ready := func(s standing.Standing) error { return tellStanding(out, spec, s, note, detach) }
 			if detach {
@@ -73,6 +76,19 @@ kernel takes down the lab and all programs in it.`,
 	fl.Uint64Var(&spec.Seed, "seed", 1, "seed of losses and jitter")
 	fl.BoolVar(&spec.Uncertified, "no-certify", false, "do not measure the NATs")
 	return cmd
+}
+
+// patient is how long people wait without being told what for.
+const patient = 3 * time.Second
+
+// longestTimeout is that of the lab's NATs, as far as they are measured.
+func longestTimeout(lab *sim.Lab) (longest time.Duration) {
+	for _, r := range lab.Routers {
+		if r.NAT != nil {
+			longest = max(longest, r.NAT.Timeout)
+		}
+	}
+	return longest
 }
 
 // enterToHold gets this process what it takes to build labs. What becomes of it
