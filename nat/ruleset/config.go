@@ -30,10 +30,26 @@ type Config struct {
 	Log bool
 }
 
+// ErrEviction is in the errors of Supported for full=evict.
+var ErrEviction = errors.New("full=evict: nftables can add and delete elements of a set, and cannot find the one that was idle for longest; " +
+	"use full=drop here (package nat/table does evict)")
+
+// Supported says whether rules can do what a valid behaviour says. Build nothing
+// where it gives an error.
+func Supported(b nat.Behavior) error {
+	if b.Full == nat.FullEvict {
+		return ErrEviction
+	}
+	return nil
+}
+
 // resolved gives the configuration with its defaults filled in, or says what is
 // wrong with it.
 func (c Config) resolved() (Config, error) {
 	if err := c.Behavior.Validate(); err != nil {
+		return c, err
+	}
+	if err := Supported(c.Behavior); err != nil {
 		return c, err
 	}
 	c.Behavior = c.Behavior.Resolved()
@@ -82,6 +98,3 @@ func checkInterface(name string) error {
 	}
 	return nil
 }
-
-// ports is how many external ports an address has.
-func ports(r nat.PortRange) uint32 { return uint32(r.High) - uint32(r.Low) + 1 }

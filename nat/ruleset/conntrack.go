@@ -134,8 +134,11 @@ func (t *transaction) encoded(name string, attributes ...netlink.Attribute) expr
 
 // marshal encodes an expression.
 func marshal(family byte, e expr.Any) ([]byte, error) {
-	if raw, ok := e.(encoded); ok {
-		return raw.data, nil
+	switch e := e.(type) {
+	case encoded:
+		return e.data, nil
+	case *leftShift:
+		return e.encode()
 	}
 	return expr.Marshal(family, e)
 }

@@ -133,10 +133,14 @@ func decodeExpr(family byte, ad *netlink.AttributeDecoder) dumpedExpr {
 		e = &expr.Dynset{}
 	case "numgen":
 		e = &expr.Numgen{}
+	case "bitwise":
+		if s, ok := unmarshalShift(d.data); ok {
+			d.expr = s
+			return d
+		}
+		e = &expr.Bitwise{}
 	case "hash":
 		e = &expr.Hash{}
-	case "bitwise":
-		e = &expr.Bitwise{}
 	case "connlimit":
 		e = &expr.Connlimit{}
 	case "masq":

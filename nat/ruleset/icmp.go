@@ -43,7 +43,7 @@ func (s *state) errorRules(t *transaction) {
 		s.quotedInbound(),
 		load(quotedDestination, inside), load(s.quotedTo, inside+1),
 		s.loadRemote(quotedSource, s.quotedFrom, remote, s.outLen-2),
-		lookup(s.out, inside, external),
+		lookup(s.out, inside, external), s.young(),
 		storeAddress(external, source),
 		store(external, quotedDestination, quotedChecksum), store(external+1, s.quotedTo, icmpChecksum))
 
@@ -51,7 +51,7 @@ func (s *state) errorRules(t *transaction) {
 	t.rule(errorsInbound, "about an outbound "+s.name+" packet",
 		s.quotedOutbound(),
 		load(quotedSource, external), load(s.quotedFrom, external+1),
-		lookup(s.in, external, inside),
+		lookup(s.in, external, inside), s.young(),
 		storeAddress(inside, destination),
 		store(inside, quotedSource, quotedChecksum), store(inside+1, s.quotedFrom, icmpChecksum),
 		accept())

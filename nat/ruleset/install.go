@@ -53,7 +53,7 @@ func Flush(conn *nftables.Conn, cfg Config) error { return Install(conn, cfg) }
 func Remove(conn *nftables.Conn) error {
 	tracked, err := isTracked(conn)
 	if err == nil {
-		err = remove(conn, natTable)
+		err = removeTable(conn, natTable)
 	}
 	if err == nil && tracked {
 		err = forgetFlows(conn.NetNS)
@@ -85,7 +85,7 @@ func InstallFirewall(conn *nftables.Conn, cfg FirewallConfig) error {
 
 // RemoveFirewall takes the firewall away, if there is one.
 func RemoveFirewall(conn *nftables.Conn) error {
-	if err := remove(conn, firewallTable); err != nil {
+	if err := removeTable(conn, firewallTable); err != nil {
 		return fmt.Errorf("remove firewall: %w", err)
 	}
 	return nil

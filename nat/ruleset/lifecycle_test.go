@@ -117,6 +117,7 @@ func TestConfigErrors(t *testing.T) {
 		{"twice", func(c *ruleset.Config) { c.External = append(c.External, c.External[0]) }, "198.18.0.1 is given twice"},
 		{"no interface", func(c *ruleset.Config) { c.Outside = "" }, "no outside interface"},
 		{"long interface", func(c *ruleset.Config) { c.Outside = "sixteen-bytes-lo" }, "names have at most 15 bytes"},
+		{"eviction", func(c *ruleset.Config) { c.Behavior.Full = nat.FullEvict }, "router r: NAT mapping=EIM,filtering=EIF,ports=preserve,full=evict: full=evict: nftables can"},
 		{"invalid behaviour", func(c *ruleset.Config) { c.Behavior.Timeout = time.Microsecond }, "timeout"},
 	}
 	for _, tt := range tests {

@@ -108,7 +108,7 @@ func mappingsOf(conn *nftables.Conn, protocol string, sets []*nftables.Set) ([]M
 	present := map[string]bool{}
 	for _, s := range sets {
 		name, ok := strings.CutPrefix(s.Name, protocol+"_")
-		if !ok || name != setIn && name != setFilter && name != setContacted {
+		if !ok || !slices.Contains([]string{setIn, setFilter, setContacted, setBorn}, name) {
 			continue
 		}
 		es, err := conn.GetSetElements(s)
@@ -118,6 +118,12 @@ func mappingsOf(conn *nftables.Conn, protocol string, sets []*nftables.Set) ([]M
 		elements[name], present[name] = es, true
 	}
 
+	// How long mappings live though they are in use.
+	left := map[netip.AddrPort]time.Duration{}
+	for _, e := range elements[setBorn] {
+		at, _ := splitKey(e.Key)
+		left[at] = e.Expires
+	}
 	// What may enter, by the external or the inside side.
 	entries := map[netip.AddrPort][]FilterEntry{}
 	for _, e := range append(elements[setFilter], elements[setContacted]...) {
@@ -129,6 +135,13 @@ func mappingsOf(conn *nftables.Conn, protocol string, sets []*nftables.Set) ([]M
 		m := Mapping{Protocol: protocol, Expires: e.Expires}
 		m.External, _ = splitKey(e.Key)
 		m.Inside, m.Remote = splitKey(e.Val)
+		if present[setBorn] {
+			rest, young := left[m.External]
+			if !young {
+				continue
+			}
+			m.Expires = min(m.Expires, rest)
+		}
 		filter := entries[m.External]
 		if present[setContacted] {
 			filter = entries[m.Inside]

@@ -58,7 +58,7 @@ func build(cfg Config) *transaction {
 		t.chain(name)
 	}
 	for _, s := range states {
-		for _, name := range s.chains() {
+		for _, name := range s.chains(pool) {
 			t.chain(name)
 		}
 	}

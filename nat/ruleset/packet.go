@@ -31,9 +31,11 @@ func transport(offset, length uint32) field {
 
 // Fields of the IPv4 header (RFC 791) and of those behind it.
 var (
-	ipProtocol  = network(9, 1)
-	source      = network(12, 4)
-	destination = network(16, 4)
+	ipIdentifier = network(4, 2)
+	ipProtocol   = network(9, 1)
+	ipSum        = network(10, 2)
+	source       = network(12, 4)
+	destination  = network(16, 4)
 
 	sourcePort      = transport(0, 2)
 	destinationPort = transport(2, 2)
@@ -172,6 +174,9 @@ func jump(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, 
 func goTo(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain} }
 
 func accept() expr.Any { return &expr.Verdict{Kind: expr.VerdictAccept} }
+
+// back ends the chain.
+func back() expr.Any { return &expr.Verdict{Kind: expr.VerdictReturn} }
 
 func port(p uint16) []byte { return binaryutil.BigEndian.PutUint16(p) }
 

@@ -61,15 +61,15 @@ func (p *pool) next(t *transaction, chain string) {
 }
 
 // choose loads the external address of a new mapping.
-func (p *pool) choose() []expr.Any {
+func (p *pool) choose(to reg) []expr.Any {
 	n := uint32(len(p.cfg.External))
 	switch {
 	case n == 1:
-		return []expr.Any{immediate(external, p.cfg.External[0].AsSlice()...)}
+		return []expr.Any{immediate(to, p.cfg.External[0].AsSlice()...)}
 	case p.cfg.Behavior.Pooling == nat.PoolArbitrary:
 		return []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: scratch.number()},
-			lookup(p.byKey, scratch, external),
+			lookup(p.byKey, scratch, to),
 		}
 	default:
 		return []expr.Any{
@@ -78,7 +78,7 @@ func (p *pool) choose() []expr.Any {
 				SourceRegister: scratch.number(), DestRegister: scratch.number(), Length: 4,
 				Modulus: n, Seed: pairing, Type: expr.HashTypeJenkins,
 			},
-			lookup(p.byKey, scratch, external),
+			lookup(p.byKey, scratch, to),
 		}
 	}
 }

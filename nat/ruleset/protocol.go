@@ -42,13 +42,26 @@ var protocols = []protocol{
 	},
 }
 
-// idle is how long state of the protocol lives that is not used, where state in
-// general lives so long.
+// idle is how long a firewall's flow of the protocol lives that is not used, where
+// flows in general live so long.
 func (p protocol) idle(timeout time.Duration) time.Duration {
 	if p.number == unix.IPPROTO_TCP {
 		return max(timeout, nat.TCPTimeout)
 	}
 	return timeout
+}
+
+// times gives how long a mapping of the protocol lives that is not used: where
+// packets passed one way only, and where they passed both ways. The behaviour is
+// resolved.
+func (p protocol) times(b nat.Behavior) (oneWay, stream time.Duration) {
+	switch p.number {
+	case unix.IPPROTO_TCP:
+		return b.TimeoutTCP, b.TimeoutTCP
+	case unix.IPPROTO_ICMP:
+		return b.TimeoutICMP, b.TimeoutICMP
+	}
+	return b.Timeout, b.Stream
 }
 
 // remotePort loads the port of the remote side: f of the packet, or 0 for an

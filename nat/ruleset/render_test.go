@@ -66,7 +66,7 @@ func TestRender(t *testing.T) {
 		"table firewall\n",
 		"  chain firewall (forward, priority -10)\n",
 		"    # UDP leaves to some ports only\n    ip protocol == udp; dport not in @udp_ports; counter 0 packets 0 bytes; drop\n",
-		"    # an answer, udp\n    ip protocol == udp; ip protocol . ip daddr . dport . ip saddr . sport in @flows; refresh @flows { ip protocol . ip daddr . dport . ip saddr . sport }; accept\n",
+		"    # an answer, udp\n    ip protocol == udp; ip protocol . ip daddr . dport . ip saddr . sport in @flows; refresh @flows { ip protocol . ip daddr . dport . ip saddr . sport } for 5m0s; accept\n",
 		"  set udp_ports: inet_service\n    3478\n",
 		"table nat\n",
 		"  chain untrack (prerouting, priority -310)\n    # defragment, but do not track\n    defragment (ct state); notrack\n",

@@ -23,6 +23,11 @@ const (
 	setUsed      = "used"      // external ports in use
 	setFilter    = "filter"    // external . remote: may enter, a mapping each
 	setContacted = "contacted" // inside . remote: may enter, an endpoint each
+
+	setBorn      = "born"       // external sides that are not too old yet
+	setReplied   = "replied"    // external sides through which a packet came in
+	setBlock     = "block"      // inside address . external address → first port
+	setBlockUsed = "block_used" // external address . first port, of blocks in use
 )
 
 // Names of the sets that all protocols share.
@@ -46,10 +51,26 @@ const filterEntries = 65536
 // the remote side is in 2–3, behind the inside.
 type state struct {
 	protocol
-	cfg                      Config
-	out, in, used, filter    *nftables.Set
-	outLen, remoteLen        int // registers: of out's key, of the filter's remote side
-	perEndpoint, bothRefresh bool
+	cfg                   Config
+	out, in, used, filter *nftables.Set
+	// Each of these is nil where the behaviour has no use for it.
+	born, replied, block, blockUsed *nftables.Set
+	outLen, remoteLen               int // registers: of out's key, of the filter's remote side
+	perEndpoint                     bool
+	// outRefreshes and inRefreshes say which packets restart the idle timer.
+	outRefreshes, inRefreshes bool
+	oneWay, stream            age
+}
+
+// age is a part of a mapping's life, with times of its own: before a packet came
+// in, and from then on.
+type age struct {
+	title string
+	match []expr.Any // of the external side
+	idle  time.Duration
+	// hold is how long the port is kept from others: not shorter than the entries
+	// that the filter still may have from the age before.
+	hold time.Duration
 }
 
 const (
@@ -57,6 +78,10 @@ const (
 	remote   reg = 2 // behind inside: address, port
 	external reg = 4 // address, port
 	stranger reg = 6 // behind external: address, port of the remote side
+	// subscriber is whom a block belongs to: inside address, external address; and
+	// behind it the first port of the block.
+	subscriber reg = 8
+	firstPort  reg = 10
 )
 
 var endpointTypes = []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeInetService}
@@ -88,19 +113,21 @@ func (s *state) declare(t *transaction) {
 	b := s.cfg.Behavior
 	s.outLen, s.remoteLen = 2+fields(b.Mapping), fields(b.Filtering)
 	s.perEndpoint = b.Scope == nat.ScopeEndpoint
-	s.bothRefresh = b.Refresh == nat.RefreshBoth
-	dynamic := func(name string, key nftables.SetDatatype, size int) *nftables.Set {
+	s.outRefreshes, s.inRefreshes = b.Refresh != nat.RefreshInbound, b.Refresh != nat.RefreshOutbound
+	oneWay, stream := s.times(b)
+	longest := max(oneWay, stream)
+	dynamic := func(name string, key nftables.SetDatatype, size int, timeout time.Duration) *nftables.Set {
 		return &nftables.Set{
 			Name: s.name + "_" + name, KeyType: key, Size: uint32(size),
-			Dynamic: true, HasTimeout: true, Timeout: s.idle(b.Timeout),
+			Dynamic: true, HasTimeout: true, Timeout: timeout,
 		}
 	}
 	// The used ports bound the table. The others have room for what expired and
 	// was not collected yet, so that they are never what is full.
-	s.used = dynamic(setUsed, endpoints(2), b.TableSize)
-	s.out = dynamic(setOut, endpoints(s.outLen), b.TableSize+spare)
+	s.used = dynamic(setUsed, endpoints(2), b.TableSize, oneWay)
+	s.out = dynamic(setOut, endpoints(s.outLen), b.TableSize+spare, oneWay)
 	s.out.IsMap, s.out.DataType = true, endpoints(2)
-	s.in = dynamic(setIn, endpoints(2), b.TableSize+spare)
+	s.in = dynamic(setIn, endpoints(2), b.TableSize+spare, oneWay)
 	s.in.IsMap, s.in.DataType = true, endpoints(s.outLen)
 	t.set(s.out)
 	t.set(s.in)
@@ -110,9 +137,36 @@ func (s *state) declare(t *transaction) {
 		if s.perEndpoint {
 			name = setContacted
 		}
-		s.filter = dynamic(name, endpoints(2+s.remoteLen), max(filterEntries, b.TableSize)+spare)
+		s.filter = dynamic(name, endpoints(2+s.remoteLen), max(filterEntries, b.TableSize)+spare, oneWay)
 		t.set(s.filter)
 	}
+	if b.Rotate > 0 {
+		s.born = dynamic(setBorn, endpoints(2), b.TableSize+spare, b.Rotate)
+		t.set(s.born)
+	}
+	s.oneWay = age{idle: oneWay, hold: oneWay}
+	s.stream = s.oneWay
+	if stream != oneWay {
+		s.replied = dynamic(setReplied, endpoints(2), b.TableSize+spare, longest)
+		t.set(s.replied)
+		s.stream = age{title: ", a stream", match: []expr.Any{member(s.replied, external)}, idle: stream, hold: longest}
+	}
+	if b.Ports == nat.Block {
+		count := blocks(b) * len(s.cfg.External)
+		s.block = dynamic(setBlock, nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr), count+spare, longest)
+		s.block.IsMap, s.block.DataType = true, nftables.TypeInetService
+		s.blockUsed = dynamic(setBlockUsed, endpoints(2), count+spare, longest)
+		t.set(s.block)
+		t.set(s.blockUsed)
+	}
+}
+
+// ages are those that a mapping may be in when an outbound packet comes.
+func (s *state) ages() []age {
+	if s.replied == nil {
+		return []age{s.oneWay}
+	}
+	return []age{s.stream, s.oneWay}
 }
 
 // loadKey loads the key of out from an outbound packet.
@@ -162,6 +216,23 @@ func refresh(in *nftables.Set, key, data reg) expr.Any {
 	return dynset(in, unix.NFT_DYNSET_OP_UPDATE, key, data)
 }
 
+// refreshFor is refresh with a timeout that may be another than the set's.
+func refreshFor(in *nftables.Set, key, data reg, timeout time.Duration) expr.Any {
+	d := dynset(in, unix.NFT_DYNSET_OP_UPDATE, key, data).(*expr.Dynset)
+	if timeout != in.Timeout {
+		d.Timeout = timeout
+	}
+	return d
+}
+
+// opDelete is NFT_DYNSET_OP_DELETE, which x/sys/unix lacks.
+const opDelete = 2
+
+// remove takes an element away, if it is there.
+func remove(from *nftables.Set, key, data reg) expr.Any {
+	return dynset(from, opDelete, key, data)
+}
+
 func dynset(s *nftables.Set, op uint32, key, data reg) expr.Any {
 	d := &expr.Dynset{SetID: s.ID, SetName: s.Name, Operation: op, SrcRegKey: key.number()}
 	if s.IsMap {
@@ -170,20 +241,20 @@ func dynset(s *nftables.Set, op uint32, key, data reg) expr.Any {
 	return d
 }
 
-// claim takes an external port for the flow, and ends the rule where it is
-// taken. The test and the taking are one: whichever packet adds the element
-// passes its limit of one packet, and no other does, on no other processor, for
-// as long as the element lives.
-func (s *state) claim() expr.Any {
-	d := dynset(s.used, unix.NFT_DYNSET_OP_ADD, external, 0).(*expr.Dynset)
+// claim takes what a key stands for, an external port or a block, and ends the
+// rule where it is taken. The test and the taking are one: whichever packet adds
+// the element passes its limit of one packet, and no other does, on no other
+// processor, for as long as the element lives.
+func claim(in *nftables.Set, key reg) expr.Any {
+	d := dynset(in, unix.NFT_DYNSET_OP_ADD, key, 0).(*expr.Dynset)
 	d.Exprs = []expr.Any{once()}
 	return d
 }
 
-// refreshClaim restarts the timeout of a taken port. It always ends the rule,
-// since the limit was used up by the claim, and so must be its last expression.
-func (s *state) refreshClaim() expr.Any {
-	d := dynset(s.used, unix.NFT_DYNSET_OP_UPDATE, external, 0).(*expr.Dynset)
+// keepClaim restarts the timeout of a claim. It always ends the rule, since the
+// limit was used up by the claim, and so must be its last expression.
+func keepClaim(in *nftables.Set, key reg, timeout time.Duration) expr.Any {
+	d := refreshFor(in, key, 0, timeout).(*expr.Dynset)
 	d.Exprs = []expr.Any{once()}
 	return d
 }

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 type reader struct {
 	sets      map[string]*nftables.Set
 	registers [16]string
+	sum, term string // of a sum that is being made
 	out       []string
 }
 
@@ -69,7 +71,14 @@ func (r *reader) read(d dumpedExpr) {
 	case *expr.Ct:
 		r.put(e.Register, map[expr.CtKey]string{expr.CtKeySTATE: "ct state", expr.CtKeySTATUS: "ct status"}[e.Key])
 	case *expr.Bitwise:
-		r.put(e.DestRegister, r.get(e.SourceRegister, 4)+" & "+flowBitNames(r.get(e.SourceRegister, 4), e.Mask))
+		switch from := r.get(e.SourceRegister, e.Len); {
+		case bytes.Equal(e.Mask, everything): // see shifted
+			r.put(e.DestRegister, from)
+		case e.Len == 2:
+			r.put(e.DestRegister, from+" mod 2")
+		default:
+			r.put(e.DestRegister, from+" & "+flowBitNames(from, e.Mask))
+		}
 	case *expr.Connlimit:
 		r.say("more than %d flows", e.Count)
 	case *expr.Masq:
@@ -100,6 +109,8 @@ func (r *reader) read(d dumpedExpr) {
 		r.say("reject with %s", map[bool]string{true: "tcp reset", false: "icmp admin-prohibited"}[e.Type == unix.NFT_REJECT_TCP_RST])
 	case *expr.Verdict:
 		r.say("%s", verdict(e))
+	case *leftShift:
+		r.put(e.to, fmt.Sprintf("%d × %s", 1<<e.bits, r.get(e.from, 4)))
 	default:
 		if d.name != "byteorder" { // which changes no value, for people
 			r.say("%s", d.name)
@@ -108,9 +119,17 @@ func (r *reader) read(d dumpedExpr) {
 }
 
 func (r *reader) payload(e *expr.Payload) {
-	name := fieldName(field{e.Base, e.Offset, e.Len})
+	f := field{e.Base, e.Offset, e.Len}
+	name := fieldName(f)
 	if e.OperationType == expr.PayloadLoad {
+		if f == ipSum && r.sum != "" {
+			name = r.sum
+		}
 		r.put(e.DestRegister, name)
+		return
+	}
+	if f == ipSum || f == ipIdentifier {
+		r.add(e, f)
 		return
 	}
 	note := ""
@@ -118,6 +137,21 @@ func (r *reader) payload(e *expr.Payload) {
 		note = " (no checksum)"
 	}
 	r.say("%s := %s%s", name, r.get(e.SourceRegister, e.Len), note)
+}
+
+// add follows the making of a sum: see there.
+func (r *reader) add(e *expr.Payload, f field) {
+	value := r.get(e.SourceRegister, e.Len)
+	switch {
+	case e.CsumType != expr.CsumTypeNone:
+		r.sum += " + " + r.term
+	case f == ipIdentifier:
+		r.term = value
+	case value == fieldName(ipSum): // put back
+		r.sum = ""
+	default:
+		r.sum = value
+	}
 }
 
 func (r *reader) lookup(e *expr.Lookup) {
@@ -138,13 +172,19 @@ func (r *reader) lookup(e *expr.Lookup) {
 
 func (r *reader) dynset(e *expr.Dynset) {
 	verb, limit, data := "add", "", ""
-	if e.Operation == unix.NFT_DYNSET_OP_UPDATE {
+	switch e.Operation {
+	case unix.NFT_DYNSET_OP_UPDATE:
 		verb = "refresh"
+	case opDelete:
+		verb = "delete"
+	}
+	if e.Timeout > 0 {
+		limit = fmt.Sprintf(" for %v", e.Timeout)
 	}
 	if len(e.Exprs) > 0 {
-		limit = " once"
+		limit += " once"
 	}
-	if s := r.sets[e.SetName]; e.SrcRegData != 0 && s != nil {
+	if s := r.sets[e.SetName]; verb != "delete" && e.SrcRegData != 0 && s != nil {
 		data = " : " + r.get(e.SrcRegData, s.DataType.Bytes)
 	}
 	r.say("%s @%s { %s%s }%s", verb, e.SetName, r.get(e.SrcRegKey, r.keyBytes(e.SetName)), data, limit)
@@ -162,6 +202,8 @@ func dataNames(set string) []string {
 	switch {
 	case strings.HasSuffix(set, "_"+setOut):
 		return []string{"external address", "external port"}
+	case strings.HasSuffix(set, "_"+setBlock):
+		return []string{"first port of the block"}
 	case strings.HasSuffix(set, "_"+setIn):
 		return []string{"inside address", "inside port", "mapping's remote address", "mapping's remote port"}
 	}
@@ -169,6 +211,7 @@ func dataNames(set string) []string {
 }
 
 var fieldNames = map[field]string{
+	ipIdentifier: "ip id", ipSum: "ip checksum",
 	ipProtocol: "ip protocol", source: "ip saddr", destination: "ip daddr",
 	sourcePort: "sport", destinationPort: "dport", udpChecksum: "udp checksum",
 	icmpType: "icmp type", icmpCode: "icmp code", echoIdentifier: "echo id",

@@ -165,8 +165,8 @@ func (t *transaction) commit(conn *nftables.Conn) error {
 	return send(conn.NetNS, t.table.Family, steps)
 }
 
-// remove takes a table away, if it is there.
-func remove(conn *nftables.Conn, name string) error {
+// removeTable takes a table away, if it is there.
+func removeTable(conn *nftables.Conn, name string) error {
 	table := tableNamed(name)
 	there, err := exists(conn, table)
 	if err != nil || !there {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"p2pmodel/nat/ruleset"
 	"p2pmodel/sim"
 )
 
@@ -40,6 +41,14 @@ func build(ctx context.Context, lab *sim.Lab, opt sim.Options) (*Network, error)
 	plan, err := lab.Plan()
 	if err != nil {
 		return nil, err
+	}
+	for _, r := range lab.Routers {
+		if r.NAT == nil {
+			continue
+		}
+		if err := ruleset.Supported(*r.NAT); err != nil {
+			return nil, fmt.Errorf("router %s: %w", r.Name, err)
+		}
 	}
 	if err := reserveDescriptors(1 + len(lab.Hosts) + len(lab.Routers)); err != nil {
 		return nil, err
