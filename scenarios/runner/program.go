@@ -34,6 +34,8 @@ type program struct {
 	running sim.RunningProgram
 	out     *output
 	said    chan struct{} // closed when its adapter says that it is ready
+	dir     string        // where it runs
+	file    string        // that it is ready with; "": none
 	started time.Time
 	ended   ending // as it was noted last, before it was asked to end
 }
@@ -104,17 +106,23 @@ func (s *stage) startProgram(ctx context.Context, spec *scenarios.Program, a *ac
 	if err != nil {
 		return err
 	}
-	env := os.Environ()
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return spec.User != "" && slices.Contains([]string{"HOME", "USER", "LOGNAME"}, name)
+	})
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
 		env = append(env, name+"="+variables[name])
 	}
-	dir := s.programs.folder.dir
+	p.dir = s.programs.folder.dir
 	if spec.Dir != "" {
-		dir = besideFile(s.v.scenario, expand(spec.Dir))
+		p.dir = besideFile(s.v.scenario, expand(spec.Dir))
+	}
+	if p.file = expand(spec.Ready.File); p.file != "" && !filepath.IsAbs(p.file) {
+		p.file = filepath.Join(p.dir, p.file)
 	}
 	p.started = time.Now()
 	p.running, err = h.Start(ctx, sim.Program{
-		Name: spec.Name, Path: path, Args: p.command[1:], Env: env, Dir: dir, User: spec.User,
+		Name: spec.Name, Path: path, Args: p.command[1:], Env: env, Dir: p.dir, User: spec.User,
 		OnLine: func(l sim.Line) { s.heed(p, a, l) },
 	})
 	if err != nil {
@@ -251,14 +259,10 @@ func (s *stage) lacks(h sim.RunningHost, p *program, line *regexp.Regexp) (strin
 	if r.Line != "" && !p.out.matches(line, 0) {
 		return fmt.Sprintf("no line matches %q", r.Line), nil
 	}
-	if r.File != "" {
-		file := r.File
-		if !filepath.IsAbs(file) {
-			file = filepath.Join(s.dirOf(p), file)
-		}
+	if p.file != "" {
 		// One of old does not count; file systems keep times less exactly than clocks.
-		if info, err := os.Stat(file); err != nil || info.ModTime().Before(p.started.Add(-time.Second)) {
-			return "there is no new file " + file, nil
+		if info, err := os.Stat(p.file); err != nil || info.ModTime().Before(p.started.Add(-time.Second)) {
+			return "there is no new file " + p.file, nil
 		}
 	}
 	if r.Port.Protocol != "" {
@@ -271,14 +275,6 @@ func (s *stage) lacks(h sim.RunningHost, p *program, line *regexp.Regexp) (strin
 		}
 	}
 	return "", nil
-}
-
-// dirOf is where a program runs.
-func (s *stage) dirOf(p *program) string {
-	if p.spec.Dir == "" {
-		return s.programs.folder.dir
-	}
-	return besideFile(s.v.scenario, p.spec.Dir)
 }
 
 // stopPrograms ends all programs, the last one first.

@@ -13,6 +13,9 @@ import (
 
 func TestMain(m *testing.M) {
 	kernel.Init()
+	if act := os.Getenv(actEnv); act != "" {
+		be(act)
+	}
 	os.Exit(m.Run())
 }
 
