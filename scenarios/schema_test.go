@@ -250,6 +250,10 @@ func TestSchemaAgreesWithTheDecoder(t *testing.T) {
 var places = []struct{ name, schema, file string }{
 	{"scenario", "", "id: X\nHERE"},
 	{"peer", "peers additionalProperties", "peers: {a: {HERE}}"},
+	{"program", "programs additionalProperties", "programs: {p: {HERE}}"},
+	{"readiness", "programs additionalProperties ready", "programs: {p: {ready: {HERE}}}"},
+	{"how a program stops", "programs additionalProperties stop", "programs: {p: {stop: {HERE}}}"},
+	{"delivery", "expect delivered items", "programs: {p: {}}\nexpect: {delivered: [{HERE}]}"},
 	{"settings", "settings", "settings: {HERE}"},
 	{"phase", "phases items", "phases: [{HERE}]"},
 	{"expectation", "expect", "expect: {HERE}"},
