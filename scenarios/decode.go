@@ -293,13 +293,13 @@ func (d *decoder) control(n *document.Node) Control {
 		}
 	}
 	for _, e := range m.Get("open").List() {
-		router := d.word(e, "router", d.routers)
-		for _, r := range d.sc.Lab.Routers {
-			if r.Name == router && r.Firewall == nil {
-				e.Errorf("router %s has no firewall", router)
-			}
+		node := d.word(e, "router or host", append(slices.Clone(d.routers), d.hosts...))
+		if r, ok := d.sc.Lab.Router(node); ok && r.Firewall == nil {
+			e.Errorf("router %s has no firewall", node)
+		} else if h, ok := d.sc.Lab.Host(node); ok && h.Firewall == nil {
+			e.Errorf("host %s has no firewall", node)
 		}
-		c.Open = append(c.Open, router)
+		c.Open = append(c.Open, node)
 	}
 	c.Before = d.actions(m.Get("before"), beforeKinds)
 	switch {

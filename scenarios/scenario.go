@@ -200,7 +200,7 @@ type Control struct {
 	// NATs replaces the behaviours of routers; a router without NAT whose
 	// firewall is to be replaced gets the NAT and loses the firewall.
 	NATs map[string]NATChoice
-	// Open are routers whose firewalls are taken away.
+	// Open are routers and hosts whose firewalls are taken away.
 	Open []string
 	// Before are actions done before the peers start.
 	Before []Action

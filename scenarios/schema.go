@@ -133,7 +133,7 @@ func controlSchema() document.Schema {
 		"why":  document.TextSchema().Described("What it guards against, in a sentence."),
 		"nats": document.Schema{"type": "object", "additionalProperties": sim.NATSchema()}.
 			Described("Routers whose NAT is another; one that was only a firewall becomes that NAT and nothing else."),
-		"open":      document.ListSchema(document.TextSchema()).Described("Routers whose firewalls are taken away."),
+		"open":      document.ListSchema(document.TextSchema()).Described("Routers and hosts whose firewalls are taken away."),
 		"before":    document.ListSchema(actionSchema(beforeKinds)).Described("What is done before the peers start."),
 		"keepalive": keepaliveSchema(),
 		"phases":    phasesSchema(),

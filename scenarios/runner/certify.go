@@ -66,7 +66,7 @@ func (s *stage) certify(ctx context.Context, o *outcome) error {
 			return err
 		}
 	}
-	return nil
+	return s.sealHosts()
 }
 
 // certifyRouter measures a router: the NAT that it has, then those that phases
@@ -186,7 +186,7 @@ func (s *stage) sealed(r sim.RunningRouter) error {
 	return nil
 }
 
-// allSealed is sealed for all routers.
+// allSealed is sealed for all routers, and the like for hosts with firewalls.
 func (s *stage) allSealed() error {
 	for _, router := range s.v.lab.Routers {
 		r, err := s.net.Router(router.Name)
@@ -197,7 +197,7 @@ func (s *stage) allSealed() error {
 			return err
 		}
 	}
-	return nil
+	return s.hostsSealed()
 }
 
 // rebootSealed reboots a router. It has the same rules afterwards, but for its

@@ -48,6 +48,7 @@ type stage struct {
 	launched       time.Time         // when the peers were started
 	speaking       time.Time         // since when they have something to say
 	seals          map[string]*seal  // by router
+	hostSeals      map[string]string // fingerprints of hosts with firewalls of their own
 	faults         []*fault          // in force
 	system         *system           // nil: rendezvous and relay are the lab's own
 	binary         string            // of the program p2pmodel

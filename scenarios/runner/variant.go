@@ -121,7 +121,12 @@ func (v *variant) rewired(a scenarios.Action) (hosts []string) {
 // that was only a firewall becomes that NAT and nothing else.
 func alter(lab *sim.Lab, nats map[string]scenarios.NATChoice, open []string) *sim.Lab {
 	out := *lab
-	out.Routers = slices.Clone(lab.Routers)
+	out.Routers, out.Hosts = slices.Clone(lab.Routers), slices.Clone(lab.Hosts)
+	for i := range out.Hosts {
+		if h := &out.Hosts[i]; slices.Contains(open, h.Name) {
+			h.Firewall, h.Access = nil, nil
+		}
+	}
 	for i := range out.Routers {
 		r := &out.Routers[i]
 		if r.NAT != nil {

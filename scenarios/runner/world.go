@@ -19,14 +19,16 @@ type world struct {
 	nats       map[string]nat.Behavior // router → behaviour swapped in
 	restricted map[string][]string     // host → the hosts that it may send to
 	cut        map[sim.LinkID]bool
-	stopped    map[string]bool // hosts whose servers do not run
-	introduced map[string]bool // hosts that have once reached the rendezvous
+	stopped    map[string]bool     // hosts whose servers do not run
+	introduced map[string]bool     // hosts that have once reached the rendezvous
+	logins     map[string][]string // router → hosts that are logged in at its portal
 }
 
 func newWorld(v *variant) *world {
 	w := &world{
 		v: v, active: map[string]string{}, nats: map[string]nat.Behavior{}, restricted: map[string][]string{},
 		cut: map[sim.LinkID]bool{}, stopped: map[string]bool{}, introduced: map[string]bool{},
+		logins: map[string][]string{},
 	}
 	for _, h := range v.lab.Hosts {
 		w.active[h.Name] = h.ActiveUplink()
@@ -98,8 +100,14 @@ func (w *world) chain(host string) (oracle.Chain, error) {
 		return nil, err
 	}
 	var chain oracle.Chain
+	if h, _ := w.v.lab.Host(host); h.Firewall != nil {
+		chain = append(chain, oracle.Element{Name: host + "'s own firewall", Firewall: h.Firewall, Access: h.Access})
+	}
 	for _, r := range routers {
-		e := oracle.Element{Name: r.Name, NAT: r.NAT, Firewall: r.Firewall, Access: r.Access, Addresses: r.Addresses}
+		e := oracle.Element{
+			Name: r.Name, NAT: r.NAT, Firewall: r.Firewall, Access: r.Access, Addresses: r.Addresses,
+			LoggedIn: w.logins[r.Name],
+		}
 		if b, swapped := w.nats[r.Name]; swapped {
 			e.NAT = &b
 		}

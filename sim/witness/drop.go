@@ -83,7 +83,8 @@ const (
 )
 
 // Attribute finds for each trace that did not arrive the drop that ended it, and
-// sets Trace.Drop. Where a mapping was missing that there had been before, the
+// sets Trace.Drop. What came to its host and died in that host's own firewall did
+// not arrive. Where a mapping was missing that there had been before, the
 // cause says so. It gives back all drops with their causes made precise, in order
 // of time, also those of packets that no capture saw.
 func Attribute(traces []Trace, drops []Drop, resets []Reset) []Drop {
@@ -111,10 +112,10 @@ func Attribute(traces []Trace, drops []Drop, resets []Reset) []Drop {
 	taken := make([]bool, len(drops))
 	for i := range traces {
 		t := &traces[i]
-		if t.Arrived {
+		last := t.Last()
+		if t.Arrived && len(byNode[last.Point.Node]) == 0 {
 			continue
 		}
-		last := t.Last()
 		lists := [][]int{byNode[last.Point.Node]}
 		if last.Direction == Out { // it may have come to a node that is not watched
 			lists = append(lists, byNode[""])
@@ -139,7 +140,7 @@ func Attribute(traces []Trace, drops []Drop, resets []Reset) []Drop {
 		if best >= 0 {
 			taken[best] = true
 			found := drops[best]
-			t.Drop = &found
+			t.Drop, t.Arrived = &found, false // it came to its host, and not in
 		}
 	}
 	return drops
