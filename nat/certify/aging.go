@@ -87,7 +87,7 @@ func stagger(timeout time.Duration) time.Duration { return min(timeout/8, 200*ti
 
 // measureTimeout measures how long a mapping lives that was used once.
 func (p *Probe) measureTimeout(now time.Time) {
-	p.measureAging(now, nat.AxisTimeout, p.cfg.Declared.Timeout, p.born)
+	p.measureAging(now, nat.AxisTimeout, p.cfg.Declared.Resolved().Timeout, p.born)
 }
 
 // measureAging opens mappings in groups and probes each at its own age.

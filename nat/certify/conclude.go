@@ -29,6 +29,7 @@ func newProbe(cfg Config) *Probe {
 		p.predictHairpin,
 		p.predictHairpin,
 		p.judgeHairpin,
+		p.measureCapacity,
 		p.judgePooling,
 		p.judgeRange,
 	}

@@ -21,17 +21,19 @@ type Probe struct {
 	marker  [8]byte // tells this probe's datagrams from all others
 	started time.Time
 
-	opens   []Open
-	sends   []Send
-	sockets []*socket
-	shots   []*shot
-	leaving []leaving // handed to the driver, which has not said yet that they left
-	live    []*shot   // shots that await an arrival or their deadline
-	alarms  []*alarm
-	opening int
-	phases  []func(now time.Time)
-	outside [2][2]*socket
-	used    map[uint16]bool // inside ports that have been chosen
+	opens     []Open
+	sends     []Send
+	sockets   []*socket
+	shots     []*shot
+	leaving   []leaving // handed to the driver, which has not said yet that they left
+	live      []*shot   // shots that await an arrival or their deadline
+	alarms    []*alarm
+	opening   int
+	resetting func(now time.Time, err error) // until the NAT has lost its state
+	ranged    string                         // the range of ports that were used up; empty: they were not
+	phases    []func(now time.Time)
+	outside   [2][2]*socket
+	used      map[uint16]bool // inside ports that have been chosen
 
 	seen       []sighting        // all mappings, in order
 	samples    []analysis.Sample // those of the port test

@@ -125,6 +125,8 @@ func (p *Probe) doubt(now time.Time, left int) {
 	case left == 0 || len(p.samples) < portSamples || int(p.room()) < len(p.samples)+2:
 	case j.Lucky >= 0:
 		plan = p.beside(j.Lucky)
+	case j.Clusters && j.Allocation == nat.Random.String() && len(p.rivals) > 1:
+		plan = []sampling{{p.rivals[0], p.freshPort()}, {p.rivals[1], p.freshPort()}}
 	case j.Parity != "":
 	case j.Allocation == nat.Random.String() || j.Allocation == nat.Block.String():
 		plan = []sampling{{0, p.freshPort()}}
@@ -178,7 +180,15 @@ func (p *Probe) take(now time.Time, plan []sampling, then func(now time.Time)) {
 
 func (p *Probe) judgedPorts() analysis.Ports {
 	d := p.cfg.Declared.Resolved()
-	return analysis.JudgePorts(p.samples, analysis.Assumptions{Range: d.Range, Block: p.cfg.Declared.Block, Delta: d.Delta, Alone: true})
+	return analysis.JudgePorts(p.samples, analysis.Assumptions{Range: d.Range, Block: declaredBlock(d), Delta: d.Delta, Alone: true})
+}
+
+// declaredBlock is the size of blocks that a NAT claims to give; 0: none.
+func declaredBlock(d nat.Behavior) int {
+	if d.Ports == nat.Block {
+		return d.Block
+	}
+	return 0
 }
 
 // judgePorts concludes from the samples, which are in order of creation.

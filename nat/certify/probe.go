@@ -49,6 +49,9 @@ type Config struct {
 
 // Options say how much is measured.
 type Options struct {
+	// All measures what takes more than a moment, too: limits of up to 8192 mappings
+	// and times that are not declared, which are their defaults.
+	All bool
 	// Requirements asks for a report about the requirements of RFC 4787.
 	Requirements bool
 	// Patience is the longest time for which a mapping is left idle: longer times
@@ -62,6 +65,9 @@ type Options struct {
 func (o Options) Times(b nat.Behavior) (all []nat.Axis) {
 	if o.Patience == 0 {
 		o.Patience = DefaultPatience
+	}
+	if o.All && b.Timeout == 0 {
+		b.Timeout = nat.DefaultTimeout
 	}
 	for _, t := range []struct {
 		axis nat.Axis

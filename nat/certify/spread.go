@@ -67,6 +67,8 @@ func (p *Probe) judgeRange(time.Time) {
 	outside := !declared.Contains(hull.Low) || !declared.Contains(hull.High)
 	crowded := p.is(nat.AxisPorts, nat.Random.String()) && len(ports) >= portSamples*2 && hull.Size() < declared.Size()/narrowness
 	switch {
+	case p.ranged != "":
+		p.find(nat.AxisRange, p.ranged, evidence, "all ports were used up")
 	case outside:
 		p.find(nat.AxisRange, hull.String(), evidence, fmt.Sprintf("the declared range is %s", declared))
 	case p.narrow:

@@ -151,6 +151,11 @@ func (w *world) certify(t *testing.T, cfg certify.Config) certify.Result {
 			w.sockets[o.Socket], w.inside[o.Socket] = o.Local, o.Inside
 			p.HandleOpened(w.now, o.Socket, o.Local, nil)
 		}
+		if p.PollReset() {
+			w.nat.Reboot()
+			p.HandleReset(w.now, nil)
+			continue
+		}
 		for {
 			s, ok := p.PollSend()
 			if !ok {

@@ -17,6 +17,7 @@ import (
 type probeDriver struct {
 	probe           *certify.Probe
 	inside, outside *namespace
+	reset           func() error // empties the NAT
 	sockets         map[int]*proberSocket
 	raw             *rawSender    // nil until something is sent that no UDP socket can
 	inbox           chan func()   // what came, to be told to the probe
@@ -75,6 +76,10 @@ func (d *probeDriver) catchUp() {
 func (d *probeDriver) drain(ctx context.Context) {
 	for busy := true; busy; {
 		busy = false
+		if d.probe.PollReset() {
+			busy = true
+			d.probe.HandleReset(time.Now(), d.reset())
+		}
 		for o, ok := d.probe.PollOpen(); ok; o, ok = d.probe.PollOpen() {
 			busy = true
 			d.open(ctx, o)

@@ -39,6 +39,9 @@ type Ports struct {
 	// Lucky is the sample that may have been preserved by chance, as one in ten
 	// thousand NATs with random ports would; -1: there is none.
 	Lucky int
+	// Clusters says that the ports of each host lie together, but that this may be
+	// chance.
+	Clusters bool
 	// Narrow says that some free ports were preserved and others were not: the
 	// range is narrower than the samples.
 	Narrow bool
@@ -85,6 +88,8 @@ func JudgePorts(samples []Sample, known Assumptions) Ports {
 		holder[s.External] = s.Inside
 	}
 	p := Ports{Lucky: -1}
+	block, clusters := blocks(samples, known.Block)
+	p.Clusters = clusters
 	p.Parity, p.Delta = judgeSteps(chosen, known)
 	steps := p.Delta > 0
 	if preserved == 1 && uncontended > fewest && !steps {
@@ -108,7 +113,7 @@ func JudgePorts(samples []Sample, known Assumptions) Ports {
 	case steps:
 		p.Allocation = nat.Sequential.String()
 		p.Reason = fmt.Sprintf("no port was preserved, and in order of creation they count up by %d", p.Delta)
-	case blocks(samples, known.Block):
+	case block:
 		p.Allocation = nat.Block.String()
 		p.Reason = "no port was preserved, they do not count up, and each host's lie together, apart from those of others"
 	default:
@@ -204,8 +209,9 @@ func Successor(port uint16, delta int, r nat.PortRange) uint16 {
 }
 
 // blocks reports whether the ports of each of several hosts lie within a block,
-// apart from those of others.
-func blocks(samples []Sample, size int) bool {
+// apart from those of others. Where no block is declared, it takes more samples
+// for that not to be chance, which doubtful says.
+func blocks(samples []Sample, size int) (yes, doubtful bool) {
 	hulls := make(map[netip.Addr]nat.PortRange)
 	count := make(map[netip.Addr]int)
 	for _, s := range samples {
@@ -217,21 +223,22 @@ func blocks(samples []Sample, size int) bool {
 		hulls[s.Inside.Addr()] = nat.PortRange{Low: min(h.Low, port), High: max(h.High, port)}
 		count[s.Inside.Addr()]++
 	}
-	limit := clustered
-	if size > 0 {
+	limit := max(clustered, size)
+	if len(hulls) == 1 {
 		limit = size
 	}
 	var all []nat.PortRange
 	for host, h := range hulls {
 		if count[host] < fewest || h.Size() > limit {
-			return false
+			return false, false
 		}
 		for _, o := range all {
 			if h.Low <= o.High && o.Low <= h.High {
-				return false
+				return false, false
 			}
 		}
+		doubtful = doubtful || size == 0 && count[host] < 2*fewest
 		all = append(all, h)
 	}
-	return len(all) > 1 || size > 0
+	return !doubtful, doubtful
 }
