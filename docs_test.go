@@ -174,7 +174,7 @@ func binaries(t *testing.T) (dir string) {
 var (
 	command  = regexp.MustCompile(`^(?:sudo )?(?:bin/)?(natlab|p2pmodel|make)( .*)?$`)
 	codeSpan = regexp.MustCompile("`([^`]+)`")
-	flagName = regexp.MustCompile(`^--?[a-z][a-z-]*`)
+	flagName = regexp.MustCompile(`^--?[a-z][a-z0-9-]*`)
 )
 
 // commands gives all command lines of the documents, in blocks and in the text,

@@ -256,7 +256,9 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 		{func(c *certify.Config) { c.Inside = nil }, "inside"},
 		{func(c *certify.Config) { c.Outside[1] = c.Outside[0] }, "two different outside addresses"},
 		{func(c *certify.Config) { c.Ports = [2]uint16{9, 9} }, "two different outside ports"},
-		{func(c *certify.Config) { c.Declared.Range = nat.PortRange{Low: 5, High: 9} }, "larger range"},
+		{func(c *certify.Config) { c.Declared.Range = nat.PortRange{Low: 5, High: 9} }, "larger ones"},
+		{func(c *certify.Config) { c.Declared.Ports, c.Declared.Block = nat.Block, 32 }, "allow 32"},
+		{func(c *certify.Config) { c.Patience = 48 * time.Hour }, "patience"},
 	} {
 		cfg := config(nat.Behavior{}, externalAddrs[:1], 1)
 		c.change(&cfg)

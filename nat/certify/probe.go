@@ -164,9 +164,9 @@ func New(cfg Config) (*Probe, error) {
 	if cfg.Wait == 0 {
 		cfg.Wait = DefaultWait
 	}
-	r := cfg.Declared.Resolved()
-	if n := min(r.Range.Size(), r.TableSize); n < minimalRange {
-		return nil, fmt.Errorf("certify: a certification takes up to %d mappings, and the declared range and table allow %d: certify the behaviour with a larger range and table", minimalRange, n)
+	p := newProbe(cfg)
+	if n := p.room(); n < minimalRange {
+		return nil, fmt.Errorf("certify: a certification takes up to %d mappings, and the declared range, table and blocks allow %d: certify the behaviour with larger ones", minimalRange, n)
 	}
-	return newProbe(cfg), nil
+	return p, nil
 }
