@@ -5,6 +5,8 @@ package kernel_test
 import (
 	"bytes"
 	"context"
+	"flag"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -25,7 +27,22 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv(dialerEnv); address != "" {
 		beDialer(address)
 	}
+	leaveOutExamples()
 	goleak.VerifyTestMain(m)
+}
+
+// leaveOutExamples keeps examples from being run where no lab can be built: unlike
+// tests they cannot say so themselves.
+func leaveOutExamples() {
+	flag.Parse()
+	skip := flag.Lookup("test.skip")
+	if os.Geteuid() == 0 || skip.Value.String() != "" {
+		return
+	}
+	fmt.Println("LEFT OUT: examples, which need root to make network namespaces: run `sudo make test`")
+	if err := skip.Value.Set("^Example"); err != nil {
+		panic(err)
+	}
 }
 
 // needRoot skips tests that make networks where that is not possible.
