@@ -52,7 +52,7 @@ func (sc *Scenario) cutsRelay(c Control) bool {
 	}
 	for _, host := range relays {
 		if !slices.ContainsFunc(c.Before, func(a Action) bool {
-			return a.Kind == ActCut && a.Link == sim.LinkID{Node: host, Uplink: sim.DefaultUplink}
+			return a.Event.Kind == sim.EventCut && a.Event.Link == sim.LinkID{Node: host, Uplink: sim.DefaultUplink}
 		}) {
 			return false
 		}
@@ -93,8 +93,8 @@ func TestSeedsOwnControls(t *testing.T) {
 	}
 	for _, host := range []string{"c", "d"} {
 		sc, c := control(t, "TC-02", strings.ToUpper(host)+" silent")
-		if len(c.Before) != 1 || c.Before[0].Kind != ActRestrict || c.Before[0].Target != host ||
-			!slices.Equal(c.Before[0].To, []string{sc.Rendezvous, sc.Relay}) || c.Expect.Path == Direct {
+		if len(c.Before) != 1 || c.Before[0].Event.Kind != sim.EventRestrict || c.Before[0].Event.Host != host ||
+			!slices.Equal(c.Before[0].Event.To, []string{sc.Rendezvous, sc.Relay}) || c.Expect.Path == Direct {
 			t.Errorf("TC-02 with the probes of %s silenced must not be direct: %+v", host, c)
 		}
 	}

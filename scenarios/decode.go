@@ -27,7 +27,7 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 // keys of a scenario file, in the order in which people write them.
 var scenarioKeys = []string{
 	"id", "title", "description", "lab", "rendezvous", "relay", "system", "programs", "peers", "connect", "room", "rooms", "load",
-	"techniques", "settings", "phases", "expect", "controls",
+	"techniques", "settings", "phases", "expect", "events", "controls",
 }
 
 // Load reads and checks a scenario file. Everything wrong with it is in the
@@ -117,6 +117,7 @@ func (d *decoder) scenario(root *document.Node) {
 	default:
 		sc.Phases = []Phase{{Name: "connect", Expect: d.expect(m.Need("expect"))}}
 	}
+	sc.Events = d.timeline(m.Get("events"), sc.Phases)
 	for _, n := range m.Get("controls").List() {
 		sc.Controls = append(sc.Controls, d.control(n))
 	}
@@ -278,7 +279,7 @@ func (d *decoder) keepalive(n *document.Node) time.Duration {
 }
 
 func (d *decoder) control(n *document.Node) Control {
-	m := n.Map("name", "why", "nats", "open", "before", "keepalive", "phases", "expect")
+	m := n.Map("name", "why", "nats", "open", "before", "keepalive", "phases", "events", "expect")
 	d.ofOurPeers(m, "keepalive")
 	c := Control{
 		Name:      m.Need("name").Text(),
@@ -312,6 +313,13 @@ func (d *decoder) control(n *document.Node) Control {
 		if len(d.sc.Phases) > 1 {
 			n.Errorf("this scenario has several phases: say which phases the control has")
 		}
+	}
+	if c.OwnEvents = m.Has("events"); c.OwnEvents {
+		phases := c.Phases
+		if phases == nil {
+			phases = d.sc.Phases
+		}
+		c.Events = d.timeline(m.Get("events"), phases)
 	}
 	return c
 }

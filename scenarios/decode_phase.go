@@ -1,43 +1,24 @@
 package scenarios
 
 import (
+	"slices"
 	"strings"
 
 	"p2pmodel/sim"
 	"p2pmodel/sim/document"
 )
 
-// actionKeys are the keys of each action that takes a mapping; actions that
-// take a single word or duration have none.
-var actionKeys = map[ActionKind][]string{
-	ActMove:       {"host", "uplink"},
-	ActReboot:     {"router", "new-address"},
-	ActSwap:       {"router", "nat"},
-	ActFlap:       {"link", "times", "down", "up"},
-	ActRestrict:   {"host", "to"},
-	ActSend:       {"from", "count"},
-	ActCut:        nil,
-	ActRestore:    nil,
-	ActUnrestrict: nil,
-	ActRestart:    nil,
-	ActStop:       nil,
-	ActQuiet:      nil,
-	ActWait:       nil,
-	ActKill:       nil,
-	ActStart:      nil,
-	ActDrain:      nil,
-	ActPartition:  nil,
-	ActHeal:       nil,
-}
-
 // beforeKinds are the actions that make sense before any peer runs.
-var beforeKinds = []ActionKind{ActCut, ActRestrict, ActMove, ActStop}
+var beforeKinds = []ActionKind{ActionKind(sim.EventCut), ActionKind(sim.EventRestrict), ActionKind(sim.EventMove), ActStop}
 
-// phaseKinds are the actions of a phase.
-var phaseKinds = []ActionKind{
-	ActMove, ActReboot, ActSwap, ActCut, ActRestore, ActFlap, ActRestrict, ActUnrestrict,
-	ActRestart, ActStop, ActQuiet, ActWait, ActSend,
-	ActKill, ActStart, ActDrain, ActPartition, ActHeal,
+// phaseKinds are the actions of a phase: all events, and what is done to peers
+// and servers.
+func phaseKinds() []ActionKind {
+	var all []ActionKind
+	for _, k := range sim.EventKinds() {
+		all = append(all, ActionKind(k))
+	}
+	return append(all, ActStop, ActQuiet, ActSend, ActStart, ActDrain)
 }
 
 func (d *decoder) phases(n *document.Node) []Phase {
@@ -47,7 +28,7 @@ func (d *decoder) phases(n *document.Node) []Phase {
 		m := e.Map("name", "do", "expect")
 		p := Phase{
 			Name:    m.Need("name").Text(),
-			Actions: d.actions(m.Get("do"), phaseKinds),
+			Actions: d.actions(m.Get("do"), phaseKinds()),
 			Expect:  d.expect(m.Need("expect")),
 		}
 		if names[p.Name] {
@@ -111,82 +92,69 @@ func (d *decoder) actions(n *document.Node, allowed []ActionKind) []Action {
 
 func (d *decoder) action(n *document.Node) Action {
 	a := Action{Kind: ActionKind(n.Name())}
-	if a.Kind == ActQuiet || a.Kind == ActSend {
+	switch a.Kind {
+	case ActQuiet, ActSend:
 		d.needOurPeers(n)
 	}
-	if keys := actionKeys[a.Kind]; keys != nil {
-		d.compound(&a, n.Map(keys...))
-		return a
-	}
-	switch a.Kind {
-	case ActCut, ActRestore:
-		a.Link = d.link(n)
-	case ActUnrestrict:
-		a.Target = d.word(n, "host", d.hosts)
-	case ActRestart, ActStop:
+	switch {
+	case a.Kind == ActQuiet || a.Kind == ActWait:
+		a.For = n.Duration()
+	case a.Kind == ActSend:
+		m := n.Map("from", "count")
+		a.Target = d.word(m.Need("from"), "peer", d.peers)
+		a.Count = m.Need("count").Int(1, maxCount)
+	case a.Kind == ActStart, a.Kind == ActDrain, a.Kind == ActKill && d.sc.System != nil && n.Find("program").Name() != "program":
+		d.systemAction(&a, n)
+	case a.Kind == ActStop, a.Kind == ActRestart && !d.aboutProgram(n):
 		if d.sc.System != nil {
 			n.KeyErrorf("the servers of a system are killed, started and drained")
 			return a
 		}
 		a.Target = d.word(n, "server", []string{ServerRendezvous, ServerRelay})
 		d.ourServer(n, a.Target)
-	case ActKill, ActStart, ActDrain, ActPartition, ActHeal:
-		d.systemAction(&a, n)
-	case ActQuiet, ActWait:
-		a.For = n.Duration()
+	default:
+		return EventAction(d.event(n, sim.DecodeEvent(n, d.sc.Lab)))
 	}
 	return a
 }
 
-// compound fills actions that have keys of their own.
-func (d *decoder) compound(a *Action, m document.Map) {
-	switch a.Kind {
-	case ActMove:
-		a.Target = d.word(m.Need("host"), "host", d.hosts)
-		var uplinks []string
-		for _, h := range d.sc.Lab.Hosts {
-			if h.Name == a.Target {
-				for _, u := range h.Uplinks {
-					uplinks = append(uplinks, u.Name)
-				}
-			}
-		}
-		a.Uplink = d.word(m.Need("uplink"), "uplink of "+a.Target, uplinks)
-	case ActReboot:
-		a.Target = d.word(m.Need("router"), "router", d.routers)
-		a.NewAddress = m.Get("new-address").Bool()
-		d.needNAT(m.Get("router"), a.Target)
-	case ActSwap:
-		a.Target = d.word(m.Need("router"), "router", d.routers)
-		a.NAT, a.Preset = sim.DecodeNAT(m.Need("nat"))
-		d.needNAT(m.Get("router"), a.Target)
-	case ActFlap:
-		a.Link = d.link(m.Need("link"))
-		a.Times = m.Need("times").Int(1, 1000)
-		a.For = m.Need("down").Duration()
-		a.Gap = m.Need("up").Duration()
-	case ActRestrict:
-		a.Target = d.word(m.Need("host"), "host", d.hosts)
-		for _, n := range m.Need("to").List() {
-			a.To = append(a.To, d.word(n, "host", d.hosts))
-		}
-	case ActSend:
-		a.Target = d.word(m.Need("from"), "peer", d.peers)
-		a.Count = m.Need("count").Int(1, maxCount)
+// aboutProgram reports whether what restarts is a program: it is given by keys,
+// or its name is no server's.
+func (d *decoder) aboutProgram(n *document.Node) bool {
+	if n.Kind() == document.Mapping {
+		return true
 	}
+	server := n.IsScalar() && (n.Text() == ServerRendezvous || n.Text() == ServerRelay)
+	return !server && slices.Contains(d.programs, n.Text())
 }
 
-func (d *decoder) needNAT(n *document.Node, router string) {
-	for _, r := range d.sc.Lab.Routers {
-		if r.Name == router && r.NAT == nil {
-			n.Errorf("router %s has no NAT", router)
+// event checks what a lab does not know of an event: the names of programs.
+func (d *decoder) event(n *document.Node, e sim.Event) sim.Event {
+	if e.Program != "" && !slices.Contains(d.programs, e.Program) && d.sc.System == nil {
+		at := n
+		if p := n.Find("program"); p.Name() == "program" {
+			at = p
+		}
+		if len(d.programs) == 0 {
+			at.Errorf("the scenario has no programs")
+		} else {
+			at.Errorf("unknown program %q%s", e.Program, document.Suggest(e.Program, d.programs))
 		}
 	}
+	return e
 }
 
-// link takes a node as the name of a link: NODE, or NODE/UPLINK.
-func (d *decoder) link(n *document.Node) sim.LinkID {
-	node, uplink, _ := strings.Cut(d.word(n, "link", d.links), "/")
-	id, _ := d.sc.Lab.LinkID(node, uplink)
-	return id
+// timeline takes events that are done beside the phases.
+func (d *decoder) timeline(n *document.Node, phases []Phase) sim.Timeline {
+	var names []string
+	for _, p := range phases {
+		names = append(names, p.Name)
+	}
+	line := sim.DecodeTimeline(n, d.sc.Lab, names...)
+	for i, entry := range n.List() {
+		if i < len(line) {
+			d.event(entry.Find(string(line[i].Event.Kind)), line[i].Event)
+		}
+	}
+	return line
 }

@@ -135,17 +135,6 @@ func (d *decoder) systemAction(a *Action, n *document.Node) {
 		m := n.Map("shard", "shard-of", "deadline")
 		d.servers(a, n, m)
 		a.For = m.Get("deadline").Duration()
-	case ActPartition:
-		for _, g := range n.List() {
-			a.Groups = append(a.Groups, d.hostList(g))
-		}
-		if len(a.Groups) < 2 {
-			n.Errorf("a partition is between at least two groups of hosts, [[a, b], [c]]")
-		}
-	case ActHeal:
-		if !n.Bool() {
-			n.Errorf("say heal: true")
-		}
 	}
 }
 

@@ -63,6 +63,7 @@ type Result struct {
 	Phases     []PhaseResult   `json:"phases,omitempty"`
 	Drops      *DropsResult    `json:"drops,omitempty"` // of the scenario's own run
 	Pairs      []PairResult    `json:"pairs,omitempty"`
+	Events     []EventResult   `json:"events,omitempty"` // of the scenario's own run
 	DurationMS float64         `json:"duration_ms"`
 
 	// Scenario and Run are for the reports that people read; they are not part
@@ -124,6 +125,18 @@ type PhaseResult struct {
 	RecoveryMS float64  `json:"recovery_ms"`
 	Session    string   `json:"session,omitempty"`
 	Facts      []string `json:"facts,omitempty"` // that each fault fired, and by what it was seen
+}
+
+// EventResult is something that was done to the lab.
+type EventResult struct {
+	// AtMS is when it was begun, from the beginning of the first phase; less than 0:
+	// before it.
+	AtMS  float64   `json:"at_ms"`
+	Phase string    `json:"phase,omitempty"`
+	Event sim.Event `json:"event"`
+	Proof sim.Proof `json:"proof"`
+	// Timeline says that it was done beside the phases, and is no action of one.
+	Timeline bool `json:"timeline,omitempty"`
 }
 
 // PairResult is the outcome for one pair of a scenario that has several.

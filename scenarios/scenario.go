@@ -45,6 +45,8 @@ type Scenario struct {
 
 	Settings Settings
 	Phases   []Phase
+	// Events are done beside the phases.
+	Events   sim.Timeline
 	Controls []Control
 }
 
@@ -146,50 +148,38 @@ type Expect struct {
 // ActionKind is what an Action does.
 type ActionKind string
 
-// The actions of a phase.
+// The actions of a phase that are no events of the lab. Those are called as the
+// events are; kill and restart are events where they are about programs.
 const (
-	ActMove       ActionKind = "move"       // host, uplink
-	ActReboot     ActionKind = "reboot"     // router, new-address
-	ActSwap       ActionKind = "swap"       // router, nat
-	ActCut        ActionKind = "cut"        // link
-	ActRestore    ActionKind = "restore"    // link
-	ActFlap       ActionKind = "flap"       // link, times, down, up
-	ActRestrict   ActionKind = "restrict"   // host, to
-	ActUnrestrict ActionKind = "unrestrict" // host
-	ActRestart    ActionKind = "restart"    // server
-	ActStop       ActionKind = "stop"       // server
-	ActQuiet      ActionKind = "quiet"      // duration without payload
-	ActWait       ActionKind = "wait"       // duration with payload
-	ActSend       ActionKind = "send"       // from, count: one-sided payload while quiet
+	ActRestart ActionKind = "restart" // server
+	ActStop    ActionKind = "stop"    // server
+	ActQuiet   ActionKind = "quiet"   // duration without payload
+	ActWait    ActionKind = "wait"    // duration with payload
+	ActSend    ActionKind = "send"    // from, count: one-sided payload while quiet
 
-	ActKill      ActionKind = "kill"      // host, shard or shard-of: all servers there, by SIGKILL
-	ActStart     ActionKind = "start"     // host or shard: servers that do not run
-	ActDrain     ActionKind = "drain"     // shard or shard-of, deadline
-	ActPartition ActionKind = "partition" // groups of hosts that cannot reach each other
-	ActHeal      ActionKind = "heal"      // ends the partition
+	ActKill  ActionKind = "kill"  // host, shard or shard-of: all servers there, by SIGKILL
+	ActStart ActionKind = "start" // host or shard: servers that do not run
+	ActDrain ActionKind = "drain" // shard or shard-of, deadline
 )
 
-// Action is one thing that is done to the lab or the peers.
+// Action is one thing that is done to the lab, the peers or the servers.
 type Action struct {
 	Kind ActionKind
-	// Target is the host, router, server or peer.
+	// Event is what is done to the lab; the zero Event where the action is about
+	// peers or servers.
+	Event sim.Event
+	// Target is the server, the peer, or the host of servers.
 	Target string
-	Uplink string
-	Link   sim.LinkID
-	NAT    nat.Behavior
-	Preset string
-	To     []string // hosts
-	// NewAddress: the rebooted router also takes new external addresses.
-	NewAddress bool
-	Times      int
-	For, Gap   time.Duration // flap: down, up; quiet and wait: For; drain: the deadline
-	Count      int
+	For    time.Duration // quiet and wait; drain: the deadline
+	Count  int
 
 	// Shard names a shard, ShardOf a room whose shard is meant, whichever that is
 	// at the time; Target, where both are empty, a host.
 	Shard, ShardOf string
-	Groups         [][]string // partition: hosts
 }
+
+// EventAction is the action that does an event.
+func EventAction(e sim.Event) Action { return Action{Kind: ActionKind(e.Kind), Event: e} }
 
 // Control is the same scenario with something changed and an expectation of its
 // own.
@@ -204,6 +194,9 @@ type Control struct {
 	Open []string
 	// Before are actions done before the peers start.
 	Before []Action
+	// Events, where OwnEvents says so, replace those of the scenario.
+	Events    sim.Timeline
+	OwnEvents bool
 	// Keepalive, where not 0, replaces the setting.
 	Keepalive time.Duration
 	// Phases, where not nil, replace those of the scenario; otherwise the

@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"maps"
-	"slices"
 
 	"p2pmodel/sim"
 	"p2pmodel/sim/document"
@@ -33,6 +32,7 @@ func Schema() document.Schema {
 		"settings":   settingsSchema(),
 		"phases":     phasesSchema(),
 		"expect":     expectSchema(),
+		"events":     sim.TimelineSchema(),
 		"controls": document.ListSchema(controlSchema()).
 			Described("The same scenario with something changed, and an expectation of its own: what shows that the verdict means something."),
 	}, "id", "title", "lab")
@@ -106,7 +106,7 @@ func settingsSchema() document.Schema {
 func phasesSchema() document.Schema {
 	phase := document.ObjectSchema(map[string]document.Schema{
 		"name":   document.TextSchema().Described("What the phase is called in reports."),
-		"do":     document.ListSchema(actionSchema(phaseKinds)).Described("What is done at its beginning, in this order."),
+		"do":     document.ListSchema(actionSchema(phaseKinds())).Described("What is done at its beginning, in this order."),
 		"expect": expectSchema(),
 	}, "name", "expect")
 	return listOf(phase, 1).Described("Stretches of the run, each with an expectation of its own. Instead of expect.")
@@ -137,6 +137,7 @@ func controlSchema() document.Schema {
 		"before":    document.ListSchema(actionSchema(beforeKinds)).Described("What is done before the peers start."),
 		"keepalive": keepaliveSchema(),
 		"phases":    phasesSchema(),
+		"events":    sim.TimelineSchema().Described("Instead of the scenario's."),
 		"expect":    expectSchema(),
 	}, "name", "why")
 	s["oneOf"] = []document.Schema{{"required": []string{"phases"}}, {"required": []string{"expect"}}}
@@ -156,60 +157,26 @@ func actionSchema(kinds []ActionKind) document.Schema {
 
 // actionArguments is what an action takes.
 func actionArguments(kind ActionKind) document.Schema {
-	object := func(properties map[string]document.Schema, optional ...string) document.Schema {
-		s := document.ObjectSchema(properties)
-		var required []string
-		for _, key := range document.Sorted(properties) {
-			if !slices.Contains(optional, key) {
-				required = append(required, key)
-			}
-		}
-		s["required"] = required
-		return s
-	}
-	link := nameSchema("The node whose uplink it is, or node/uplink for a host with several.")
 	server := document.WordSchema(ServerRendezvous, ServerRelay)
 	switch kind {
-	case ActMove:
-		return object(map[string]document.Schema{
-			"host": nameSchema("The host that moves."), "uplink": nameSchema("Its uplink from now on."),
-		}).Described("A host goes to another of its uplinks, break before make.")
-	case ActReboot:
-		return object(map[string]document.Schema{
-			"router": nameSchema("The router."), "new-address": document.BoolSchema().Described("It comes back with external addresses that it never had."),
-		}, "new-address").Described("A router loses the state of its NAT.")
-	case ActSwap:
-		return object(map[string]document.Schema{
-			"router": nameSchema("The router."), "nat": sim.NATSchema(),
-		}).Described("A router's NAT becomes another.")
-	case ActFlap:
-		return object(map[string]document.Schema{
-			"link": link, "times": document.IntSchema(1, 1000),
-			"down": document.DurationSchema().Described("How long the link fails each time."),
-			"up":   document.DurationSchema().Described("How long it works between."),
-		}).Described("A link fails again and again.")
-	case ActRestrict:
-		return object(map[string]document.Schema{
-			"host": nameSchema("The host."), "to": document.ListSchema(document.TextSchema()).Described("The hosts that it may still send to."),
-		}).Described("A host may send to some hosts only.")
 	case ActSend:
-		return object(map[string]document.Schema{
+		return document.ObjectSchema(map[string]document.Schema{
 			"from": nameSchema("The peer that sends."), "count": document.IntSchema(1, maxCount).Described("How many datagrams."),
-		}).Described("One peer alone sends payload, while it is quiet.")
-	case ActCut:
-		return link.Described("A link loses everything from now on. " + link["description"].(string))
-	case ActRestore:
-		return link.Described("A link that was cut works again. " + link["description"].(string))
-	case ActUnrestrict:
-		return nameSchema("The host that may send anywhere again.")
+		}, "count", "from").Described("One peer alone sends payload, while it is quiet.")
 	case ActRestart:
-		return server.Described("A server ends and starts anew.")
+		return document.Schema{"anyOf": []document.Schema{server, sim.EventSchema(sim.EventRestart)}}.
+			Described("A server, or a program, ends and starts anew.")
 	case ActStop:
 		return server.Described("A server ends.")
-	case ActKill, ActStart, ActDrain, ActPartition, ActHeal:
+	case ActKill:
+		return document.Schema{"anyOf": []document.Schema{systemArguments(kind), sim.EventSchema(sim.EventKill)}}.
+			Described("Servers of a system, or programs, end at once, by SIGKILL.")
+	case ActStart, ActDrain:
 		return systemArguments(kind)
 	case ActQuiet:
 		return document.DurationSchema().Described("No peer sends payload for so long.")
+	case ActWait:
+		return document.DurationSchema().Described("Payload flows for so long.")
 	}
-	return document.DurationSchema().Described("Payload flows for so long.") // ActWait
+	return sim.EventSchema(sim.EventKind(kind))
 }

@@ -63,16 +63,12 @@ func systemArguments(kind ActionKind) document.Schema {
 	case ActStart:
 		return serversSchema(map[string]document.Schema{"host": host, "shard": shard}).
 			Described("Servers that do not run are started.")
-	case ActDrain:
-		return serversSchema(map[string]document.Schema{
-			"shard": shard, "shard-of": shardOf,
-			"deadline": document.DurationSchema().Described("When rooms that are left are handed over to other shards; nothing: they finish."),
-		}).Described("A shard takes no new rooms any more.")
-	case ActPartition:
-		return listOf(hostsSchema("Hosts that reach each other."), 2).
-			Described("Groups of hosts that cannot reach each other; with all other hosts they can.")
 	}
-	return document.Schema{"const": true}.Described("The partition ends.") // ActHeal
+	// ActDrain
+	return serversSchema(map[string]document.Schema{
+		"shard": shard, "shard-of": shardOf,
+		"deadline": document.DurationSchema().Described("When rooms that are left are handed over to other shards; nothing: they finish."),
+	}).Described("A shard takes no new rooms any more.")
 }
 
 // systemExpectations are the keys of an expectation that are about a system.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -81,6 +82,7 @@ lab:
     b: {behind: nat-b}
     rendezvous: {}
     relay: {}
+  links: {nat-b: {delay: 1ms}}
 rendezvous: rendezvous
 relay: relay
 peers: {a: {host: a}, b: {host: b}}
@@ -104,11 +106,26 @@ phases:
       - stop: rendezvous
       - quiet: 1s
       - wait: 2s
+      - flush: nat-a
+      - rebind: {router: nat-a, host: a}
+      - move: {host: a, uplink: one, gap: 300ms}
+      - move: {host: a, uplink: two, overlap: 200ms}
+      - cut: {link: a/one, for: 1s}
+      - blackhole: {link: nat-b, direction: down, for: 1s}
+      - impair: {link: nat-b, delay: 20ms, up: {loss: 2%}, for: 1s}
+      - flap: {link: nat-b, down: 100ms, every: 1s, for: 5s}
+      - partition: [[rendezvous], [relay]]
+      - heal: true
       - send: {from: a, count: 3}
     expect: {path: none, mapping: {a: lost, b: kept}, reaches: nat-b}
+events:
+  - {at: 1s, every: 10s, times: 3, jitter: 1s, reboot: nat-a}
+  - {phase: second, flush: {router: nat-a}}
+  - {at: 2s, every: 1s, restore: a/one}
 controls:
   - name: one
     why: because
+    events: []
     nats: {nat-a: full-cone, nat-b: {mapping: EIM}}
     before:
       - cut: b
@@ -204,8 +221,13 @@ func TestSchemaAgreesWithTheDecoder(t *testing.T) {
 		{"unknown action", "- unrestrict: b", "- unbind: b"},
 		{"two actions in one", "- unrestrict: b", "- {unrestrict: b, cut: b}"},
 		{"action without a key", "{from: a, count: 3}", "{from: a}"},
+		{"a gap and an overlap", "gap: 300ms", "gap: 300ms, overlap: 1s"},
+		{"no such direction", "direction: down", "direction: left"},
+		{"two ways to flap", "down: 100ms, every: 1s", "down: 100ms, times: 3, every: 1s"},
+		{"a timeline's entry with two events", "reboot: nat-a}", "reboot: nat-a, flush: nat-a}"},
+		{"a timeline's entry without", ", reboot: nat-a}", "}"},
 		{"too many flaps", "times: 3", "times: 1001"},
-		{"unknown server", "restart: relay", "restart: lobby"},
+		{"unknown server", "stop: rendezvous", "stop: lobby"},
 		{"unknown state", "{a: lost, b: kept}", "{a: gone, b: kept}"},
 		{"unknown path", "{path: relay}", "{path: detour}"},
 		{"control without why", "    why: because\n", ""},
@@ -261,14 +283,28 @@ var places = []struct{ name, schema, file string }{
 	{"action", "phases items do items", "phases: [{do: [{HERE}]}]"},
 	{"action before", "controls items before items", "controls: [{before: [{HERE}]}]"},
 	{"move", "phases items do items move", "phases: [{do: [{move: {HERE}}]}]"},
-	{"reboot", "phases items do items reboot", "phases: [{do: [{reboot: {HERE}}]}]"},
+	{"reboot", "phases items do items reboot anyOf 1", "phases: [{do: [{reboot: {HERE}}]}]"},
 	{"swap", "phases items do items swap", "phases: [{do: [{swap: {HERE}}]}]"},
 	{"flap", "phases items do items flap", "phases: [{do: [{flap: {HERE}}]}]"},
 	{"restrict", "phases items do items restrict", "phases: [{do: [{restrict: {HERE}}]}]"},
+	{"flush", "phases items do items flush anyOf 1", "phases: [{do: [{flush: {HERE}}]}]"},
+	{"rebind", "phases items do items rebind anyOf 1", "phases: [{do: [{rebind: {HERE}}]}]"},
+	{"cut", "phases items do items cut anyOf 1", "phases: [{do: [{cut: {HERE}}]}]"},
+	{"restore", "phases items do items restore anyOf 1", "phases: [{do: [{restore: {HERE}}]}]"},
+	{"blackhole", "phases items do items blackhole", "phases: [{do: [{blackhole: {HERE}}]}]"},
+	{"impair", "phases items do items impair", "phases: [{do: [{impair: {HERE}}]}]"},
+	{"partition", "phases items do items partition anyOf 1", "phases: [{do: [{partition: {HERE}}]}]"},
+	{"unrestrict", "phases items do items unrestrict anyOf 1", "phases: [{do: [{unrestrict: {HERE}}]}]"},
+	{"pause", "phases items do items pause anyOf 1", "phases: [{do: [{pause: {HERE}}]}]"},
+	{"resume", "phases items do items resume anyOf 1", "phases: [{do: [{resume: {HERE}}]}]"},
+	{"restarted program", "phases items do items restart anyOf 1 anyOf 1", "phases: [{do: [{restart: {HERE}}]}]"},
+	{"killed program", "phases items do items kill anyOf 1 anyOf 1", "phases: [{do: [{kill: {HERE}}]}]"},
+	{"timeline", "events items", "events: [{HERE}]"},
+	{"timeline of a control", "controls items events items", "controls: [{events: [{HERE}]}]"},
 	{"system", "system", "system: {HERE}"},
 	{"shard", "system shards additionalProperties", "system: {shards: {s: {HERE}}}"},
 	{"load", "load", "system: {}\nload: {HERE}"},
-	{"kill", "phases items do items kill", "system: {}\nphases: [{do: [{kill: {HERE}}]}]"},
+	{"kill", "phases items do items kill anyOf 0", "system: {}\nphases: [{do: [{kill: {HERE}}]}]"},
 	{"start", "phases items do items start", "system: {}\nphases: [{do: [{start: {HERE}}]}]"},
 	{"drain", "phases items do items drain", "system: {}\nphases: [{do: [{drain: {HERE}}]}]"},
 	{"expected load", "expect load", "system: {}\nexpect: {load: {HERE}}"},
@@ -292,7 +328,16 @@ func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 	for _, p := range places {
 		t.Run(p.name, func(t *testing.T) {
 			at := whole
+			var list []any // of alternatives, of which the next step is one
 			for _, step := range strings.Fields(p.schema) {
+				if i, err := strconv.Atoi(step); err == nil {
+					at = list[i].(map[string]any)
+					continue
+				}
+				if alternatives, are := at[step].([]any); are {
+					list = alternatives
+					continue
+				}
 				next, ok := at[step].(map[string]any)
 				if !ok {
 					next, ok = at["properties"].(map[string]any)[step].(map[string]any)

@@ -36,18 +36,22 @@ func decodeLink(n *document.Node) Link {
 		k.profile(n)
 		return k
 	}
-	m := n.Map(linkKeys...)
+	k.impairments(n.Map(linkKeys...))
+	return k
+}
+
+// impairments reads those of both directions.
+func (k *Link) impairments(m document.Map) {
 	if p := m.Get("profile"); p.Exists() {
 		k.profile(p)
 	}
-	named := k
+	named := *k
 	k.Up, k.Down = decodeImpairment(m, k.Up), decodeImpairment(m, k.Down)
 	k.Up = decodeImpairment(m.Get("up").Map(impairmentKeys...), k.Up)
 	k.Down = decodeImpairment(m.Get("down").Map(impairmentKeys...), k.Down)
 	if k.Up != named.Up || k.Down != named.Down {
 		k.Profile = ""
 	}
-	return k
 }
 
 // profile takes what a profile says.

@@ -68,7 +68,7 @@ func (d *Director) do(ctx context.Context, o *Occurrence) (Proof, error) {
 	case EventLogin:
 		return d.login(ctx, e)
 	case EventFlap:
-		return d.flap(ctx, e)
+		return d.flap(ctx, o)
 	case EventImpair:
 		return d.impair(ctx, e)
 	case EventCut, EventBlackhole, EventRestrict, EventPartition:
@@ -177,27 +177,17 @@ func (d *Director) fault(ctx context.Context, o *Occurrence) (Proof, error) {
 	d.mu.Lock()
 	d.faults = append(d.faults, f)
 	d.mu.Unlock()
-	if e.For == 0 {
+	ending, ends := e.Ending()
+	if !ends {
 		return Proof{}, nil
 	}
 	waited := sleepFor(ctx, e.For)
 	if d.inForce(f) { // and not ended by somebody else
-		if _, err := d.end(endOf(e), f.name); err != nil {
+		if _, err := d.end(ending, f.name); err != nil {
 			return Proof{}, err
 		}
 	}
 	return Proof{}, waited
-}
-
-// endOf is the event that ends what another began.
-func endOf(e Event) Event {
-	switch e.Kind {
-	case EventRestrict:
-		return Event{Kind: EventUnrestrict, Host: e.Host}
-	case EventPartition:
-		return Event{Kind: EventHeal}
-	}
-	return Event{Kind: EventRestore, Link: e.Link}
 }
 
 func (d *Director) restrict(h RunningHost, e Event) error {

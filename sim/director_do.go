@@ -199,7 +199,8 @@ func addressLines(h RunningHost) (all []string, err error) {
 }
 
 // flap cuts and restores a link again and again.
-func (d *Director) flap(ctx context.Context, e Event) (p Proof, err error) {
+func (d *Director) flap(ctx context.Context, o *Occurrence) (p Proof, err error) {
+	e := o.Event
 	l, err := d.net.Link(e.Link)
 	if err != nil {
 		return p, err
@@ -207,6 +208,7 @@ func (d *Director) flap(ctx context.Context, e Event) (p Proof, err error) {
 	upBefore, downBefore := l.Lost()
 	times, between := e.flaps()
 	for range times {
+		o.Failures = append(o.Failures, d.net.Now())
 		if err := l.Cut(); err != nil {
 			return p, err
 		}
@@ -222,6 +224,9 @@ func (d *Director) flap(ctx context.Context, e Event) (p Proof, err error) {
 	up, down = up-upBefore, down-downBefore
 	p.Packets, p.State = up+down, proved(up+down > 0)
 	p.Text = fmt.Sprintf("the flapping link of %s was down %d times for %v and took %d packets up and %d down", e.Link, times, e.Down, up, down)
+	if p.Packets == 0 {
+		p.Text = fmt.Sprintf("link of %s was down %d times for %v and took no packet: nothing was proved", e.Link, times, e.Down)
+	}
 	return p, nil
 }
 

@@ -207,14 +207,19 @@ func (e Event) Scaled(by int) Event {
 	return e
 }
 
-// Ends reports whether the event ends by itself what it begins, and takes its
-// time.
-func (e Event) Ends() bool {
-	switch e.Kind {
-	case EventFlap, EventWait:
-		return true
-	case EventMove:
-		return e.Gap > 0 || e.Overlap > 0
+// Ending gives the event that ends what e begins and ends by itself after a time;
+// false: e begins nothing that lasts, or does not end it.
+func (e Event) Ending() (Event, bool) {
+	if e.For == 0 {
+		return Event{}, false
 	}
-	return e.For > 0
+	switch e.Kind {
+	case EventCut, EventBlackhole:
+		return Event{Kind: EventRestore, Link: e.Link}, true
+	case EventRestrict:
+		return Event{Kind: EventUnrestrict, Host: e.Host}, true
+	case EventPartition:
+		return Event{Kind: EventHeal}, true
+	}
+	return Event{}, false
 }

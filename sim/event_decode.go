@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"p2pmodel/sim/document"
-	"p2pmodel/sim/link"
 )
 
 // MaxTimes bounds how often a link flaps, and how often an event of a timeline
@@ -34,7 +33,9 @@ func DecodeEvent(n *document.Node, lab *Lab) Event {
 	}
 	if form.kind == EventImpair {
 		before := n.Errors()
-		d.event.Impairments = decodeImpairments(n.Map(form.allKeys()...))
+		var k Link
+		k.impairments(n.Map(form.allKeys()...))
+		d.event.Impairments = Impairments{Up: k.Up, Down: k.Down}
 		broken[keyLink] = broken[keyLink] || n.Errors() > before
 	}
 	for _, p := range d.event.problems(lab) {
@@ -55,15 +56,6 @@ func kindWords() []string {
 		words = append(words, string(k))
 	}
 	return words
-}
-
-// decodeImpairments reads those of both directions, as a link of a lab has them.
-func decodeImpairments(m document.Map) Impairments {
-	both := decodeImpairment(m, link.Impairment{})
-	return Impairments{
-		Up:   decodeImpairment(m.Get("up").Map(impairmentKeys...), both),
-		Down: decodeImpairment(m.Get("down").Map(impairmentKeys...), both),
-	}
 }
 
 // eventDecoder reads one event.

@@ -64,6 +64,7 @@ func TestEventText(t *testing.T) {
 		{"impair link=nat-i delay=40ms", sim.Event{Kind: sim.EventImpair, Link: natI, Impairments: sim.Impairments{Up: slow, Down: slow}}, ""},
 		{"impair link=nat-i delay=40ms down={loss: 2%}", sim.Event{Kind: sim.EventImpair, Link: natI, Impairments: sim.Impairments{Up: slow, Down: lossy}},
 			"impair link=nat-i up={delay: 40ms} down={delay: 40ms, loss: 2%}"},
+		{"impair link=nat-i profile=4g", fromProfile(t, natI, "4g"), fromProfile(t, natI, "4g").String()},
 		{"partition i,relay|phone for=1s", sim.Event{Kind: sim.EventPartition, Groups: [][]string{{"i", "relay"}, {"phone"}}, For: time.Second}, "partition groups=i,relay|phone for=1s"},
 		{"partition [[i], [phone]]", sim.Event{Kind: sim.EventPartition, Groups: [][]string{{"i"}, {"phone"}}}, "partition groups=i|phone"},
 		{"heal", sim.Event{Kind: sim.EventHeal}, ""},
@@ -104,6 +105,16 @@ func TestEventText(t *testing.T) {
 	}
 }
 
+// fromProfile is an event that gives a link what a profile says.
+func fromProfile(t *testing.T, id sim.LinkID, name string) sim.Event {
+	t.Helper()
+	p, ok := link.ProfileNamed(name)
+	if !ok {
+		t.Fatalf("no profile %q; there are %v", name, link.ProfileNames())
+	}
+	return sim.Event{Kind: sim.EventImpair, Link: id, Impairments: sim.Impairments{Up: p.Up, Down: p.Down}}
+}
+
 func TestEventErrors(t *testing.T) {
 	lab := labOfEvents(t)
 	for line, want := range map[string]string{
@@ -139,7 +150,7 @@ func TestEventErrors(t *testing.T) {
 		"restrict host=i":                         `"to" is missing`,
 		"pause":                                   "say which programs",
 		"wait 25h":                                "is not between 0 and 24h0m0s",
-		"cut [nat-i":                              "brackets are not closed",
+		"cut [nat-i":                              "not closed",
 	} {
 		_, err := sim.ParseEventText(lab, line)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -1,12 +1,14 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/goccy/go-yaml"
 
@@ -88,21 +90,21 @@ func EventHelp(kind EventKind) string {
 func (f eventForm) usage() string {
 	words := []string{string(f.kind)}
 	for _, key := range f.allKeys() {
-		word := fmt.Sprintf("%s=%s", key, keyExamples[key])
+		example := cmp.Or(keyExamples[key], "…")
+		word := key + "=" + example
 		if key == f.alone {
-			word = "[" + key + "=]" + keyExamples[key]
+			word = "[" + key + "=]" + example
 		}
 		words = append(words, word)
 	}
 	return strings.Join(words, " ")
 }
 
-// keyExamples are what values of keys look like; of links' keys those that have
-// another form than a quantity.
+// keyExamples are what values of keys look like, of those that are soon said.
 var keyExamples = map[string]string{
 	keyRouter: "ROUTER", keyNewAddress: "true|false", keyNAT: "BEHAVIOUR", keyHost: "HOST", keyUplink: "UPLINK",
 	keyGap: "DURATION", keyOverlap: "DURATION", keyTo: "HOST,…", keyGroups: "HOST,…|HOST,…", keyLink: "NODE[/UPLINK]",
-	keyDirection: "up|down", keyTimes: "N", keyDown: "…", keyUp: "…", keyEvery: "DURATION", keyFor: "DURATION",
+	keyDirection: "up|down", keyTimes: "N", keyEvery: "DURATION", keyFor: "DURATION",
 	keyProgram: "PROGRAM", "delay": "DURATION", "jitter": "DURATION", "reorder": "true|false",
 	"loss": "PROBABILITY", "rate": "RATE", "queue": "SIZE",
 }
@@ -140,7 +142,7 @@ func (f eventForm) yaml(words []string) ([]byte, error) {
 
 // valueYAML gives a value of a line as YAML.
 func valueYAML(key, value string) string {
-	if strings.HasPrefix(value, "{") || strings.HasPrefix(value, "[") {
+	if value != "" && strings.ContainsRune(`{["`, rune(value[0])) {
 		return value
 	}
 	switch key {
@@ -189,18 +191,21 @@ func quoted(text string) string {
 	return string(b)
 }
 
-// eventWords splits a line at spaces outside of brackets.
+// eventWords splits a line at spaces outside of brackets and quotes.
 func eventWords(line string) ([]string, error) {
 	var words []string
 	var word strings.Builder
-	depth := 0
+	depth, quotes := 0, false
 	for _, c := range line {
-		switch c {
-		case '[', '{':
+		switch {
+		case c == '"':
+			quotes = !quotes
+		case quotes:
+		case c == '[' || c == '{':
 			depth++
-		case ']', '}':
+		case c == ']' || c == '}':
 			depth--
-		case ' ', '\t', '\n', '\r':
+		case unicode.IsSpace(c):
 			if depth <= 0 {
 				if word.Len() > 0 {
 					words = append(words, word.String())
@@ -211,8 +216,8 @@ func eventWords(line string) ([]string, error) {
 		}
 		word.WriteRune(c)
 	}
-	if depth != 0 {
-		return nil, fmt.Errorf("brackets are not closed in %q", line)
+	if depth != 0 || quotes {
+		return nil, fmt.Errorf("brackets or quotes are not closed in %q", line)
 	}
 	if word.Len() > 0 {
 		words = append(words, word.String())
@@ -287,7 +292,11 @@ func (e Event) fields() []field {
 func (e Event) String() string {
 	words := []string{string(e.Kind)}
 	for _, f := range e.fields() {
-		words = append(words, f.key+"="+f.text)
+		text := f.text
+		if strings.ContainsFunc(text, unicode.IsSpace) && text[0] != '{' && text[0] != '[' {
+			text = quoted(text)
+		}
+		words = append(words, f.key+"="+text)
 	}
 	return strings.Join(words, " ")
 }

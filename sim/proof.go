@@ -39,6 +39,8 @@ type Occurrence struct {
 	// Begin and End are when it was begun and done, in the fabric's time. A fault
 	// that it began may last longer.
 	Begin, End time.Time
+	// Failures are when a flapping link went down, one after another.
+	Failures []time.Time
 
 	mu    sync.Mutex
 	proof Proof

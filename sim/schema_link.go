@@ -50,10 +50,14 @@ func impairmentProperties() map[string]document.Schema {
 }
 
 func linkSchema() document.Schema {
-	profile := document.WordSchema(link.ProfileNames()...)
+	return document.Schema{"anyOf": []document.Schema{document.WordSchema(link.ProfileNames()...), document.ObjectSchema(linkProperties()), {"type": "null"}}}
+}
+
+// linkProperties are the keys of a link.
+func linkProperties() map[string]document.Schema {
 	properties := impairmentProperties()
-	properties["profile"] = profile.Described("What a known kind of link does; the other keys override it.")
+	properties["profile"] = document.WordSchema(link.ProfileNames()...).Described("What a known kind of link does; the other keys override it.")
 	properties["up"] = orNull(document.ObjectSchema(impairmentProperties())).Described("What differs towards the internet.")
 	properties["down"] = orNull(document.ObjectSchema(impairmentProperties())).Described("What differs away from the internet.")
-	return document.Schema{"anyOf": []document.Schema{profile, document.ObjectSchema(properties), {"type": "null"}}}
+	return properties
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -39,6 +40,9 @@ func Describe(w io.Writer, sc *scenarios.Scenario, color bool) error {
 	d.actors(sc)
 	d.heading("What must happen")
 	d.phases(sc.Phases, "")
+	for _, e := range sc.Events {
+		d.item(timelineWords(e))
+	}
 	d.heading("Controls")
 	d.controls(sc)
 	fmt.Fprintf(&b, "\n%s\n", paint("natlab run "+replayName(sc), lookHeading, color))
@@ -145,6 +149,13 @@ func (d description) controls(sc *scenarios.Scenario) {
 			changes = append(changes, "no keepalive")
 		case c.Keepalive > 0:
 			changes = append(changes, fmt.Sprintf("keepalive every %v", c.Keepalive))
+		}
+		if c.OwnEvents {
+			var line []string
+			for _, e := range c.Events {
+				line = append(line, timelineWords(e))
+			}
+			changes = append(changes, cmp.Or(strings.Join(line, "; "), "no timeline"))
 		}
 		for _, a := range c.Before {
 			changes = append(changes, "before the start "+actionWords(a))

@@ -24,6 +24,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"millis":   Millis,
 	"gap":      gap,
 	"seconds":  Seconds,
+	"at":       func(ms float64) string { return fmt.Sprintf("%.3f s", ms/1000) },
 	"path":     pathWords,
 	"want":     expectedWords,
 	"mark":     func(v scenarios.Verdict) string { return marks[v] },

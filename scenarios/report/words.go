@@ -150,26 +150,10 @@ func shellWord(text string) string {
 
 // actionWords says what an action does.
 func actionWords(a scenarios.Action) string {
+	if a.Event.Kind != "" {
+		return eventWords(a.Event)
+	}
 	switch a.Kind {
-	case scenarios.ActMove:
-		return fmt.Sprintf("%s moves to its uplink %s", a.Target, a.Uplink)
-	case scenarios.ActReboot:
-		if a.NewAddress {
-			return fmt.Sprintf("%s reboots and takes a new address", a.Target)
-		}
-		return a.Target + " reboots"
-	case scenarios.ActSwap:
-		return fmt.Sprintf("the NAT of %s becomes %s", a.Target, natWords(scenarios.NATChoice{Behavior: a.NAT, Preset: a.Preset}))
-	case scenarios.ActCut:
-		return "the link of " + a.Link.String() + " is cut"
-	case scenarios.ActRestore:
-		return "the link of " + a.Link.String() + " is restored"
-	case scenarios.ActFlap:
-		return fmt.Sprintf("the link of %s fails %d times for %v, with %v between", a.Link, a.Times, a.For, a.Gap)
-	case scenarios.ActRestrict:
-		return fmt.Sprintf("%s may send to %s only", a.Target, strings.Join(a.To, " and "))
-	case scenarios.ActUnrestrict:
-		return a.Target + " may send anywhere again"
 	case scenarios.ActRestart:
 		return "the " + a.Target + " restarts"
 	case scenarios.ActStop:

@@ -32,14 +32,6 @@ func systemActionWords(a scenarios.Action) string {
 			return serversWords(a) + " drains"
 		}
 		return fmt.Sprintf("%s drains, and hands over after %v", serversWords(a), a.For)
-	case scenarios.ActPartition:
-		groups := make([]string, len(a.Groups))
-		for i, g := range a.Groups {
-			groups[i] = strings.Join(g, ", ")
-		}
-		return "the network splits: " + strings.Join(groups, " | ")
-	case scenarios.ActHeal:
-		return "the network heals"
 	}
 	return string(a.Kind)
 }

@@ -27,22 +27,9 @@ func (s *stage) changeSystem(ctx context.Context, p *phase, a scenarios.Action) 
 			return "", err
 		}
 		return "started: " + names(wanted), nil
-	case scenarios.ActDrain:
-		return y.drain(ctx, a)
-	case scenarios.ActPartition:
-		if err := s.impose(p, partition, s.net.Partitioned); err != nil {
-			return "", err
-		}
-		return "the network splits", s.net.Partition(a.Groups)
 	}
-	// ActHeal
-	if err := s.lift(partition); err != nil {
-		return "", err
-	}
-	return "the network heals", s.net.Heal()
+	return y.drain(ctx, a)
 }
-
-const partition = "partition"
 
 func names(list []*server) string {
 	var all []string

@@ -135,12 +135,18 @@ func declaration(b nat.Behavior, measured string, opt certify.Options) string {
 // give to it.
 func (v *variant) behaviors(router sim.Router) []nat.Behavior {
 	all := []nat.Behavior{*router.NAT}
+	add := func(e sim.Event) {
+		if e.Kind == sim.EventSwap && e.Router == router.Name && !slices.Contains(all, e.NAT) {
+			all = append(all, e.NAT)
+		}
+	}
 	for _, p := range v.phases {
 		for _, a := range p.Actions {
-			if a.Kind == scenarios.ActSwap && a.Target == router.Name && !slices.Contains(all, a.NAT) {
-				all = append(all, a.NAT)
-			}
+			add(a.Event)
 		}
+	}
+	for _, entry := range v.events {
+		add(entry.Event)
 	}
 	return all
 }
@@ -198,42 +204,4 @@ func (s *stage) allSealed() error {
 		}
 	}
 	return s.hostsSealed()
-}
-
-// rebootSealed reboots a router. It has the same rules afterwards, but for its
-// addresses.
-func (s *stage) rebootSealed(r sim.RunningRouter, newAddress bool) error {
-	if err := s.sealed(r); err != nil {
-		return err
-	}
-	if err := r.Reboot(newAddress); err != nil {
-		return err
-	}
-	if !newAddress {
-		return s.sealed(r)
-	}
-	l := s.seals[r.Name()]
-	clear(l.certified)
-	l.addresses = append(l.addresses, r.External()...)
-	var err error
-	l.now, err = r.Fingerprint()
-	return err
-}
-
-// swapSealed swaps a router's NAT for one that was certified.
-func (s *stage) swapSealed(r sim.RunningRouter, b nat.Behavior) error {
-	if err := s.sealed(r); err != nil {
-		return err
-	}
-	if err := r.Swap(b); err != nil {
-		return err
-	}
-	l := s.seals[r.Name()]
-	if certified, known := l.certified[b]; known {
-		l.now = certified
-		return s.sealed(r)
-	}
-	var err error
-	l.now, err = r.Fingerprint()
-	return err
 }

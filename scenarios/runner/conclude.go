@@ -15,6 +15,7 @@ func conclude(sc *scenarios.Scenario, all []*variant, outcomes []*outcome) *scen
 		Observed: own.observed,
 		Controls: []scenarios.ControlResult{},
 		NATs:     own.nats,
+		Events:   own.events,
 		Scenario: sc, Run: own.run,
 	}
 	if res.NATs == nil {

@@ -3,7 +3,7 @@ package runner
 import (
 	"time"
 
-	"p2pmodel/scenarios"
+	"p2pmodel/sim"
 	"p2pmodel/sim/witness"
 )
 
@@ -16,9 +16,9 @@ func (j *judgement) attribute(phases []*phase) {
 	var resets []witness.Reset
 	for _, p := range phases {
 		for _, d := range p.deeds {
-			switch d.Kind {
-			case scenarios.ActReboot, scenarios.ActSwap:
-				resets = append(resets, witness.Reset{Node: d.Target, At: d.begin})
+			switch d.Event.Kind {
+			case sim.EventReboot, sim.EventSwap, sim.EventFlush, sim.EventRebind:
+				resets = append(resets, witness.Reset{Node: d.Event.Router, At: d.begin})
 			}
 		}
 	}

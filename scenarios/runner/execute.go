@@ -22,6 +22,7 @@ type outcome struct {
 	phases   []scenarios.PhaseResult
 	pairs    []scenarios.PairResult
 	oracle   string
+	events   []scenarios.EventResult
 	run      *scenarios.Run
 }
 
@@ -56,7 +57,8 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 	if err != nil {
 		return o.fail("the lab could not be built: %v", err)
 	}
-	s.net = net
+	s.net, s.director = net, sim.NewDirector(net)
+	s.director.Change = s.guard
 	o.run = &scenarios.Run{Name: v.name, Lab: v.lab, Plan: net.Plan(), Started: started}
 	s.log.add(net.Now(), "lab", fmt.Sprintf("built in %v", time.Since(started).Round(100*time.Microsecond)))
 
@@ -70,6 +72,7 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 	if o.run.Drops = drops; derr != nil {
 		o.run.DropsMissing = derr.Error()
 	}
+	o.events = eventResults(phases)
 	s.record(o.run, phases)
 	if err == nil {
 		err = net.Err()
@@ -129,11 +132,16 @@ func (r *Runner) play(ctx context.Context, s *stage, o *outcome) ([]*phase, erro
 		}
 	}
 	s.connect(s.net.Now())
+	s.timeline = newTimeline(ctx, s)
 	phases, err := r.perform(ctx, s, first)
+	err = errors.Join(err, s.timeline.stop())
+	if err == nil {
+		err = s.timeline.merge(phases[len(phases)-1])
+	}
 	if err != nil {
 		return phases, err
 	}
-	if err := s.liftAll(); err != nil {
+	if err := errors.Join(s.director.Finish(), faultless(phases)); err != nil {
 		return phases, err
 	}
 	if err := s.allSealed(); err != nil {
@@ -157,7 +165,7 @@ func (r *Runner) perform(ctx context.Context, s *stage, first *phase) (phases []
 		if s.programs != nil && i > 0 {
 			p.printed = s.printed()
 		}
-		if err := s.perform(ctx, p, spec); err != nil {
+		if err := s.perform(ctx, p, spec, i); err != nil {
 			return phases, err
 		}
 		phases = append(phases, p)

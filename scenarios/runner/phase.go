@@ -36,9 +36,18 @@ type phase struct {
 }
 
 // perform runs one phase to its end. An error means that the laboratory failed.
-func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase) error {
+func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase, number int) error {
 	p.spec, p.begin, p.disrupted, p.unsettled = spec, s.net.Now(), false, false
 	p.changed, p.done = p.begin, p.begin
+	// The phase lasts for as long as the timeline has something to do in it; the
+	// last one for as long as there is anything.
+	awaited := []<-chan struct{}{s.timeline.begin(spec.Name)}
+	if number == 0 {
+		s.whole = s.timeline.begin("")
+	}
+	if number == len(s.v.phases)-1 {
+		awaited = append(awaited, s.whole)
+	}
 	for _, action := range spec.Actions {
 		if err := s.act(ctx, p, action); err != nil {
 			return fmt.Errorf("phase %q: %s: %w", spec.Name, action.Kind, err)
@@ -47,19 +56,8 @@ func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase) err
 			return err
 		}
 	}
-	if p.sender != "" {
-		// What was sent may take a while on the way; nothing else is to be seen.
-		p.since = p.changed
-	} else {
-		s.quiet(false)
-		if err := s.settleSystem(ctx, p); err != nil {
-			return err
-		}
-		p.settled = s.settle(ctx, p)
-		p.since = s.net.Now()
-		if err := s.converse(ctx, p); err != nil {
-			return err
-		}
+	if err := s.comeToRest(ctx, p, awaited); err != nil {
+		return err
 	}
 	if err := s.awaitPrograms(ctx, p); err != nil {
 		return err
@@ -72,6 +70,38 @@ func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase) err
 	}
 	p.end = s.net.Now()
 	return nil
+}
+
+// comeToRest waits until the peers have settled after the phase's last change, and
+// have spoken since; with whatever the timeline does, again.
+func (s *stage) comeToRest(ctx context.Context, p *phase, awaited []<-chan struct{}) error {
+	if p.sender != "" {
+		// What was sent may take a while on the way; nothing else is to be seen.
+		p.since = p.changed
+		return s.timeline.await(ctx, p, awaited)
+	}
+	s.quiet(false)
+	for {
+		if err := s.timeline.merge(p); err != nil {
+			return err
+		}
+		if err := s.settleSystem(ctx, p); err != nil {
+			return err
+		}
+		p.settled = s.settle(ctx, p)
+		p.since = s.net.Now()
+		if err := s.converse(ctx, p); err != nil {
+			return err
+		}
+		before := p.done
+		if err := s.timeline.await(ctx, p, awaited); err != nil {
+			return err
+		}
+		// What is endless never comes to rest: paths are what they are under it.
+		if !p.done.After(before) || s.v.endless() {
+			return nil
+		}
+	}
 }
 
 // settle waits until every pair's checks have settled after the phase's last

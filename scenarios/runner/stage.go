@@ -49,7 +49,10 @@ type stage struct {
 	speaking       time.Time         // since when they have something to say
 	seals          map[string]*seal  // by router
 	hostSeals      map[string]string // fingerprints of hosts with firewalls of their own
-	faults         []*fault          // in force
+	director       *sim.Director
+	timeline       *timeline
+	whole          <-chan struct{}   // closed when what counts from the first phase is done
+	sealing        sync.Mutex        // held while a router that is sealed changes
 	system         *system           // nil: rendezvous and relay are the lab's own
 	binary         string            // of the program p2pmodel
 	path           []string          // folders in which programs are looked for, before the PATH

@@ -53,6 +53,10 @@ type paper struct {
 
 func (p paper) Plan() *sim.Plan { return p.plan }
 
+func (p paper) Router(name string) (sim.RunningRouter, error) {
+	return nil, fmt.Errorf("router %s is on paper only", name)
+}
+
 var taleStart = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 const ms = time.Millisecond
@@ -98,7 +102,7 @@ func tellScenario(t testing.TB, sc *scenarios.Scenario) *tale {
 		}
 		for _, a := range spec.Actions {
 			p.deeds = append(p.deeds, &deed{Action: a, begin: begin, done: begin.Add(10 * ms)})
-			if disrupts(a.Kind) {
+			if disrupts(a) {
 				p.disrupted, p.done = true, begin.Add(10*ms)
 			}
 			if a.Kind == scenarios.ActSend {

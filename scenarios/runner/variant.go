@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -19,6 +20,7 @@ type variant struct {
 	settings scenarios.Settings
 	before   []scenarios.Action
 	phases   []scenarios.Phase
+	events   sim.Timeline
 	// measure says how patiently NATs are certified.
 	measure certify.Options
 }
@@ -51,6 +53,7 @@ func variants(sc *scenarios.Scenario, realTime bool) []*variant {
 		lab:      alter(sc.Lab, nil, nil),
 		settings: settings,
 		phases:   sc.Phases,
+		events:   sc.Events,
 	}}
 	for _, c := range sc.Controls {
 		v := &variant{
@@ -61,6 +64,10 @@ func variants(sc *scenarios.Scenario, realTime bool) []*variant {
 			settings: settings,
 			before:   c.Before,
 			phases:   c.Phases,
+			events:   sc.Events,
+		}
+		if c.OwnEvents {
+			v.events = c.Events
 		}
 		if c.Keepalive != 0 {
 			v.settings.Keepalive = c.Keepalive
@@ -97,19 +104,18 @@ func (v *variant) hostsOf(a scenarios.Action) []string {
 // rewired are the hosts of peers that an action gives another network, so that they
 // look for other paths.
 func (v *variant) rewired(a scenarios.Action) (hosts []string) {
-	if aboutSystem(a.Kind) || !disrupts(a.Kind) {
+	if v.aboutSystem(a) || !disrupts(a) {
 		return nil
 	}
+	e := a.Event
 	for _, p := range v.scenario.Peers {
 		h, _ := v.lab.Host(p.Host)
 		for _, u := range h.Uplinks {
 			chain, _ := v.lab.Chain(p.Host, u.Name)
-			node := a.Target
-			if a.Link.Node != "" {
-				node = a.Link.Node
-			}
+			node := cmp.Or(e.Router, e.Link.Node, e.Host)
 			switch behind := slices.ContainsFunc(chain, func(r sim.Router) bool { return r.Name == node }); {
-			case behind, node == p.Host, a.Kind == scenarios.ActStop, a.Kind == scenarios.ActRestart:
+			case behind, node == p.Host, e.Kind == "", e.Kind == sim.EventHeal,
+				slices.ContainsFunc(e.Groups, func(g []string) bool { return slices.Contains(g, p.Host) }):
 				hosts = append(hosts, p.Host)
 			}
 		}
@@ -160,14 +166,18 @@ func (v *variant) scale() {
 	for i := range v.phases {
 		v.phases[i].Actions = scaleActions(v.phases[i].Actions, by)
 	}
+	v.events = v.events.Scaled(int(by))
 }
+
+// endless reports whether the timeline does something for as long as the run
+// lasts.
+func (v *variant) endless() bool { return slices.ContainsFunc(v.events, sim.Scheduled.Endless) }
 
 func scaleActions(actions []scenarios.Action, by time.Duration) []scenarios.Action {
 	out := slices.Clone(actions)
 	for i := range out {
 		out[i].For /= by
-		out[i].Gap /= by
-		out[i].NAT = out[i].NAT.Scaled(int(by))
+		out[i].Event = out[i].Event.Scaled(int(by))
 	}
 	return out
 }

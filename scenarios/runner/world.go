@@ -18,10 +18,11 @@ type world struct {
 	active     map[string]string       // host → uplink
 	nats       map[string]nat.Behavior // router → behaviour swapped in
 	restricted map[string][]string     // host → the hosts that it may send to
-	cut        map[sim.LinkID]bool
-	stopped    map[string]bool     // hosts whose servers do not run
-	introduced map[string]bool     // hosts that have once reached the rendezvous
-	logins     map[string][]string // router → hosts that are logged in at its portal
+	cut        map[sim.LinkID]bool     // or a black hole
+	parted     [][]string              // groups of hosts
+	stopped    map[string]bool         // hosts whose servers do not run
+	introduced map[string]bool         // hosts that have once reached the rendezvous
+	logins     map[string][]string     // router → hosts that are logged in at its portal
 }
 
 func newWorld(v *variant) *world {
@@ -45,19 +46,11 @@ func newWorld(v *variant) *world {
 // apply takes note of actions.
 func (w *world) apply(actions []scenarios.Action) {
 	for _, a := range actions {
+		if a.Event.Kind != "" {
+			w.happen(a.Event)
+			continue
+		}
 		switch a.Kind {
-		case scenarios.ActMove:
-			w.active[a.Target] = a.Uplink
-		case scenarios.ActSwap:
-			w.nats[a.Target] = a.NAT
-		case scenarios.ActRestrict:
-			w.restricted[a.Target] = a.To
-		case scenarios.ActUnrestrict:
-			delete(w.restricted, a.Target)
-		case scenarios.ActCut:
-			w.cut[a.Link] = true
-		case scenarios.ActRestore:
-			delete(w.cut, a.Link)
 		case scenarios.ActStop, scenarios.ActKill:
 			w.stop(w.v.hostsOf(a), true)
 		case scenarios.ActRestart, scenarios.ActStart:
@@ -73,6 +66,32 @@ func (w *world) apply(actions []scenarios.Action) {
 				w.introduced[p.Host] = true
 			}
 		}
+	}
+}
+
+// happen takes note of an event.
+func (w *world) happen(e sim.Event) {
+	if _, over := e.Ending(); over {
+		return // when it is done it has ended
+	}
+	switch e.Kind {
+	case sim.EventMove:
+		w.active[e.Host] = e.Uplink
+	case sim.EventSwap:
+		w.nats[e.Router] = e.NAT
+	case sim.EventRestrict:
+		w.restricted[e.Host] = e.To
+	case sim.EventUnrestrict:
+		delete(w.restricted, e.Host)
+	case sim.EventCut, sim.EventBlackhole:
+		// With one way dead nothing comes of it either: who is asked cannot answer.
+		w.cut[e.Link] = true
+	case sim.EventRestore:
+		delete(w.cut, e.Link)
+	case sim.EventPartition:
+		w.parted = e.Groups
+	case sim.EventHeal:
+		w.parted = nil
 	}
 }
 
@@ -135,12 +154,24 @@ func (w *world) isolated(host string) bool {
 // Restrictions go by the other's own address, which those behind a NAT are not
 // found under.
 func (w *world) maySend(from, to string) bool {
+	if w.apart(from, to) {
+		return false
+	}
 	allowed, restricted := w.restricted[from]
 	if !restricted || !slices.Contains(allowed, to) {
 		return !restricted
 	}
 	chain, err := w.chain(to)
 	return err == nil && !slices.ContainsFunc(chain, func(e oracle.Element) bool { return e.NAT != nil })
+}
+
+// apart reports whether a partition stands between two hosts.
+func (w *world) apart(a, b string) bool {
+	group := func(host string) int {
+		return slices.IndexFunc(w.parted, func(g []string) bool { return slices.Contains(g, host) })
+	}
+	x, y := group(a), group(b)
+	return x >= 0 && y >= 0 && x != y
 }
 
 // filters reports whether something in front of a host lets in only what the

@@ -9,6 +9,7 @@ import (
 	"p2pmodel/nat/certify"
 	"p2pmodel/nat/oracle"
 	"p2pmodel/scenarios"
+	"p2pmodel/sim"
 )
 
 // What the oracle is asked follows what actions make of the lab.
@@ -38,6 +39,12 @@ func TestWorld(t *testing.T) {
 		{"symmetric", "{stop: rendezvous}", relay}, // the peers were introduced before
 		{"full-cone", "{cut: a}", none},
 		{"full-cone", "{cut: nat-b}", none},
+		{"full-cone", "{blackhole: {link: a, direction: up}}", none},
+		{"full-cone", "{blackhole: {link: a, direction: down}}, {restore: a}", direct},
+		{"full-cone", "{cut: {link: a, for: 1s}}", direct}, // it is over
+		{"symmetric", "{partition: [[a], [relay]]}", none},
+		{"symmetric", "{partition: [[a], [relay]]}, {heal: true}", relay},
+		{"full-cone", "{flush: nat-a}, {rebind: {router: nat-b, host: b}}", direct},
 		{"full-cone", "{cut: nat-b}, {restore: nat-b}", direct},
 		{"full-cone", "{reboot: {router: nat-a}}, {quiet: 1s}", direct},
 	} {
@@ -96,7 +103,7 @@ func TestPromptIntroduction(t *testing.T) {
 		tl := tell(t, "full-cone", expectDirect)
 		if c.cut {
 			id, _ := tl.s.v.lab.LinkID("relay", "")
-			tl.s.v.before = []scenarios.Action{{Kind: scenarios.ActCut, Link: id}}
+			tl.s.v.before = []scenarios.Action{scenarios.EventAction(sim.Event{Kind: sim.EventCut, Link: id})}
 		}
 		for _, a := range tl.s.actors {
 			for other := range a.introduced {
@@ -164,7 +171,7 @@ controls:
 		for _, p := range v.phases {
 			fmt.Fprintf(&b, "; %s %s", p.Name, p.Expect.Path)
 			for _, a := range p.Actions {
-				fmt.Fprintf(&b, " %s %v %v %v", a.Kind, a.For, a.Gap, a.NAT.Timeout)
+				fmt.Fprintf(&b, " %s %v %v %v", a.Kind, a.For+a.Event.Down, a.Event.Up, a.Event.NAT.Timeout)
 			}
 		}
 		return b.String()
