@@ -252,3 +252,23 @@ func TestTheExampleComesOutAsTheReadmeSays(t *testing.T) {
 		})
 	}
 }
+
+func TestEveryFirewallIsInTheReference(t *testing.T) {
+	_, text := words(t, "docs/nat.md")
+	for _, p := range nat.FirewallPresets() {
+		if row, ok := rowOf(text, "| `"+p.Name+"` |"); !ok || !strings.Contains(row, "`"+p.Firewall.String()+"`") {
+			t.Errorf("docs/nat.md has no row for the firewall %s, or it does not say %s", p.Name, p.Firewall)
+		}
+	}
+	for _, key := range nat.FirewallKeys() {
+		row, ok := rowOf(text, "| `"+key+"` |")
+		if !ok {
+			t.Errorf("docs/nat.md has no row for the key %s of a firewall", key)
+		}
+		for _, value := range nat.FirewallValues(key) {
+			if !strings.Contains(row, "`"+value+"`") {
+				t.Errorf("docs/nat.md: the row of %s does not have the value %s", key, value)
+			}
+		}
+	}
+}
