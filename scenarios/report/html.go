@@ -26,6 +26,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"seconds":  Seconds,
 	"at":       func(ms float64) string { return fmt.Sprintf("%.3f s", ms/1000) },
 	"path":     pathWords,
+	"word":     pathWord,
 	"want":     expectedWords,
 	"mark":     func(v scenarios.Verdict) string { return marks[v] },
 	"sentence": sentence,
@@ -254,6 +255,11 @@ func newTexts(res *scenarios.Result) []textView {
 		}
 		return parts
 	}
+	var programs []textPart
+	for _, p := range run.Programs {
+		programs = append(programs, textPart{p.Name + " on host " + p.Host, raw(programRunWords(p))})
+	}
+	add("Programs", programs...)
 	add("Mappings at the end", byRouter(run.Mappings)...)
 	rules := byRouter(run.Rules)
 	for i := range rules {

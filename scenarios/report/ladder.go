@@ -95,6 +95,9 @@ func ladderPhases(run *scenarios.Run, traces []witness.Trace) []scenarios.PhaseS
 		name := fmt.Sprintf("Phase %d: %s", i+1, p.Name)
 		if len(run.Phases) == 1 {
 			name = "The peers connect"
+			if run.Introduced.IsZero() && len(run.Programs) > 0 {
+				name = "The programs run"
+			}
 		}
 		phases = append(phases, scenarios.PhaseSpan{Name: name, Begin: p.Begin, End: p.End})
 	}

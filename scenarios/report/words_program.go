@@ -62,3 +62,16 @@ func programExpectWords(e scenarios.Expect) (text string) {
 	}
 	return text
 }
+
+// programRunWords says what became of a program.
+func programRunWords(p scenarios.ProgramRun) string {
+	words := make([]string, len(p.Command))
+	for i, w := range p.Command {
+		words[i] = shellWord(w)
+	}
+	text := strings.Join(words, " ") + "\n"
+	if !p.Ended {
+		return text + "ran until it was asked to end"
+	}
+	return text + fmt.Sprintf("ended by itself with status %d", p.Status)
+}
