@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"p2pmodel/nat"
+	"p2pmodel/nat/ruleset"
 )
 
 var portRestricted = nat.Behavior{Filtering: nat.AddressAndPortDependent}
@@ -74,27 +75,58 @@ func TestTwoProcessors(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Fatal("this test needs two processors: run it on a machine, or in a container, that has them")
 	}
-	for _, ports := range []nat.Allocation{nat.Preserve, nat.Sequential, nat.Random} {
-		t.Run(ports.String(), func(t *testing.T) {
-			b := nat.Behavior{Ports: ports}
-			if ports == nat.Random {
-				b.Range = nat.PortRange{Low: 40000, High: 40003} // a draw of four clashes often
-				b.Timeout = nat.MinTimeout
-			}
-			n := behind(t, b, 2)
+	four := nat.PortRange{Low: 40000, High: 40003} // a draw of four clashes often
+	for _, c := range []struct {
+		b     nat.Behavior
+		lossy bool
+	}{
+		{nat.Behavior{Ports: nat.Preserve}, false},
+		{nat.Behavior{Ports: nat.Sequential}, false},
+		{nat.Behavior{Ports: nat.Sequential, Delta: 3, Parity: nat.ParityKeep}, false},
+		{nat.Behavior{Ports: nat.Random, Range: four, Timeout: nat.MinTimeout}, true},
+		{nat.Behavior{Fallback: nat.FallbackRandom, Range: four, Timeout: nat.MinTimeout}, true},
+	} {
+		t.Run(c.b.String(), func(t *testing.T) {
+			n := behind(t, c.b, 2)
 			defer func() {
 				if t.Failed() {
 					t.Log(n.dump())
 				}
 			}()
-			race(t, n, 1000, ports == nat.Random)
+			race(t, n, 1000, c.lossy, func() {})
 		})
 	}
 }
 
+// The same for blocks: two hosts that need their first ones at one instant get
+// one each, and so never the same port of the two ports that there are.
+func TestTwoProcessorsNeedBlocks(t *testing.T) {
+	b := nat.Behavior{Ports: nat.Block, Block: nat.MinBlock, Range: nat.PortRange{Low: 40000, High: 40000 + 2*nat.MinBlock - 1}}
+	n := behind(t, b, 2)
+	seen := map[int]int{}
+	race(t, n, 300, false, func() {
+		ms, err := ruleset.Mappings(n.conn)
+		must(t, err)
+		blocks := map[uint16]netip.Addr{}
+		for _, m := range ms {
+			block := (m.External.Port() - 40000) / nat.MinBlock
+			if owner, ok := blocks[block]; ok && owner != m.Inside.Addr() {
+				t.Fatalf("%v and %v have ports of one block\n%s", owner, m.Inside.Addr(), n.dump())
+			}
+			blocks[block] = m.Inside.Addr()
+		}
+		seen[len(blocks)]++
+		must(t, ruleset.Empty(n.conn))
+	})
+	if seen[2] != 300 {
+		t.Errorf("blocks in use after a race, and how often: %v; want two each time", seen)
+	}
+}
+
 // race has two hosts send at once from one source port, trials times. In a tiny
-// range, packets that find no port are lost; what arrives must be distinct.
-func race(t *testing.T, n *network, trials int, lossy bool) {
+// range, packets that find no port are lost; what arrives must be distinct. After
+// each trial it calls then.
+func race(t *testing.T, n *network, trials int, lossy bool, then func()) {
 	server := n.outside.udp(outsideA + ":3478")
 	var ready atomic.Int64
 	var turns [2]chan *socket
@@ -135,6 +167,7 @@ func race(t *testing.T, n *network, trials int, lossy bool) {
 		} else if first, second := server.expect("race"), server.expect("race"); first == second {
 			t.Fatalf("trial %d: both hosts got %v", trial, first)
 		}
+		then()
 		pair[0].Close()
 		pair[1].Close()
 	}

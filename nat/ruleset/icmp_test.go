@@ -20,6 +20,7 @@ import (
 var errorBehaviors = []nat.Behavior{
 	{Ports: nat.Sequential, Hairpin: nat.HairpinExternal},
 	{Mapping: nat.AddressDependent, Filtering: nat.AddressDependent, Ports: nat.Sequential},
+	{Filtering: nat.AddressDependent, Ports: nat.Sequential, Delta: 5, Parity: nat.ParityKeep, Rotate: time.Hour, Stream: time.Hour},
 	{Mapping: nat.AddressAndPortDependent, Filtering: nat.AddressAndPortDependent, Ports: nat.Random, Scope: nat.ScopeEndpoint},
 	linux(nat.KindMasquerade, nat.EarlyDrop), linux(nat.KindMasqueradeRandom, nat.EarlyDrop),
 }

@@ -81,6 +81,10 @@ func TestExhaustion(t *testing.T) {
 		{"random ports", nat.Behavior{Ports: nat.Random, Range: nat.PortRange{Low: 40000, High: 40004}}, 5},
 		{"preserved ports", nat.Behavior{Ports: nat.Preserve, Range: nat.PortRange{Low: 40000, High: 40004}}, 5},
 		{"one port", nat.Behavior{Ports: nat.Sequential, Range: nat.PortRange{Low: 65535, High: 65535}}, 1},
+		{"a step of two", nat.Behavior{Ports: nat.Sequential, Delta: 2, Range: nat.PortRange{Low: 40000, High: 40004}}, 3},
+		{"random fallback", nat.Behavior{Fallback: nat.FallbackRandom, Range: nat.PortRange{Low: 40000, High: 40004}}, 5},
+		{"only ports of the wrong parity are free", nat.Behavior{Parity: nat.ParityKeep, Ports: nat.Random, Range: nat.PortRange{Low: 40000, High: 40001}}, 1},
+		{"a block", nat.Behavior{Ports: nat.Block, Block: 16, Range: nat.PortRange{Low: 40000, High: 40063}}, 16},
 		{"table", nat.Behavior{Ports: nat.Sequential, TableSize: 3}, 3},
 		{"table, a mapping each destination", nat.Behavior{Mapping: nat.AddressAndPortDependent, Ports: nat.Random, TableSize: 4}, 4},
 	}

@@ -8,13 +8,18 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"p2pmodel/nat"
+	"p2pmodel/nat/ruleset"
 )
 
 var symmetric = nat.Behavior{Mapping: nat.AddressAndPortDependent, Filtering: nat.AddressAndPortDependent, Ports: nat.Random}
@@ -105,6 +110,134 @@ func TestFragments(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// Fragments pass in whatever order they come, also those of a mapping's first
+// packet, whose port is a sum.
+func TestFragmentsInAnyOrder(t *testing.T) {
+	n := behind(t, nat.Behavior{Ports: nat.Sequential, Delta: 3, Range: nat.PortRange{Low: 40000, High: 49999}}, 1)
+	in, server := n.hosts[0].raw(hostAddr(0), unix.IPPROTO_RAW), n.outside.udp(outsideA+":3478")
+	for i, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}} {
+		text := strings.Repeat(fmt.Sprint("part ", i), 400)
+		fragments := fragmented(hostAddr(0), outsideA, uint16(5000+i), 3478, uint16(100+i), text)
+		for _, at := range order {
+			in.sendTo(outsideA, fragments[at])
+		}
+		if got, want := server.expect(text).Port(), uint16(40000+3*i); got != want {
+			t.Errorf("in the order %v: port %d, want %d", order, got, want)
+		}
+	}
+}
+
+// fragmented is a UDP datagram without checksum in three IPv4 fragments.
+func fragmented(from, to string, sport, dport, id uint16, text string) [][]byte {
+	datagram := binary.BigEndian.AppendUint16(nil, sport)
+	datagram = binary.BigEndian.AppendUint16(datagram, dport)
+	datagram = binary.BigEndian.AppendUint16(datagram, uint16(8+len(text)))
+	datagram = append(append(datagram, 0, 0), text...)
+	src, dst := netip.MustParseAddr(from).As4(), netip.MustParseAddr(to).As4()
+	const size = 1000 // of eights
+	var all [][]byte
+	for at := 0; at < len(datagram); at += size {
+		part := datagram[at:min(at+size, len(datagram))]
+		header := []byte{plainHeader, 0, 0, 0, byte(id >> 8), byte(id), 0, 0, 64, unix.IPPROTO_UDP, 0, 0}
+		binary.BigEndian.PutUint16(header[2:], uint16(20+len(part)))
+		offset := uint16(at / 8)
+		if at+size < len(datagram) {
+			offset |= 1 << 13 // more follow
+		}
+		binary.BigEndian.PutUint16(header[6:], offset)
+		all = append(all, slices.Concat(header, src[:], dst[:], part))
+	}
+	return all
+}
+
+const plainHeader = 0x45 // IPv4 without options
+
+// A packet whose port is a sum leaves with the identifier that it had.
+func TestSumsLeaveTheHeader(t *testing.T) {
+	n := behind(t, nat.Behavior{Ports: nat.Sequential, Delta: 7}, 1)
+	in, out := n.hosts[0].raw(hostAddr(0), unix.IPPROTO_RAW), n.outside.raw(outsideA, unix.IPPROTO_UDP)
+	n.outside.udp(outsideA + ":3478")
+	for i := range 3 {
+		id := uint16(0x1234 + i)
+		in.sendTo(outsideA, fragmented(hostAddr(0), outsideA, uint16(5000+i), 3478, id, "one fragment")[0])
+		got := out.receiveRaw()
+		if len(got) < 28 || binary.BigEndian.Uint16(got[4:]) != id || binary.BigEndian.Uint16(got[20:]) != uint16(1024+7*i) {
+			t.Errorf("packet %d arrives as %x, want the id %x and port %d", i, got, id, 1024+7*i)
+		}
+	}
+}
+
+// Two hosts behind two NATs connect to each other at once (RFC 5382 REQ-2): the
+// first SYN opens the way for the other one's.
+func TestSimultaneousOpen(t *testing.T) {
+	for _, b := range []nat.Behavior{portRestricted, {Filtering: nat.AddressAndPortDependent, Refresh: nat.RefreshBoth, Rotate: time.Hour, Parity: nat.ParityKeep}} {
+		t.Run(b.String(), func(t *testing.T) {
+			n := behind(t, b, 1)
+			far := n.secondRouter(b)
+			ends := [2]struct {
+				node      *node
+				local, to string
+			}{
+				{n.hosts[0], hostAddr(0) + ":5000", outsideA + ":6000"},
+				{far, "192.168.2.10:6000", externalAddrs[0].String() + ":5000"},
+			}
+			var conns [2]net.Conn
+			var wait sync.WaitGroup
+			for i, end := range ends {
+				wait.Go(func() {
+					end.node.do(func() (err error) {
+						local, err := net.ResolveTCPAddr("tcp4", end.local)
+						if err != nil {
+							return err
+						}
+						conns[i], err = (&net.Dialer{LocalAddr: local, Timeout: 2 * patience}).Dial("tcp4", end.to)
+						return err
+					})
+				})
+			}
+			wait.Wait()
+			for i, c := range conns {
+				if c == nil {
+					t.Fatalf("end %d has no connection\n%s", i, n.dump())
+				}
+				defer c.Close()
+			}
+			for i, c := range conns {
+				_, err := c.Write([]byte("hello"))
+				must(t, err)
+				got := make([]byte, 5)
+				must(t, conns[1-i].SetReadDeadline(time.Now().Add(patience)))
+				if _, err := io.ReadFull(conns[1-i], got); err != nil || string(got) != "hello" {
+					t.Errorf("from end %d: %q, %v", i, got, err)
+				}
+			}
+		})
+	}
+}
+
+// secondRouter makes the outside node a router with the NAT, external address
+// outsideA, and gives a host behind it, 192.168.2.10.
+func (n *network) secondRouter(b nat.Behavior) *node {
+	n.t.Helper()
+	n.outside.do(func() error {
+		for path, value := range ruleset.Sysctls() {
+			if err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	h := newNode(n.t)
+	connect(n.outside, "lan0", h, "eth0")
+	n.outside.address("lan0", "192.168.2.1/24")
+	h.address("eth0", "192.168.2.10/24")
+	h.route("eth0", "0.0.0.0/0", "192.168.2.1")
+	conn, err := nftables.New(nftables.WithNetNSFd(n.outside.ns))
+	must(n.t, err)
+	must(n.t, ruleset.Install(conn, ruleset.Config{Router: "far", Behavior: b, Outside: "eth0", External: []netip.Addr{netip.MustParseAddr(outsideA)}}))
+	return h
 }
 
 // Datagrams without a checksum keep none: one that were mended would be wrong,
