@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -22,18 +23,18 @@ func newPsCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			labs, err := standing.All(cmd.Context())
-			if err != nil {
+			if err != nil && len(labs) == 0 {
 				return err
 			}
 			if asJSON {
 				enc := json.NewEncoder(cmd.OutOrStdout())
 				enc.SetIndent("", "  ")
 				enc.SetEscapeHTML(false)
-				return enc.Encode(struct {
+				return errors.Join(err, enc.Encode(struct {
 					Labs []standing.Description `json:"labs"`
-				}{labs})
+				}{labs}))
 			}
-			return listLabs(cmd.OutOrStdout(), labs, time.Now())
+			return errors.Join(err, listLabs(cmd.OutOrStdout(), labs, time.Now()))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")

@@ -64,7 +64,8 @@ func benchIn(t *testing.T, dir string, user *syscall.Credential) *bench {
 func (b *bench) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = "natlab"
-	cmd.Env = append(os.Environ(), commandEnv+"=1", standing.DirectoryEnv+"="+b.dir, "SHELL=/bin/sh", "ENV=", "PS1=")
+	cmd.Env = append(os.Environ(), commandEnv+"=1", standing.DirectoryEnv+"="+b.dir, "SHELL=/bin/sh", "ENV=", "PS1=",
+		"GORACE=atexit_sleep_ms=0") // the race detector would wait a second at each end
 	cmd.Dir = filepath.Dir(b.lab)
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: b.user}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -360,6 +361,16 @@ func (p *Program) Wait() error {
 		}
 		run = next
 	}
+}
+
+// Forget kills the program, and has its host know it no more: it cannot be
+// restarted. It is for hosts on which programs come and go without end.
+func (p *Program) Forget() {
+	p.end()
+	p.host.running.mu.Lock()
+	defer p.host.running.mu.Unlock()
+	delete(p.host.running.programs, p)
+	p.host.running.started = slices.DeleteFunc(p.host.running.started, func(other *Program) bool { return other == p })
 }
 
 func (h *Host) isStopping() bool {

@@ -63,8 +63,12 @@ func Find(ctx context.Context, name string) (*Client, error) {
 	return nil, fmt.Errorf("no lab %q%s", name, document.Suggest(name, have))
 }
 
+// answering is how long a lab may take to say what it is.
+const answering = 5 * time.Second
+
 // All gives all labs that stand. Those that are just being built or taken down are
-// left out.
+// left out. The error is about those that do not answer; the others are given
+// all the same.
 func All(ctx context.Context) ([]Description, error) {
 	dir, err := Directory()
 	if err != nil {
@@ -75,17 +79,22 @@ func All(ctx context.Context) ([]Description, error) {
 		return nil, err
 	}
 	all := []Description{}
+	var errs []error
 	for _, name := range have {
-		d, err := at(dir, name).Describe(ctx)
+		limited, cancel := context.WithTimeout(ctx, answering)
+		d, err := at(dir, name).Describe(limited)
+		cancel()
 		switch {
 		case err == nil:
 			all = append(all, d)
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, errEnded):
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			errs = append(errs, fmt.Errorf("lab %s does not answer within %v: is its process stopped?", name, answering))
 		default:
-			return nil, err
+			errs = append(errs, err)
 		}
 	}
-	return all, nil
+	return all, errors.Join(errs...)
 }
 
 // call is a call under way.

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"p2pmodel/sim"
+	"p2pmodel/sim/kernel"
 )
 
 // execution is the argument of exec. Standard input, output and error come
@@ -87,6 +88,7 @@ func (s *server) answerExec(c *conn, arguments json.RawMessage) error {
 	if err != nil {
 		return errors.Join(c.value(execState{Refused: refusal(err)}), err)
 	}
+	defer program.(*kernel.Program).Forget()
 	s.programs.Add(1)
 	defer s.programs.Add(-1)
 	if err := c.value(execState{PID: program.PID()}); err != nil {
