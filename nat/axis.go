@@ -47,6 +47,18 @@ func Axes() []Axis {
 	}
 }
 
+// SettingOrder gives all axes in the order in which they are to be set: the kind
+// first, since it decides others. What contradicts it then is found by Validate.
+func SettingOrder() []Axis {
+	order := []Axis{AxisKind}
+	for _, a := range Axes() {
+		if a != AxisKind {
+			order = append(order, a)
+		}
+	}
+	return order
+}
+
 // ErrUnknownAxis is wrapped by the error of Set for a key that is no axis.
 var ErrUnknownAxis = errors.New("unknown axis")
 

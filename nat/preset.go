@@ -32,49 +32,8 @@ type Preset struct {
 	Note string
 }
 
-const (
-	classicSource = "RFC 3489 section 5, in the terms of RFC 4787"
-	coneNote      = "RFC 3489 leaves ports open; preserve is what most home gateways do (27 of 34 in Hätönen et al. 2010)."
-)
-
-var presets = []Preset{
-	{
-		Name:     "full-cone",
-		Title:    "one mapping for all destinations, and anyone may use it",
-		Behavior: Behavior{Mapping: EndpointIndependent, Filtering: EndpointIndependent, Ports: Preserve},
-		Evidence: []Evidence{EvidenceSecondary}, Source: classicSource, Note: coneNote,
-	},
-	{
-		Name: "restricted-cone", Aliases: []string{"address-restricted-cone", "restricted"},
-		Title:    "one mapping, open to the addresses that were sent to",
-		Behavior: Behavior{Mapping: EndpointIndependent, Filtering: AddressDependent, Ports: Preserve},
-		Evidence: []Evidence{EvidenceSecondary}, Source: classicSource, Note: coneNote,
-	},
-	{
-		Name: "port-restricted-cone", Aliases: []string{"port-restricted"},
-		Title:    "one mapping, open to the addresses and ports that were sent to",
-		Behavior: Behavior{Mapping: EndpointIndependent, Filtering: AddressAndPortDependent, Ports: Preserve},
-		Evidence: []Evidence{EvidenceSecondary}, Source: classicSource, Note: coneNote,
-	},
-	{
-		Name:     "symmetric",
-		Title:    "a mapping for each destination, open to that destination alone",
-		Behavior: Behavior{Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Ports: Sequential},
-		Evidence: []Evidence{EvidenceSecondary}, Source: classicSource,
-		Note: "RFC 3489 leaves ports open; with sequential ones a run is reproducible, and whether a stack predicts ports shows. " +
-			"Use symmetric,ports=random for the hard kind.",
-	},
-	{
-		Name: "linux", Aliases: []string{"openwrt", "docker"},
-		Title:    "a Linux router with masquerade, as long as no two hosts want one port",
-		Behavior: Behavior{Mapping: EndpointIndependent, Filtering: AddressAndPortDependent, Ports: Preserve},
-		Evidence: []Evidence{EvidenceMeasured, EvidenceRead},
-		Source:   "measured on Linux 6.18; the kernel's conntrack defaults",
-		Note: "A real Linux router is endpoint-independent only without contention: hosts that use one source port share its external port " +
-			"while their destinations differ, and get another one where they clash. Its timeout is 30 s, and 120 s once replies " +
-			"came; that is no single idle timeout, so the preset names none.",
-	},
-}
+// presets are in the order in which they are shown.
+var presets = slices.Concat(classicPresets, linuxPresets, gatewayPresets, firewallPresets, cloudPresets, carrierPresets)
 
 // Presets gives all presets, in a stable order.
 func Presets() []Preset {
@@ -87,11 +46,10 @@ func Presets() []Preset {
 }
 
 // PresetNamed gives the preset of this name or alias, in any case. The error
-// names the nearest preset and all of them.
+// names the nearest one.
 func PresetNamed(name string) (Preset, error) {
-	var names, words []string
+	var words []string
 	for _, p := range Presets() {
-		names = append(names, p.Name)
 		words = append(words, p.Name)
 		words = append(words, p.Aliases...)
 		for _, n := range append([]string{p.Name}, p.Aliases...) {
@@ -100,6 +58,5 @@ func PresetNamed(name string) (Preset, error) {
 			}
 		}
 	}
-	return Preset{}, fmt.Errorf("unknown NAT preset %q; did you mean %q? The presets are %s",
-		name, nearest(name, words), strings.Join(names, ", "))
+	return Preset{}, fmt.Errorf("unknown NAT preset %q; did you mean %q? natlab presets lists them", name, nearest(name, words))
 }

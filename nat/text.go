@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,13 +21,17 @@ var (
 //
 //	mapping=EIM,filtering=ADF,ports=sequential,timeout=5s
 //	symmetric
-//	linux,timeout=30s,hairpin=external
+//	port-restricted,timeout=30s,hairpin=external
 func ParseBehavior(text string) (Behavior, error) {
 	var b Behavior
 	if strings.TrimSpace(text) == "" {
 		return b, errors.New("empty behaviour: name a preset or axes, as in mapping=EIM,filtering=APDF,ports=preserve")
 	}
-	seen := make(map[Axis]bool)
+	type setting struct {
+		axis  Axis
+		value string
+	}
+	var settings []setting
 	for i, item := range strings.Split(text, ",") {
 		key, value, found := strings.Cut(item, "=")
 		key = strings.ToLower(strings.TrimSpace(key))
@@ -41,13 +46,27 @@ func ParseBehavior(text string) (Behavior, error) {
 			b = p.Behavior
 			continue
 		}
-		if err := b.Set(Axis(key), value); err != nil {
+		settings = append(settings, setting{Axis(key), value})
+	}
+	// The kind first, as in SettingOrder.
+	slices.SortStableFunc(settings, func(x, y setting) int {
+		switch {
+		case x.axis == AxisKind && y.axis != AxisKind:
+			return -1
+		case x.axis != AxisKind && y.axis == AxisKind:
+			return 1
+		}
+		return 0
+	})
+	seen := make(map[Axis]bool)
+	for _, s := range settings {
+		if err := b.Set(s.axis, s.value); err != nil {
 			return Behavior{}, fmt.Errorf("behaviour %q: %w", text, err)
 		}
-		if seen[Axis(key)] {
-			return Behavior{}, fmt.Errorf("behaviour %q: %s is given twice", text, key)
+		if seen[s.axis] {
+			return Behavior{}, fmt.Errorf("behaviour %q: %s is given twice", text, s.axis)
 		}
-		seen[Axis(key)] = true
+		seen[s.axis] = true
 	}
 	if err := b.Validate(); err != nil {
 		return Behavior{}, fmt.Errorf("behaviour %q: %w", text, err)
@@ -113,10 +132,14 @@ func formatDuration(d time.Duration) string {
 	return s
 }
 
-// Scaled divides all times of the behaviour.
+// Scaled divides all times of the behaviour, to whole milliseconds. What comes of
+// it may be invalid: times that are too short, or no whole seconds for a kind whose
+// clock counts them.
 func (b Behavior) Scaled(by int) Behavior {
 	for _, d := range []*time.Duration{&b.Timeout, &b.Stream, &b.TimeoutTCP, &b.TimeoutICMP, &b.Rotate} {
-		*d /= time.Duration(by)
+		if by > 1 {
+			*d = (*d / time.Duration(by)).Round(time.Millisecond)
+		}
 	}
 	return b
 }

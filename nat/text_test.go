@@ -24,7 +24,7 @@ func TestParseBehavior(t *testing.T) {
 		{"restricted-cone", "mapping=EIM,filtering=ADF,ports=preserve"},
 		{"port-restricted", "mapping=EIM,filtering=APDF,ports=preserve"},
 		{"Symmetric,ports=random", "mapping=APDM,filtering=APDF,ports=random"},
-		{"linux,timeout=30s,refresh=both", "mapping=EIM,filtering=APDF,ports=preserve,timeout=30s,refresh=both"},
+		{"linux,timeout=15s", "mapping=EIM,filtering=APDF,ports=preserve,timeout=15s,stream=2m,refresh=both,kind=masquerade"},
 		{"mapping=EIM,range=40000-40099,pooling=arbitrary,size=16,scope=endpoint",
 			"mapping=EIM,filtering=EIF,ports=preserve,scope=endpoint,range=40000-40099,pooling=arbitrary,size=16"},
 		{"ports=preserve,delta=2,fallback=sequential,rotate=never,parity=ignore", "mapping=EIM,filtering=EIF,ports=preserve,delta=2"},

@@ -40,7 +40,7 @@ func (b *Behavior) UnmarshalYAML(unmarshal func(any) error) error {
 		}
 		parsed = p.Behavior
 	}
-	for _, a := range Axes() {
+	for _, a := range SettingOrder() {
 		v, ok := values[string(a)]
 		if !ok {
 			continue

@@ -27,7 +27,7 @@ func DecodeNAT(n *document.Node) (nat.Behavior, string) {
 			b, preset = found.Behavior, p.Text()
 		}
 	}
-	for _, axis := range nat.Axes() {
+	for _, axis := range nat.SettingOrder() {
 		v := m.Get(string(axis))
 		if !v.Exists() {
 			continue

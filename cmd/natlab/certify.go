@@ -27,7 +27,7 @@ func newCertifyCommand() *cobra.Command {
 		Long: `Build a NAT with each behaviour and measure it from its outer segment, as every
 scenario does with its NATs. A behaviour is a preset, or axes, or both:
 
-  full-cone, restricted-cone, port-restricted-cone, symmetric, linux
+  full-cone, port-restricted-cone, symmetric, linux, … (natlab presets lists them)
   mapping=EIM,filtering=ADF,ports=sequential,timeout=5s
   symmetric,ports=random
 

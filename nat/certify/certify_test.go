@@ -114,21 +114,21 @@ func TestLiesOfTheOtherAxes(t *testing.T) {
 	}{
 		{"symmetric", "symmetric,scope=endpoint", nat.AxisScope, 1},
 		{"symmetric,scope=endpoint", "symmetric", nat.AxisScope, 1},
-		{"linux,timeout=2s", "linux,timeout=4s", nat.AxisTimeout, 1},
-		{"linux,timeout=4s", "linux,timeout=2s", nat.AxisTimeout, 1},
-		{"linux,timeout=2200ms", "linux,timeout=2s", nat.AxisTimeout, 1},
-		{"linux,timeout=1900ms", "linux,timeout=2s", nat.AxisTimeout, 1},
-		{"linux,timeout=60s", "linux,timeout=2s", nat.AxisTimeout, 1},
-		{"linux,timeout=200ms", "linux,timeout=5s", nat.AxisTimeout, 1},
-		{"linux,timeout=2s,refresh=both", "linux,timeout=4s,refresh=both", nat.AxisTimeout, 1},
-		{"linux,timeout=5s,refresh=both", "linux,timeout=5s", nat.AxisRefresh, 1},
+		{"port-restricted,timeout=2s", "port-restricted,timeout=4s", nat.AxisTimeout, 1},
+		{"port-restricted,timeout=4s", "port-restricted,timeout=2s", nat.AxisTimeout, 1},
+		{"port-restricted,timeout=2200ms", "port-restricted,timeout=2s", nat.AxisTimeout, 1},
+		{"port-restricted,timeout=1900ms", "port-restricted,timeout=2s", nat.AxisTimeout, 1},
+		{"port-restricted,timeout=60s", "port-restricted,timeout=2s", nat.AxisTimeout, 1},
+		{"port-restricted,timeout=200ms", "port-restricted,timeout=5s", nat.AxisTimeout, 1},
+		{"port-restricted,timeout=2s,refresh=both", "port-restricted,timeout=4s,refresh=both", nat.AxisTimeout, 1},
+		{"port-restricted,timeout=5s,refresh=both", "port-restricted,timeout=5s", nat.AxisRefresh, 1},
 		{"symmetric,timeout=5s", "symmetric,timeout=5s,refresh=both", nat.AxisRefresh, 1},
-		{"linux,pooling=arbitrary", "linux", nat.AxisPooling, 2},
-		{"linux", "linux,pooling=arbitrary", nat.AxisPooling, 2},
+		{"port-restricted,pooling=arbitrary", "port-restricted", nat.AxisPooling, 2},
+		{"port-restricted", "port-restricted,pooling=arbitrary", nat.AxisPooling, 2},
 		{"symmetric,ports=random,pooling=arbitrary", "symmetric,ports=random", nat.AxisPooling, 2},
-		{"linux,range=40000-49999", "linux", nat.AxisRange, 1},
-		{"linux", "linux,range=40000-49999", nat.AxisRange, 1},
-		{"linux,range=40000-40099", "linux,range=50000-50099", nat.AxisRange, 1},
+		{"port-restricted,range=40000-49999", "port-restricted", nat.AxisRange, 1},
+		{"port-restricted", "port-restricted,range=40000-49999", nat.AxisRange, 1},
+		{"port-restricted,range=40000-40099", "port-restricted,range=50000-50099", nat.AxisRange, 1},
 		{"symmetric", "symmetric,range=40000-49999", nat.AxisRange, 1},
 		{"symmetric,ports=random,range=40000-40999", "symmetric,ports=random", nat.AxisRange, 1},
 		{"symmetric,ports=random", "symmetric,ports=random,range=40000-40999", nat.AxisRange, 1},
@@ -174,7 +174,7 @@ func TestPoolingIsMeasuredWhereThereAreSeveralAddresses(t *testing.T) {
 func TestLossAndABusyMachineDoNotFalsify(t *testing.T) {
 	for _, text := range []string{
 		"full-cone", "restricted-cone,hairpin=external", "port-restricted-cone,ports=random", "mapping=ADM,filtering=ADF,hairpin=internal",
-		"mapping=APDM,filtering=EIF,ports=sequential,hairpin=external", "linux,timeout=5s", "linux,timeout=5s,refresh=both",
+		"mapping=APDM,filtering=EIF,ports=sequential,hairpin=external", "port-restricted,timeout=5s", "port-restricted,timeout=5s,refresh=both",
 	} {
 		b := behavior(t, text)
 		for seed := range uint64(20) {
@@ -192,7 +192,7 @@ func TestLossAndABusyMachineDoNotFalsify(t *testing.T) {
 // timeout says little. It must not say something wrong, and another round must
 // make up for it.
 func TestAMachineThatStandsStillDoesNotFalsifyTimeouts(t *testing.T) {
-	for _, text := range []string{"linux,timeout=2s", "linux,timeout=1s,refresh=both", "symmetric,timeout=2s"} {
+	for _, text := range []string{"port-restricted,timeout=2s", "port-restricted,timeout=1s,refresh=both", "symmetric,timeout=2s"} {
 		b := behavior(t, text)
 		for seed := range uint64(50) {
 			w := newWorld(t, b, externalAddrs[:1])

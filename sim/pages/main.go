@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 
+	"p2pmodel/nat"
 	"p2pmodel/sim"
 )
 
@@ -22,6 +23,7 @@ var pages = []struct {
 	make func() []byte
 }{
 	{"docs/profiles.md", sim.ProfilesPage},
+	{"docs/presets.md", nat.PresetsPage},
 }
 
 func main() {

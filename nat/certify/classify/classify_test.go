@@ -61,7 +61,7 @@ func TestClassicNames(t *testing.T) {
 }
 
 func TestPoolingShowsWhereAddressesDiffer(t *testing.T) {
-	for behavior, want := range map[string]string{"linux,pooling=arbitrary": "arbitrary", "linux": ""} {
+	for behavior, want := range map[string]string{"port-restricted,pooling=arbitrary": "arbitrary", "linux": ""} {
 		w := newWorld(t, behavior, 2)
 		if r := w.run(t, w.config()); r.Measured(nat.AxisPooling) != want {
 			t.Errorf("%s: pooling is told as %q, want %q", behavior, r.Measured(nat.AxisPooling), want)
