@@ -86,6 +86,7 @@ func (d *decoder) scenario(root *document.Node) {
 	if sc.Lab == nil || root.Errors() != before {
 		return // names cannot be checked against a lab that is not sound
 	}
+	d.scaledLab(m.Get("lab"))
 	d.names()
 	d.decodeServers(m)
 	d.decodePrograms(m.Get("programs"))
@@ -289,7 +290,7 @@ func (d *decoder) control(n *document.Node) Control {
 	if node := m.Get("nats"); node.Exists() {
 		c.NATs = map[string]NATChoice{}
 		for _, e := range node.Map(d.routers...).Entries() {
-			b, preset := sim.DecodeNAT(e)
+			b, preset := d.decodeNAT(e)
 			c.NATs[e.Name()] = NATChoice{Behavior: b, Preset: preset}
 		}
 	}

@@ -128,7 +128,8 @@ func (d *decoder) aboutProgram(n *document.Node) bool {
 	return !server && slices.Contains(d.programs, n.Text())
 }
 
-// event checks what a lab does not know of an event: the names of programs.
+// event checks what a lab does not know of an event: the names of programs, and
+// the scale of times.
 func (d *decoder) event(n *document.Node, e sim.Event) sim.Event {
 	if e.Program != "" && !slices.Contains(d.programs, e.Program) && d.sc.System == nil {
 		at := n
@@ -140,6 +141,9 @@ func (d *decoder) event(n *document.Node, e sim.Event) sim.Event {
 		} else {
 			at.Errorf("unknown program %q%s", e.Program, document.Suggest(e.Program, d.programs))
 		}
+	}
+	if e.Kind == sim.EventSwap {
+		d.scaled(n.Find("nat"), e.NAT)
 	}
 	return e
 }
