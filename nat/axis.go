@@ -293,9 +293,15 @@ func unknownAxis(key string) error {
 		ErrUnknownAxis, key, nearest(key, names), strings.Join(names, ", "))
 }
 
-// nearest gives the candidate with the smallest edit distance to the word.
+// nearest gives the candidate with the smallest edit distance to the word, or one
+// that begins with it.
 func nearest(word string, candidates []string) string {
 	word = strings.ToLower(word)
+	for _, c := range candidates {
+		if len(word) > 2 && strings.HasPrefix(c, word) {
+			return c
+		}
+	}
 	best, bestDistance := "", -1
 	for _, c := range candidates {
 		if d := distance(word, c); bestDistance < 0 || d < bestDistance {

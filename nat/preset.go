@@ -41,6 +41,7 @@ func Presets() []Preset {
 	for i := range all {
 		all[i].Aliases = slices.Clone(all[i].Aliases)
 		all[i].Evidence = slices.Clone(all[i].Evidence)
+		all[i].Note = strings.TrimSpace(all[i].Note)
 	}
 	return all
 }

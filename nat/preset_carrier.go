@@ -13,7 +13,7 @@ var carrierPresets = []Preset{
 		Name: "cgn-rfc6888", Aliases: []string{"cgn-permissive"},
 		Title: "a carrier's NAT as RFC 6888 wants it",
 		Behavior: Behavior{
-			Mapping: EndpointIndependent, Filtering: EndpointIndependent, Ports: Block, Block: DefaultBlock,
+			Mapping: EndpointIndependent, Filtering: EndpointIndependent, Ports: Block,
 			Pooling: PoolPaired, Timeout: 300 * time.Second, Hairpin: HairpinExternal,
 		},
 		Evidence: []Evidence{EvidenceMemory}, Source: "RFC 6888 and RFC 4787: EIM, EIF, paired pooling, a limit of ports for each subscriber, hairpinning; blocks of 512, less than 1 K and about 4 K were seen (" + richter + ")",
@@ -22,7 +22,7 @@ var carrierPresets = []Preset{
 	{
 		Name: "cgn-strict", Title: "a carrier's NAT for fixed lines that is symmetric",
 		Behavior: Behavior{
-			Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Ports: Block, Block: DefaultBlock,
+			Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Ports: Block,
 			Pooling: PoolPaired, Timeout: 35 * time.Second,
 		},
 		Evidence: []Evidence{EvidenceSecondary}, Source: richter + ": 11 % of fixed carriers' NATs were symmetric; median UDP timeout 35 s",

@@ -34,7 +34,9 @@ func WritePreset(w io.Writer, name string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "\nbehaviour\t%s\n", p.Behavior)
 	for _, axis := range Axes() {
-		fmt.Fprintf(t, "  %s\t%s\n", axis, p.value(axis))
+		if p.matters(axis) {
+			fmt.Fprintf(t, "  %s\t%s\n", axis, p.value(axis))
+		}
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -46,8 +48,8 @@ func WritePreset(w io.Writer, name string) error {
 	return nil
 }
 
-// presetJSON is a preset for programs. Axes has all axes, defaults resolved;
-// times that the preset does not name are not in it.
+// presetJSON is a preset for programs. Axes has those that matter, defaults
+// resolved; times that the preset does not name are not in it.
 type presetJSON struct {
 	Name     string            `json:"name"`
 	Aliases  []string          `json:"aliases"`
@@ -79,7 +81,7 @@ func WritePresetsJSON(w io.Writer, names ...string) error {
 	for _, p := range chosen {
 		axes := make(map[string]string)
 		for _, axis := range Axes() {
-			if p.named(axis) {
+			if p.named(axis) && p.matters(axis) {
 				axes[string(axis)] = p.Behavior.Get(axis)
 			}
 		}
@@ -114,7 +116,7 @@ func PresetsPage() []byte {
 	for _, p := range Presets() {
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n    %s\n\n%s: %s.\n", p.Name, capital(p.Title), p.Behavior, p.grades(), p.Source)
 		if p.Note != "" {
-			fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(p.Note))
+			fmt.Fprintf(&b, "\n%s\n", p.Note)
 		}
 	}
 	return b.Bytes()
@@ -146,9 +148,9 @@ func (p Preset) idle() string {
 	if b.Timeout == 0 {
 		return "not named"
 	}
-	text := formatDuration(b.Timeout)
+	text := fmt.Sprintf("%g s", b.Timeout.Seconds())
 	if b.Stream != 0 {
-		text += ", " + formatDuration(b.Stream) + " answered"
+		text += fmt.Sprintf(", %g s answered", b.Stream.Seconds())
 	}
 	if b.Rotate != 0 {
 		text += ", rotates"
@@ -199,6 +201,24 @@ func (p Preset) named(axis Axis) bool {
 	}
 	d, isTime := times[axis]
 	return !isTime || d != 0
+}
+
+// matters leaves out axes that mean nothing beside the others.
+func (p Preset) matters(axis Axis) bool {
+	b := p.Behavior
+	switch axis {
+	case AxisFallback:
+		return b.Kind == KindRFC && b.Ports == Preserve
+	case AxisDelta:
+		return b.Kind == KindRFC && (b.Ports == Sequential || b.Ports == Preserve && b.Fallback == FallbackSequential)
+	case AxisBlock:
+		return b.Ports == Block
+	case AxisEarly:
+		return b.Kind != KindRFC
+	case AxisScope:
+		return b.Mapping != EndpointIndependent && b.Filtering != EndpointIndependent
+	}
+	return true
 }
 
 func (p Preset) value(axis Axis) string {
