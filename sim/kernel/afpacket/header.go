@@ -47,3 +47,9 @@ func ParseHeader(b []byte) Header {
 		ChecksumOffset: int(binary.NativeEndian.Uint16(b[8:])),
 	}
 }
+
+// ClearChecksum says that the packet's checksum is done.
+func ClearChecksum(b []byte) {
+	b[0] &^= flagNeedsChecksum
+	clear(b[6:HeaderSize])
+}

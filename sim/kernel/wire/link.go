@@ -5,7 +5,6 @@ package wire
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -56,21 +55,13 @@ func (e End) Close() error {
 
 // Counters count the frames of one direction of a link, since it was added.
 type Counters struct {
-	Offered   uint64 // frames that entered
-	Delivered uint64 // frames written at the far end
-	Bytes     uint64 // of the delivered, without link-layer header
-	Loss      uint64 // lost to Impairment.Loss
-	Queue     uint64 // lost to a full queue
-	Cut       uint64 // lost to a cut: entered, or would have arrived, during one
+	link.Counts
 	// Overrun and Failed are faults of the laboratory, not of the modelled link:
 	// frames that the kernel did not queue for the scheduler, and frames that
 	// it refused to write. A verdict does not stand on a run in which they grew.
 	Overrun uint64
 	Failed  uint64
 }
-
-// Lost is what the cut and the impairments took.
-func (c Counters) Lost() uint64 { return c.Loss + c.Queue + c.Cut }
 
 // Link is a wire of a Scheduler. Its methods are safe for concurrent use; each
 // takes effect, for both directions at once, before it returns. Packets that
@@ -82,15 +73,7 @@ type Link struct {
 	// The rest belongs to the scheduler's thread.
 	cut    bool
 	closed bool
-}
-
-// direction is one way of a link; it belongs to the scheduler's thread.
-type direction struct {
-	link     *Link
-	from, to int // sockets
-	shaper   *link.Shaper
-	counters Counters
-	entered  time.Time // the latest frame; the shaper wants time in order
+	drops  dropLog
 }
 
 // Set changes the impairments of both directions. Packets on their way keep
@@ -109,8 +92,8 @@ func (l *Link) Set(up, down link.Impairment) error {
 		if failure = l.offload(up, down); failure != nil {
 			return
 		}
-		l.up.shaper.Change(up)
-		l.down.shaper.Change(down)
+		l.up.change(up)
+		l.down.change(down)
 	}); err != nil {
 		return err
 	}
@@ -136,7 +119,7 @@ func (l *Link) Cut(cut bool) error {
 
 // Counters gives the counts of both directions. After Close they are the last.
 func (l *Link) Counters() (up, down Counters) {
-	read := func() { up, down = l.up.counters, l.down.counters }
+	read := func() { up, down = l.up.count(), l.down.count() }
 	if l.s.do(func() {
 		if !l.closed {
 			l.s.drain(l)
@@ -190,12 +173,6 @@ func (l *Link) offload(up, down link.Impairment) error {
 		}
 	}
 	return nil
-}
-
-func (d *direction) countOverrun() {
-	if n, err := afpacket.Drops(d.from); err == nil {
-		d.counters.Overrun += n
-	}
 }
 
 func validate(up, down link.Impairment) error {

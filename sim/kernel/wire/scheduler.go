@@ -45,7 +45,7 @@ const (
 	maxAge = 100 * time.Millisecond
 	// ethernetHeader is the link-layer header of a veth.
 	ethernetHeader = 14
-	// niceness of the scheduler's thread, where it is permitted.
+	// niceness of the scheduler's thread, where real time is not permitted.
 	niceness = -20
 )
 
@@ -116,7 +116,7 @@ func (s *Scheduler) Add(a, b End, up, down link.Impairment, seed uint64) (*Link,
 	if err := validate(up, down); err != nil {
 		return discard(err)
 	}
-	l.up = &direction{link: l, from: a.Socket, to: b.Socket, shaper: link.NewShaper(up, seed, 1)}
+	l.up = &direction{link: l, towards: true, from: a.Socket, to: b.Socket, shaper: link.NewShaper(up, seed, 1)}
 	l.down = &direction{link: l, from: b.Socket, to: a.Socket, shaper: link.NewShaper(down, seed, 2)}
 	if err := l.offload(up, down); err != nil {
 		return discard(err)
@@ -212,9 +212,7 @@ func (s *Scheduler) run() {
 	defer close(s.done)
 	defer unix.Close(s.epoll)
 	defer unix.Close(s.wake)
-	// Both are wishes: without them the wire works, less exactly.
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), niceness)
+	prioritize()
 
 	events := make([]unix.EpollEvent, 64)
 	for {
@@ -236,6 +234,20 @@ func (s *Scheduler) run() {
 			}
 		}
 		s.deliver()
+	}
+}
+
+// prioritize has the thread run as soon as it wakes: at the lowest priority of
+// real time, which is above all that is not, where root or RLIMIT_RTPRIO permits
+// it. All of it is wishes: without, the wire works, less exactly.
+func prioritize() {
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	realtime := unix.SchedAttr{
+		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1,
+		Flags: unix.SCHED_FLAG_RESET_ON_FORK, // threads that Go makes from this one stay usual
+	}
+	if unix.SchedSetAttr(0, &realtime, 0) != nil {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), niceness)
 	}
 }
 
@@ -278,110 +290,6 @@ func (s *Scheduler) drain(l *Link) {
 	s.receive(l.up, 1<<20)
 	s.receive(l.down, 1<<20)
 	s.deliver()
-}
-
-// receive reads frames that entered one direction and asks its shaper about
-// each.
-func (s *Scheduler) receive(d *direction, rounds int) {
-	for range rounds {
-		n, err := s.in.Receive(d.from)
-		if err != nil {
-			// ENETDOWN says that the interface went down, once; the socket stays
-			// usable for when it comes back. All else is a frame that was lost.
-			if !errors.Is(err, unix.ENETDOWN) {
-				d.counters.Failed++
-			}
-			return
-		}
-		now := time.Now()
-		wall := now.Round(0)
-		for i := range n {
-			s.enter(d, s.in.Frame(i), now, wall)
-		}
-		if n < s.in.Size() {
-			return
-		}
-	}
-}
-
-// enter takes one frame into a direction. now and wall are the present by the
-// monotonic and the real-time clock.
-func (s *Scheduler) enter(d *direction, f afpacket.Frame, now, wall time.Time) {
-	if f.Type == unix.PACKET_OUTGOING {
-		return // an echo of what the wire itself wrote
-	}
-	d.counters.Offered++
-	if d.link.cut {
-		d.counters.Cut++
-		return
-	}
-	if f.Truncated || len(f.Data) < ethernetHeader {
-		d.counters.Failed++
-		return
-	}
-	// The delay counts from when the kernel got the frame, not from when we woke.
-	at := now.Add(-min(max(wall.Sub(f.At), 0), maxAge))
-	if at.Before(d.entered) {
-		at = d.entered
-	}
-	d.entered = at
-	verdict := d.shaper.Next(at, len(f.Data)-ethernetHeader)
-	switch {
-	case verdict.Deliver:
-		s.queue.push(s.pool.frame(d, verdict.At, f.Header, f.Data))
-	case verdict.Reason == link.Queue:
-		d.counters.Queue++
-	default:
-		d.counters.Loss++
-	}
-}
-
-// deliver writes all frames that are due. Frames for one socket that follow each
-// other go out in one system call.
-func (s *Scheduler) deliver() {
-	for {
-		now := time.Now()
-		f := s.queue.due(now)
-		if f == nil {
-			return
-		}
-		d := f.direction
-		s.sent, s.outbox = s.sent[:0], s.outbox[:0]
-		for f != nil && f.direction == d && len(s.sent) < s.out.Size() {
-			s.queue.pop()
-			if d.link.closed {
-				s.pool.put(f)
-			} else if d.link.cut {
-				d.counters.Cut++
-				s.pool.put(f)
-			} else {
-				s.sent = append(s.sent, f)
-				s.outbox = append(s.outbox, f.bytes)
-			}
-			f = s.queue.due(now)
-		}
-		s.write(d)
-	}
-}
-
-// write writes the outbox into the far end of a direction.
-func (s *Scheduler) write(d *direction) {
-	for rest := s.outbox; len(rest) > 0; {
-		n, err := s.out.Send(d.to, rest)
-		for _, b := range rest[:n] {
-			d.counters.Delivered++
-			d.counters.Bytes += uint64(len(b) - afpacket.HeaderSize - ethernetHeader)
-		}
-		rest = rest[n:]
-		if err != nil && len(rest) > 0 {
-			// ENETDOWN, ENOBUFS…: this frame is lost, the next may pass.
-			d.counters.Failed++
-			rest = rest[1:]
-		}
-	}
-	for _, f := range s.sent {
-		s.pool.put(f)
-	}
 }
 
 // remove takes a link out and closes its ends.

@@ -170,7 +170,7 @@ func TestLossIsWithinTheBinomialInterval(t *testing.T) {
 		t.Error("datagrams overtook each other on a link without reordering")
 	}
 	up, down := c.link.Counters()
-	if up.Offered != n || up.Loss != uint64(lost) || up.Delivered != uint64(n-lost) || up.Lost() != uint64(lost) {
+	if up.Offered != n || up.By[link.Loss] != uint64(lost) || up.Delivered != uint64(n-lost) || up.Lost() != uint64(lost) {
 		t.Errorf("counters %+v do not say that %d of %d were lost", up, lost, n)
 	}
 	if down.Offered != 0 {
@@ -209,7 +209,7 @@ func TestRateAndQueue(t *testing.T) {
 	up, _ := c.link.Counters()
 	arrived := len(arrivals)
 	// A sender that is held up finds the queue emptier: more pass, never fewer.
-	if arrived < 100 || up.Queue != uint64(n-arrived) {
+	if arrived < 100 || up.By[link.Queue] != uint64(n-arrived) {
 		t.Fatalf("%d of a burst of %d arrived over a queue of 100 (%+v)", arrived, n, up)
 	}
 	// And the queue holds back no more than it has room for, besides the one in service.
@@ -301,7 +301,7 @@ func TestPerPacketImpairmentsSeePackets(t *testing.T) {
 	if up.Delivered < size/1500 {
 		t.Errorf("%d frames carried %d MiB: loss was per segment of offload, not per packet", up.Delivered, size>>20)
 	}
-	if up.Loss == 0 {
+	if up.By[link.Loss] == 0 {
 		t.Error("nothing was lost")
 	}
 	// And back: offload returns with the impairment gone.
@@ -326,14 +326,14 @@ func TestCutLosesWhatEntersAndWhatIsOnItsWay(t *testing.T) {
 	send("on its way")
 	must(t, c.link.Cut(true))
 	send("entered the cut")
-	c.waitFor(t, "both are lost to the cut", func(up wire.Counters) bool { return up.Cut == 2 })
+	c.waitFor(t, "both are lost to the cut", func(up wire.Counters) bool { return up.By[link.Cut] == 2 })
 	must(t, c.link.Cut(false))
 	must(t, c.link.Set(link.Impairment{}, link.Impairment{}))
 	send("after")
 	if got := read(t, to, patience); string(got) != "after" {
 		t.Errorf("got %q after the link was restored, want %q", got, "after")
 	}
-	if up, _ := c.link.Counters(); up.Cut != 2 || up.Delivered != 1 {
+	if up, _ := c.link.Counters(); up.By[link.Cut] != 2 || up.Delivered != 1 {
 		t.Errorf("counters %+v, want 2 cut and 1 delivered", up)
 	}
 }
