@@ -65,6 +65,10 @@ type Network interface {
 	// Drops gives what rules of nodes and links have dropped so far, as they tell it
 	// themselves, not in order. With an error the list is not whole, and it says why.
 	Drops() ([]witness.Drop, error)
+	// Measure sends a short burst of probes through each impaired link, all at once,
+	// and tells what they met. It takes a tenth of a second and the links' delays.
+	// It leaves no trace: not in captures, counters, NATs or random numbers.
+	Measure(ctx context.Context) ([]Measurement, error)
 	// Err tells of faults of the laboratory itself so far: packets that captures
 	// or links could not keep up with. No verdict stands on such a run.
 	Err() error
@@ -294,6 +298,12 @@ type RunningLink interface {
 	Impair(up, down link.Impairment) error
 	// Impairments are those in force.
 	Impairments() (up, down link.Impairment)
+	// Counts tells what became of the packets of both directions. Of a link that the
+	// lab does not declare, only what cuts took is known.
+	Counts() (up, down link.Counts)
+	// Late tells how late packets left the link, after the time that the model gave
+	// them, since the lab stands or Measure was called last.
+	Late() (up, down link.Lateness)
 	// Lost counts the packets that cuts, black holes and impairments took, by
 	// direction.
 	Lost() (up, down uint64)

@@ -35,28 +35,35 @@ type wired struct {
 	lower, upper *iface // in the namespace of the wires
 	up, down     link.Impairment
 	link         *wire.Link
+	// mtuUp and mtuDown are those that the routes have.
+	mtuUp, mtuDown int
 }
 
 // attachParent adds the parent's side: its address, routes to all that the node
 // stands for, and who has them.
 func (c *cable) attachParent(b *batch) {
 	b.address(c.upper, c.planned.ParentAddr, true)
+	c.attachRoutes(b)
+}
+
+// attachRoutes adds the parent's routes to all that the node stands for.
+func (c *cable) attachRoutes(b *batch) {
 	c.routeDown(b, c.addrs, true)
 	for _, p := range c.planned.Routes {
-		b.route(hop{to: p, by: c.upper, gateway: c.addrs[0], source: c.planned.ParentAddr}, true)
+		b.route(hop{to: p, by: c.upper, gateway: c.addrs[0], source: c.planned.ParentAddr, mtu: c.mtu(sim.Down)}, true)
 	}
 }
 
 // via is the parent's way to an address that the node forwards to.
 func (c *cable) via(a netip.Addr) hop {
-	return hop{to: single(a), by: c.upper, gateway: c.addrs[0], source: c.planned.ParentAddr}
+	return hop{to: single(a), by: c.upper, gateway: c.addrs[0], source: c.planned.ParentAddr, mtu: c.mtu(sim.Down)}
 }
 
 // routeDown adds or takes the parent's ways to the node's addresses.
 func (c *cable) routeDown(b *batch, addrs []netip.Addr, present bool) {
 	for _, a := range addrs {
 		b.neighbor(c.upper, a, c.lower.mac, present)
-		b.route(hop{to: single(a), by: c.upper, source: c.planned.ParentAddr}, present)
+		b.route(hop{to: single(a), by: c.upper, source: c.planned.ParentAddr, mtu: c.mtu(sim.Down)}, present)
 	}
 }
 
@@ -81,7 +88,7 @@ func (c *cable) unplug(b *batch) {
 // defaultRoute is the node's way to everything else, with the first address as
 // the source of what does not choose one.
 func (c *cable) defaultRoute() hop {
-	return hop{to: anywhere(c.addrs[0]), by: c.lower, gateway: c.planned.ParentAddr, source: c.addrs[0]}
+	return hop{to: anywhere(c.addrs[0]), by: c.lower, gateway: c.planned.ParentAddr, source: c.addrs[0], mtu: c.mtu(sim.Up)}
 }
 
 // awaitCarrier returns once packets can leave at both ends. An unplugged cable

@@ -149,15 +149,28 @@ func (c *cable) Impair(up, down link.Impairment) error {
 	if c.wire == nil {
 		return c.errorf("impair", ErrPlainLink)
 	}
+	if err := errors.Join(up.Validate(), down.Validate()); err != nil {
+		return c.errorf("impair", err)
+	}
 	c.wire.up, c.wire.down = up, down
+	if err := c.setMTU(); err != nil {
+		return c.errorf("impair", err)
+	}
 	if c.lifted > 0 {
 		return nil // takes effect when the certification is over
 	}
 	if err := c.wire.link.Set(up, down); err != nil {
 		return c.errorf("impair", err)
 	}
-	c.network.log("link of %s: up %v, down %v", c.planned.ID, up, down)
+	c.network.log("link of %s: up %s, down %s", c.planned.ID, described(up), described(down))
 	return nil
+}
+
+func described(i link.Impairment) string {
+	if i.IsZero() {
+		return "perfect"
+	}
+	return sim.DescribeImpairment(i)
 }
 
 // Impairments implements sim.RunningLink. A plain link has none.
@@ -208,4 +221,31 @@ func (c *cable) Lost() (up, down uint64) {
 	}
 	u, d := c.losing.lost(report)
 	return up + u, down + d
+}
+
+// Counts implements sim.RunningLink. Of a plain link only what cuts took is known.
+func (c *cable) Counts() (up, down link.Counts) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	report := func(err error) { c.network.log("link of %s: %v", c.planned.ID, err) }
+	if c.wire != nil {
+		u, d := c.wire.link.Counters()
+		up, down = u.Counts, d.Counts
+	}
+	for _, l := range []*losing{&c.losing, &c.holes} {
+		u, d := l.lost(report)
+		up.By[link.Cut] += u
+		down.By[link.Cut] += d
+	}
+	return up, down
+}
+
+// Late implements sim.RunningLink. A plain link is never late.
+func (c *cable) Late() (up, down link.Lateness) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.wire == nil {
+		return up, down
+	}
+	return c.wire.link.Late()
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -107,10 +108,13 @@ func (n *Network) linkAt(node string, i *iface) string {
 
 // Drops implements sim.Network.
 func (n *Network) Drops() ([]witness.Drop, error) {
+	drops, missing := n.wireDrops()
 	if n.dropLog == nil {
-		return nil, errors.New("this kernel cannot tell what rules drop: it has no nfnetlink_log (modprobe nfnetlink_log)")
+		return drops, errors.New("this kernel cannot tell what rules drop: it has no nfnetlink_log (modprobe nfnetlink_log)")
 	}
-	drops, missing := n.dropLog.Drops()
+	byRules, more := n.dropLog.Drops()
+	drops, missing = append(drops, byRules...), missing+more
+	slices.SortStableFunc(drops, func(a, b witness.Drop) int { return a.At.Compare(b.At) })
 	if missing > 0 {
 		return drops, fmt.Errorf("%d packets that were dropped are missing from the list: it was full, or the machine was too busy", missing)
 	}

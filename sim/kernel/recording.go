@@ -123,7 +123,7 @@ func (n *Network) Packets() []witness.Packet { return n.recorder.Packets() }
 // Err tells of faults of the laboratory itself so far: packets that the captures
 // or wires could not keep up with. A verdict does not stand on such a run.
 func (n *Network) Err() error {
-	return errors.Join(n.recorder.Dropped().Err(), n.wireFaults())
+	return errors.Join(n.recorder.Dropped().Err(), n.wireFaults(), n.lateness())
 }
 
 // stopCapture ends the captures and writes them if that was asked for.

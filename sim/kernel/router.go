@@ -189,7 +189,7 @@ func (r *Router) renumber() error {
 	for _, a := range fresh {
 		below.address(c.lower, a, true)
 	}
-	below.route(hop{to: anywhere(fresh[0]), by: c.lower, gateway: c.planned.ParentAddr, source: fresh[0]}, true)
+	below.route(hop{to: anywhere(fresh[0]), by: c.lower, gateway: c.planned.ParentAddr, source: fresh[0], mtu: c.mtu(sim.Up)}, true)
 	for _, a := range former {
 		below.address(c.lower, a, false)
 	}

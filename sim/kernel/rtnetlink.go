@@ -267,6 +267,7 @@ type hop struct {
 	gateway netip.Addr
 	source  netip.Addr
 	table   uint8 // 0: the main one
+	mtu     int   // of packets that go this way; 0: the interface's
 }
 
 func (b *batch) route(h hop, present bool) {
@@ -289,6 +290,11 @@ func (b *batch) route(h hop, present bool) {
 	}
 	if h.source.IsValid() {
 		parts = append(parts, nl.NewRtAttr(unix.RTA_PREFSRC, h.source.AsSlice()))
+	}
+	if h.mtu > 0 {
+		metrics := nl.NewRtAttr(unix.RTA_METRICS, nil)
+		metrics.AddRtAttr(unix.RTAX_MTU, nl.Uint32Attr(uint32(h.mtu)))
+		parts = append(parts, metrics)
 	}
 	if present {
 		b.add(fmt.Sprintf("add route to %s by %s", h.to, h.by.name),

@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"hash/fnv"
 
+	"golang.org/x/sys/unix"
+
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel/wire"
+	"p2pmodel/sim/witness"
 )
 
 // startWires puts a wire between the halves of each link that the lab declares,
@@ -49,6 +52,7 @@ func (c *cable) join(s *wire.Scheduler) error {
 		return err
 	}
 	c.wire.link = l
+	c.wire.mtuUp, c.wire.mtuDown = c.mtu(sim.Up), c.mtu(sim.Down)
 	if c.unplugged {
 		return l.Cut(true)
 	}
@@ -95,6 +99,40 @@ func (n *Network) wireFaults() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// lateness tells of links that were too late to be what they are said to be.
+func (n *Network) lateness() error {
+	var errs []error
+	for _, c := range n.order {
+		up, down := c.Late()
+		promisedUp, promisedDown := c.Impairments()
+		errs = append(errs, sim.LateErr(c.planned.ID, sim.Up, promisedUp, up), sim.LateErr(c.planned.ID, sim.Down, promisedDown, down))
+	}
+	return errors.Join(errs...)
+}
+
+// wireDrops gives what the wires have lost or damaged since the last call, and how
+// many of it were forgotten.
+func (n *Network) wireDrops() (drops []witness.Drop, missing uint64) {
+	for _, c := range n.order {
+		if c.wire == nil || c.wire.link == nil {
+			continue
+		}
+		lost, missed := c.wire.link.Drops()
+		missing += missed
+		for _, l := range lost {
+			d := witness.Drop{At: l.At, Node: c.planned.Parent, Link: c.planned.ID.String(), Cause: witness.Cause(l.Reason.String())}
+			if l.Up {
+				d.Node = c.planned.ID.Node
+			}
+			if d.SetData(l.Head); l.Protocol != unix.ETH_P_IP || sim.ProbePrefix.Contains(d.Src.Addr()) || sim.ProbePrefix.Contains(d.Dst.Addr()) {
+				continue
+			}
+			drops = append(drops, d)
+		}
+	}
+	return drops, missing
 }
 
 // stopWires ends the wires' thread.

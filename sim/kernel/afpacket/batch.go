@@ -107,7 +107,7 @@ func (r *Receiver) Frame(i int) Frame {
 		Type:      name.Pkttype,
 		Protocol:  networkOrder(name.Protocol),
 		Hardware:  name.Hatype,
-		At:        timestamp(r.control[i][:m.hdr.Controllen]),
+		At:        Timestamp(r.control[i][:m.hdr.Controllen]),
 	}
 	if len(b) >= HeaderSize {
 		f.Header, f.Data = b[:HeaderSize], b[HeaderSize:]
@@ -115,9 +115,9 @@ func (r *Receiver) Frame(i int) Frame {
 	return f
 }
 
-// timestamp finds SCM_TIMESTAMPNS; without one (which the kernel always adds
+// Timestamp finds SCM_TIMESTAMPNS; without one (which the kernel always adds
 // once asked) it is the present.
-func timestamp(control []byte) time.Time {
+func Timestamp(control []byte) time.Time {
 	for len(control) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
 		if err != nil {

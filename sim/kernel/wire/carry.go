@@ -65,10 +65,8 @@ func (s *Scheduler) enter(d *direction, f afpacket.Frame, now, wall time.Time) {
 		return
 	}
 	size := len(f.Data) - ethernetHeader
-	if d.probe != nil && f.Protocol == ProbeType {
-		if v := d.probe.Next(at, size); v.Deliver && !d.link.cut {
-			s.queue.push(s.pool.frame(d, v.At, f.Header, f.Data))
-		}
+	if d.probing != nil && f.Protocol == ProbeType {
+		s.enterProbe(d, f, at, size)
 		return
 	}
 	d.counts.Offered++
@@ -93,6 +91,19 @@ func (s *Scheduler) enter(d *direction, f afpacket.Frame, now, wall time.Time) {
 	if v.Corrupt && corrupt(out.bytes, v.Flip) {
 		d.lose(link.Corrupt, at, f.Data)
 	}
+}
+
+// enterProbe takes a frame of a measurement.
+func (s *Scheduler) enterProbe(d *direction, f afpacket.Frame, at time.Time, size int) {
+	p := d.probing
+	p.Offered++
+	v := p.shaper.Next(at, size)
+	if !v.Deliver || d.link.cut {
+		p.Lost++
+		return
+	}
+	p.Delays = append(p.Delays, v.At.Sub(at))
+	s.queue.push(s.pool.frame(d, v.At, f.Header, f.Data))
 }
 
 // deliver writes all frames that are due. Frames for one socket that follow each
@@ -128,7 +139,8 @@ func (s *Scheduler) write(d *direction) {
 	for rest := s.outbox; len(rest) > 0; {
 		n, err := s.out.Send(d.to, rest)
 		for _, b := range rest[:n] {
-			if isProbe(b) {
+			if d.probing != nil && isProbe(b) {
+				d.probing.Delivered++
 				continue
 			}
 			d.counts.Delivered++

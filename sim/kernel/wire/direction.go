@@ -4,6 +4,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"p2pmodel/sim/kernel/afpacket"
@@ -16,7 +17,7 @@ type direction struct {
 	towards  bool // the Internet: up
 	from, to int  // sockets
 	shaper   *link.Shaper
-	probe    *link.Shaper // of probes while the link is measured; else nil
+	probing  *probing // while the link is measured; else nil
 	counts   link.Counts
 	counters Counters // but for its Counts
 	late     link.Late
@@ -25,8 +26,8 @@ type direction struct {
 
 func (d *direction) change(i link.Impairment) {
 	d.shaper.Change(i)
-	if d.probe != nil {
-		d.probe.Change(i)
+	if d.probing != nil {
+		d.probing.shaper.Change(i)
 	}
 }
 
@@ -52,7 +53,7 @@ func (d *direction) lose(reason link.Reason, at time.Time, frame []byte) {
 	})
 }
 
-// maxDrops is how many drops a link remembers until somebody asks.
+// maxDrops is how many drops a link remembers.
 const maxDrops = 8192
 
 // dropLog holds the latest drops of a link.
@@ -62,48 +63,41 @@ type dropLog struct {
 	missed uint64 // drops that were overwritten
 }
 
-// add keeps a copy of a drop. Memory is taken as drops come, and used again when
-// the ring is full.
+// add keeps a copy of a drop.
 func (l *dropLog) add(d link.Drop) {
+	d.Head = append([]byte(nil), d.Head...)
 	if len(l.ring) < maxDrops {
-		d.Head = append(make([]byte, 0, link.HeadSize), d.Head...)
 		l.ring = append(l.ring, d)
 		return
 	}
-	old := &l.ring[l.next]
-	d.Head = append(old.Head[:0], d.Head...)
-	*old = d
+	l.ring[l.next] = d
 	l.next = (l.next + 1) % maxDrops
 	l.missed++
 }
 
-// take gives all drops, the oldest first, and forgets them.
-func (l *dropLog) take() ([]link.Drop, uint64) {
-	all := append(append(make([]link.Drop, 0, len(l.ring)), l.ring[l.next:]...), l.ring[:l.next]...)
-	missed := l.missed
-	*l = dropLog{}
-	return all, missed
-}
-
-// Drops gives the packets that the link has lost or corrupted since the last
-// call, in the order in which it did, and how many of the oldest are missing
-// because nobody asked for too long.
+// Drops gives the packets that the link has lost or corrupted so far, in the order
+// in which it did, and how many of the oldest are missing because there were more
+// than it remembers. Their bytes are shared and must not be changed.
 func (l *Link) Drops() (drops []link.Drop, missed uint64) {
-	take := func() { drops, missed = l.drops.take() }
+	read := func() {
+		log := &l.drops
+		drops = append(append(make([]link.Drop, 0, len(log.ring)), log.ring[log.next:]...), log.ring[:log.next]...)
+		missed = log.missed
+	}
 	if l.s.do(func() {
 		if !l.closed {
 			l.s.drain(l)
 		}
-		take()
+		read()
 	}) != nil {
 		<-l.s.done
-		take()
+		read()
 	}
 	return drops, missed
 }
 
 // Late tells how late frames were written, after the time that the model gave
-// them, since the link was added or Probe was called last.
+// them, since the link was added or EndProbe was called last.
 func (l *Link) Late() (up, down link.Lateness) {
 	read := func() { up, down = l.up.late.Summary(), l.down.late.Summary() }
 	if l.s.do(read) != nil {
@@ -113,25 +107,64 @@ func (l *Link) Late() (up, down link.Lateness) {
 	return up, down
 }
 
-// Probe begins or ends a measurement. Meanwhile frames of ProbeType meet models of
+// Probes are what became of the frames of ProbeType of one direction.
+type Probes struct {
+	Offered, Delivered, Lost int
+	// Delays are those that the model gave to the frames that it let pass.
+	Delays []time.Duration
+}
+
+// probing is the measurement of one direction.
+type probing struct {
+	shaper *link.Shaper
+	Probes
+}
+
+// Probe begins a measurement. Until EndProbe, frames of ProbeType meet models of
 // their own, with the same impairments and random numbers by the given seed, so
-// that they do not change what becomes of others. They are not counted. At the end
-// what is known of lateness is forgotten.
-func (l *Link) Probe(on bool, seed uint64) error {
+// that they do not change what becomes of others, and are not among the Counters.
+func (l *Link) Probe(seed uint64) error {
+	return l.whileOpen(func() {
+		for i, d := range []*direction{l.up, l.down} {
+			d.probing = &probing{shaper: link.NewShaper(d.shaper.Impairment(), seed, uint64(i))}
+		}
+	})
+}
+
+// Probed tells what became of probes so far.
+func (l *Link) Probed() (up, down Probes, err error) {
+	err = l.whileOpen(func() {
+		l.s.drain(l)
+		for i, d := range []*direction{l.up, l.down} {
+			if d.probing != nil {
+				p := []*Probes{&up, &down}[i]
+				*p = d.probing.Probes
+				p.Delays = slices.Clone(p.Delays)
+			}
+		}
+	})
+	return up, down, err
+}
+
+// EndProbe ends a measurement, and forgets what is known of lateness.
+func (l *Link) EndProbe() error {
+	return l.whileOpen(func() {
+		for _, d := range []*direction{l.up, l.down} {
+			d.probing = nil
+			d.late.Reset()
+		}
+	})
+}
+
+// whileOpen has the thread call f, unless the link is closed.
+func (l *Link) whileOpen(f func()) error {
 	var failure error
 	if err := l.s.do(func() {
 		if l.closed {
 			failure = ErrClosed
 			return
 		}
-		for i, d := range []*direction{l.up, l.down} {
-			d.probe = nil
-			if on {
-				d.probe = link.NewShaper(d.shaper.Impairment(), seed, uint64(i))
-			} else {
-				d.late.Reset()
-			}
-		}
+		f()
 	}); err != nil {
 		return err
 	}
