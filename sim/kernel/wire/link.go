@@ -5,6 +5,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -70,6 +71,10 @@ type Link struct {
 	s        *Scheduler
 	up, down *direction // a to b, b to a
 	ends     [2]End
+
+	setting sync.Mutex
+	whole   [2]bool // offload is off at this end: packets leave it whole
+
 	// The rest belongs to the scheduler's thread.
 	cut    bool
 	closed bool
@@ -82,22 +87,23 @@ func (l *Link) Set(up, down link.Impairment) error {
 	if err := validate(up, down); err != nil {
 		return err
 	}
-	var failure error
-	if err := l.s.do(func() {
-		if l.closed {
-			failure = ErrClosed
-			return
-		}
+	l.setting.Lock()
+	defer l.setting.Unlock()
+	// Segments of offload must not meet what treats packets one by one: they end
+	// before it begins, and begin after it has ended. Not in the scheduler's thread:
+	// the switch waits for the kernel's RTNL lock, a tenth of a second on a busy
+	// machine, and all other links would wait with it.
+	if err := l.offload(up, down, false); err != nil {
+		return err
+	}
+	if err := l.whileOpen(func() {
 		l.s.drain(l)
-		if failure = l.offload(up, down); failure != nil {
-			return
-		}
 		l.up.change(up)
 		l.down.change(down)
 	}); err != nil {
 		return err
 	}
-	return failure
+	return l.offload(up, down, true)
 }
 
 // Cut cuts the link or restores it. While cut it loses the packets that enter,
@@ -162,15 +168,18 @@ func (l *Link) Close() error {
 	return failure
 }
 
-// offload lets segments of offload into the wire only where both directions
-// treat packets alike: each end sends into one direction only.
-func (l *Link) offload(up, down link.Impairment) error {
+// offload switches offload on, or off, where the impairments want it so: each end
+// sends into one direction only. The caller holds setting.
+func (l *Link) offload(up, down link.Impairment, on bool) error {
 	for i, imp := range []link.Impairment{up, down} {
-		if o := l.ends[i].Offload; o != nil {
-			if err := o.Set(!imp.PerPacket()); err != nil {
-				return fmt.Errorf("wire: %w", err)
-			}
+		o := l.ends[i].Offload
+		if o == nil || imp.PerPacket() == on || l.whole[i] != on {
+			continue
 		}
+		if err := o.Set(on); err != nil {
+			return fmt.Errorf("wire: %w", err)
+		}
+		l.whole[i] = !on
 	}
 	return nil
 }

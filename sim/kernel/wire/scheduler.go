@@ -118,7 +118,8 @@ func (s *Scheduler) Add(a, b End, up, down link.Impairment, seed uint64) (*Link,
 	}
 	l.up = &direction{link: l, towards: true, from: a.Socket, to: b.Socket, shaper: link.NewShaper(up, seed, 1)}
 	l.down = &direction{link: l, from: b.Socket, to: a.Socket, shaper: link.NewShaper(down, seed, 2)}
-	if err := l.offload(up, down); err != nil {
+	// An interface begins with offload.
+	if err := l.offload(up, down, false); err != nil {
 		return discard(err)
 	}
 	var failure error
