@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"p2pmodel/sim"
-	"p2pmodel/sim/kernel/wire"
 	"p2pmodel/sim/link"
 )
 
@@ -34,7 +33,7 @@ type cable struct {
 type wired struct {
 	lower, upper *iface // in the namespace of the wires
 	up, down     link.Impairment
-	link         *wire.Link
+	link         wireLink
 	// mtuUp and mtuDown are those that the routes have.
 	mtuUp, mtuDown int
 }

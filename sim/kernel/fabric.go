@@ -56,6 +56,7 @@ func build(ctx context.Context, lab *sim.Lab, opt sim.Options) (*Network, error)
 	n := newNetwork(lab, plan, opt)
 	began := time.Now()
 	steps := []func(context.Context) error{
+		n.hireWires,
 		n.makeNodes,
 		n.layOut,
 		n.makeInterfaces,

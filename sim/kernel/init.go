@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"p2pmodel/sim/kernel/wire"
 )
 
 // initName is argument 0 of this binary when it is to be the first process of
@@ -24,9 +26,9 @@ const noopName = "p2pmodel-noop"
 var initialised bool
 
 // Init must be the first call of main, and of TestMain in tests, of every
-// binary that starts programs on hosts or calls Enter. Such a binary starts
-// itself anew to become the first process of a PID namespace; there Init does
-// not return.
+// binary that starts programs on hosts, has labs with impaired links or calls
+// Enter. Such a binary starts itself anew to become the first process of a PID
+// namespace, or to carry the links' packets; there Init does not return.
 func Init() {
 	if len(os.Args) > 1 {
 		switch os.Args[0] {
@@ -34,6 +36,8 @@ func Init() {
 			os.Exit(beInit(os.Args[1], os.Args[2:]))
 		case doctorName:
 			os.Exit(beDoctor())
+		case wiresName:
+			os.Exit(wire.Serve())
 		case noopName:
 			os.Exit(0)
 		}

@@ -14,7 +14,6 @@ import (
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel/capture"
 	"p2pmodel/sim/kernel/droplog"
-	"p2pmodel/sim/kernel/wire"
 )
 
 // Network is a lab that stands. It implements sim.Network, and what it gives
@@ -33,7 +32,7 @@ type Network struct {
 	order   []*cable // parents before children
 
 	probes   *probeAddresses
-	wires    *wire.Scheduler // nil without declared links
+	wires    carrier // nil without declared links
 	starter  starter
 	recorder *capture.Recorder
 	dropLog  *droplog.Log // nil: the kernel cannot tell

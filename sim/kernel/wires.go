@@ -12,25 +12,75 @@ import (
 
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel/wire"
+	"p2pmodel/sim/link"
 	"p2pmodel/sim/witness"
 )
+
+// wiresName is argument 0 of this binary when it is to carry the wires of a lab.
+const wiresName = "p2pmodel-wires"
+
+// carrier is what moves the frames of a lab's links.
+type carrier interface {
+	add(a, b wire.End, up, down link.Impairment, seed uint64) (wireLink, error)
+	Close() error
+}
+
+// wireLink is one of its links: a wire.Link, or a wire.Remote.
+type wireLink interface {
+	Set(up, down link.Impairment) error
+	Cut(cut bool) error
+	Counters() (up, down wire.Counters)
+	Drops() (drops []link.Drop, missed uint64)
+	Late() (up, down link.Lateness)
+	Probe(seed uint64) error
+	Probed() (up, down wire.Probes, err error)
+	EndProbe() error
+	Err() error
+}
+
+type ownProcess struct{ *wire.Process }
+
+func (p ownProcess) add(a, b wire.End, up, down link.Impairment, seed uint64) (wireLink, error) {
+	return p.Add(a, b, up, down, seed)
+}
+
+type ownThread struct{ *wire.Scheduler }
+
+func (s ownThread) add(a, b wire.End, up, down link.Impairment, seed uint64) (wireLink, error) {
+	return s.Add(a, b, up, down, seed)
+}
+
+// hireWires starts what moves the frames of the links that the lab declares: a
+// process of its own, which is ready by the time that the interfaces are. A
+// binary that does not call Init gets a thread, which is less exact.
+func (n *Network) hireWires(context.Context) error {
+	if len(n.lab.Links) == 0 {
+		return nil
+	}
+	if !initialised {
+		scheduler, err := wire.NewScheduler()
+		if err != nil {
+			return err
+		}
+		n.wires = ownThread{scheduler}
+		return nil
+	}
+	process, err := wire.StartProcess(wiresName)
+	if err != nil {
+		return err
+	}
+	n.wires = ownProcess{process}
+	return nil
+}
 
 // startWires puts a wire between the halves of each link that the lab declares,
 // all of them moved by one thread.
 func (n *Network) startWires(context.Context) error {
-	if len(n.lab.Links) == 0 {
-		return nil
-	}
-	scheduler, err := wire.NewScheduler()
-	if err != nil {
-		return err
-	}
-	n.wires = scheduler
 	for _, c := range n.order {
 		if c.wire == nil {
 			continue
 		}
-		if err := c.join(scheduler); err != nil {
+		if err := c.join(n.wires); err != nil {
 			return fmt.Errorf("link of %s: %w", c.planned.ID, err)
 		}
 	}
@@ -38,7 +88,7 @@ func (n *Network) startWires(context.Context) error {
 }
 
 // join joins the halves of a link.
-func (c *cable) join(s *wire.Scheduler) error {
+func (c *cable) join(by carrier) error {
 	lower, err := c.wireEnd(c.wire.lower, c.child, c.lower)
 	if err != nil {
 		return err
@@ -47,7 +97,7 @@ func (c *cable) join(s *wire.Scheduler) error {
 	if err != nil {
 		return errors.Join(err, lower.Close())
 	}
-	l, err := s.Add(lower, upper, c.wire.up, c.wire.down, seedOf(c.network.opt.Seed, c.planned.ID))
+	l, err := by.add(lower, upper, c.wire.up, c.wire.down, seedOf(c.network.opt.Seed, c.planned.ID))
 	if err != nil {
 		return err
 	}

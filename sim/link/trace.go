@@ -124,3 +124,19 @@ func (t Trace) Rate() uint64 {
 func (t Trace) search(at time.Duration) int {
 	return sort.Search(t.Len(), func(i int) bool { return t.At(i) >= at })
 }
+
+// MarshalBinary and UnmarshalBinary carry traces between processes.
+func (t Trace) MarshalBinary() ([]byte, error) {
+	return append(append(binary.AppendUvarint(nil, uint64(len(t.File))), t.File...), t.times...), nil
+}
+
+// UnmarshalBinary reads what MarshalBinary wrote.
+func (t *Trace) UnmarshalBinary(b []byte) error {
+	n, size := binary.Uvarint(b)
+	if size <= 0 || n > uint64(len(b)-size) || (len(b)-size-int(n))%4 != 0 {
+		return fmt.Errorf("%d bytes are no trace", len(b))
+	}
+	b = b[size:]
+	*t = Trace{File: string(b[:n]), times: string(b[n:])}
+	return nil
+}

@@ -5,7 +5,6 @@ package wire
 import (
 	"errors"
 	"fmt"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -71,9 +70,7 @@ type Link struct {
 	s        *Scheduler
 	up, down *direction // a to b, b to a
 	ends     [2]End
-
-	setting sync.Mutex
-	whole   [2]bool // offload is off at this end: packets leave it whole
+	switches switches
 
 	// The rest belongs to the scheduler's thread.
 	cut    bool
@@ -87,23 +84,13 @@ func (l *Link) Set(up, down link.Impairment) error {
 	if err := validate(up, down); err != nil {
 		return err
 	}
-	l.setting.Lock()
-	defer l.setting.Unlock()
-	// Segments of offload must not meet what treats packets one by one: they end
-	// before it begins, and begin after it has ended. Not in the scheduler's thread:
-	// the switch waits for the kernel's RTNL lock, a tenth of a second on a busy
-	// machine, and all other links would wait with it.
-	if err := l.offload(up, down, false); err != nil {
-		return err
-	}
-	if err := l.whileOpen(func() {
-		l.s.drain(l)
-		l.up.change(up)
-		l.down.change(down)
-	}); err != nil {
-		return err
-	}
-	return l.offload(up, down, true)
+	return l.switches.around(up, down, func() error {
+		return l.whileOpen(func() {
+			l.s.drain(l)
+			l.up.change(up)
+			l.down.change(down)
+		})
+	})
 }
 
 // Cut cuts the link or restores it. While cut it loses the packets that enter,
@@ -166,22 +153,6 @@ func (l *Link) Close() error {
 		return err
 	}
 	return failure
-}
-
-// offload switches offload on, or off, where the impairments want it so: each end
-// sends into one direction only. The caller holds setting.
-func (l *Link) offload(up, down link.Impairment, on bool) error {
-	for i, imp := range []link.Impairment{up, down} {
-		o := l.ends[i].Offload
-		if o == nil || imp.PerPacket() == on || l.whole[i] != on {
-			continue
-		}
-		if err := o.Set(on); err != nil {
-			return fmt.Errorf("wire: %w", err)
-		}
-		l.whole[i] = !on
-	}
-	return nil
 }
 
 func validate(up, down link.Impairment) error {

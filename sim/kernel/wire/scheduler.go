@@ -109,7 +109,7 @@ func NewScheduler() (*Scheduler, error) {
 // from a to b, down from b to a. The same seed gives the same losses and jitter.
 // The link owns both ends from here on; if Add fails, they are closed.
 func (s *Scheduler) Add(a, b End, up, down link.Impairment, seed uint64) (*Link, error) {
-	l := &Link{s: s, ends: [2]End{a, b}}
+	l := &Link{s: s, ends: [2]End{a, b}, switches: switches{ends: [2]*Offload{a.Offload, b.Offload}}}
 	discard := func(err error) (*Link, error) {
 		return nil, errors.Join(err, a.Close(), b.Close())
 	}
@@ -119,7 +119,7 @@ func (s *Scheduler) Add(a, b End, up, down link.Impairment, seed uint64) (*Link,
 	l.up = &direction{link: l, towards: true, from: a.Socket, to: b.Socket, shaper: link.NewShaper(up, seed, 1)}
 	l.down = &direction{link: l, from: b.Socket, to: a.Socket, shaper: link.NewShaper(down, seed, 2)}
 	// An interface begins with offload.
-	if err := l.offload(up, down, false); err != nil {
+	if err := l.switches.turn(up, down, false); err != nil {
 		return discard(err)
 	}
 	var failure error
