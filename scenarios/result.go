@@ -60,6 +60,7 @@ type Result struct {
 	Observed   ObservedPath    `json:"observed"`
 	Controls   []ControlResult `json:"controls"`
 	NATs       []NATResult     `json:"nats"`
+	Links      []LinkResult    `json:"links,omitempty"` // of the scenario's own run
 	Phases     []PhaseResult   `json:"phases,omitempty"`
 	Drops      *DropsResult    `json:"drops,omitempty"` // of the scenario's own run
 	Pairs      []PairResult    `json:"pairs,omitempty"`
@@ -108,6 +109,25 @@ type NATResult struct {
 	Measured string `json:"measured"`
 
 	Findings []certify.Finding `json:"-"`
+}
+
+// LinkResult is what one direction of an impaired link promises, and what was
+// measured of it before the run and during it.
+type LinkResult struct {
+	Link      string `json:"link"`
+	Direction string `json:"direction"` // up or down
+	Promised  string `json:"promised"`
+	// DelayMS is the median delay of Sent probes, of which Lost did not arrive, and
+	// OffMS what it was more than the model had given them; negative: less.
+	DelayMS float64 `json:"delay_ms"`
+	OffMS   float64 `json:"off_ms"`
+	Sent    int     `json:"sent"`
+	Lost    int     `json:"lost"`
+	// Packets passed in the run; half of them were at most LateP50MS later than the
+	// model had given them, all but one in a hundred at most LateP99MS.
+	Packets   uint64  `json:"packets"`
+	LateP50MS float64 `json:"late_p50_ms"`
+	LateP99MS float64 `json:"late_p99_ms"`
 }
 
 // PhaseResult is the outcome of one phase of a scenario that has several, or of the

@@ -16,6 +16,7 @@ func conclude(sc *scenarios.Scenario, all []*variant, outcomes []*outcome) *scen
 		Controls: []scenarios.ControlResult{},
 		NATs:     own.nats,
 		Events:   own.events,
+		Links:    own.links,
 		Scenario: sc, Run: own.run,
 	}
 	if res.NATs == nil {

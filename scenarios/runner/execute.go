@@ -19,6 +19,7 @@ type outcome struct {
 	reason   string
 	observed scenarios.ObservedPath
 	nats     []scenarios.NATResult
+	links    []scenarios.LinkResult
 	phases   []scenarios.PhaseResult
 	pairs    []scenarios.PairResult
 	oracle   string
@@ -67,6 +68,7 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 		err = errors.Join(err, s.system.stop())
 	}
 	r.progress(v, "judge", "")
+	s.watchLinks(o)
 	o.run.Packets = r.packets(v, net)
 	drops, derr := net.Drops()
 	if o.run.Drops = drops; derr != nil {
@@ -109,6 +111,9 @@ func (r *Runner) play(ctx context.Context, s *stage, o *outcome) ([]*phase, erro
 		}
 	}
 	if err := s.certify(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := s.measureLinks(ctx, o); err != nil {
 		return nil, err
 	}
 	r.progress(s.v, "run", "")

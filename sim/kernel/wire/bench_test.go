@@ -7,15 +7,28 @@ import (
 	"testing"
 	"time"
 
+	"p2pmodel/sim/kernel/wire"
 	"p2pmodel/sim/link"
 )
+
+// newProcessCable joins two nodes by a link of a process of wires, as labs do.
+func newProcessCable(tb testing.TB, up, down link.Impairment) *cable {
+	tb.Helper()
+	p, err := wire.StartProcess(processName)
+	must(tb, err)
+	tb.Cleanup(func() { must(tb, p.Close()) })
+	c, ends := newEnds(tb)
+	c.link, err = p.Add(ends[0], ends[1], up, down, 42)
+	must(tb, err)
+	return c
+}
 
 // BenchmarkDelay reports how late datagrams of one flow are, a datagram each
 // millisecond. An idle machine of two cores shows some 45 µs and 120 µs.
 func BenchmarkDelay(b *testing.B) {
 	for _, delay := range []time.Duration{0, 5 * time.Millisecond, 50 * time.Millisecond} {
 		b.Run(fmt.Sprint(delay), func(b *testing.B) {
-			c := newCable(b, link.Impairment{Delay: delay}, link.Impairment{})
+			c := newProcessCable(b, link.Impairment{Delay: delay}, link.Impairment{})
 			to := c.udp(b, 1)
 			from := c.dial(b, 0, to)
 			for b.Loop() {
@@ -23,6 +36,8 @@ func BenchmarkDelay(b *testing.B) {
 				b.ReportMetric(float64(percentile(took, .5)-delay)/1e3, "µs-p50")
 				b.ReportMetric(float64(percentile(took, .99)-delay)/1e3, "µs-p99")
 				b.ReportMetric(float64(2000-len(took)), "lost")
+				late, _ := c.link.Late()
+				b.ReportMetric(float64(late.P99)/1e3, "µs-p99-wire")
 			}
 		})
 	}
@@ -41,7 +56,7 @@ func BenchmarkTCP(b *testing.B) {
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			const size = 256 << 20
-			c := newCable(b, bench.imp, link.Impairment{})
+			c := newProcessCable(b, bench.imp, link.Impairment{})
 			b.SetBytes(size)
 			for b.Loop() {
 				took := transfer(b, c, size)
@@ -56,7 +71,7 @@ func BenchmarkTCP(b *testing.B) {
 // BenchmarkUDP reports how many small datagrams a second pass, sent as fast as
 // one thread can.
 func BenchmarkUDP(b *testing.B) {
-	c := newCable(b, link.Impairment{}, link.Impairment{})
+	c := newProcessCable(b, link.Impairment{}, link.Impairment{})
 	to := c.udp(b, 1)
 	from := c.dial(b, 0, to)
 	payload := make([]byte, 100)

@@ -21,10 +21,23 @@ import (
 // cable is a wire between two nodes, each in a namespace of its own.
 type cable struct {
 	scheduler *wire.Scheduler
-	link      *wire.Link
+	link      carried
 	nodes     [2]netns.NsHandle
 	middle    netns.NsHandle // of the inner ends
 	inner     [2]netlink.Link
+}
+
+// carried is a link, in this process or in another.
+type carried interface {
+	Set(up, down link.Impairment) error
+	Cut(cut bool) error
+	Counters() (up, down wire.Counters)
+	Drops() ([]link.Drop, uint64)
+	Late() (up, down link.Lateness)
+	Probe(seed uint64) error
+	EndProbe() error
+	Err() error
+	Close() error
 }
 
 // patience is how long a test waits for what must come. A busy machine may need
@@ -86,15 +99,26 @@ func must(tb testing.TB, err error) {
 	}
 }
 
+// newCable joins two nodes by a link of a scheduler in this process.
 func newCable(tb testing.TB, up, down link.Impairment) *cable {
+	tb.Helper()
+	c, ends := newEnds(tb)
+	s, err := wire.NewScheduler()
+	must(tb, err)
+	tb.Cleanup(func() { must(tb, s.Close()) })
+	c.scheduler = s
+	c.link, err = s.Add(ends[0], ends[1], up, down, 42)
+	must(tb, err)
+	return c
+}
+
+// newEnds makes two nodes, and the ends of a link between them.
+func newEnds(tb testing.TB) (*cable, [2]wire.End) {
 	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Skip("needs root to make network namespaces: run as root, or with `unshare -rn`")
 	}
-	s, err := wire.NewScheduler()
-	must(tb, err)
-	tb.Cleanup(func() { must(tb, s.Close()) })
-	c := &cable{scheduler: s}
+	c := &cable{}
 	middle := newNamespace(tb)
 	c.middle = middle
 	inside(tb, middle, func() error {
@@ -147,9 +171,7 @@ func newCable(tb testing.TB, up, down link.Impairment) *cable {
 			return err
 		})
 	}
-	c.link, err = s.Add(ends[0], ends[1], up, down, 42)
-	must(tb, err)
-	return c
+	return c, ends
 }
 
 // udp opens a UDP socket on a node.

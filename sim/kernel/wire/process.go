@@ -87,6 +87,9 @@ func StartProcess(name string) (*Process, error) {
 	return p, nil
 }
 
+// PID is the number of the process.
+func (p *Process) PID() int { return p.command.Process.Pid }
+
 // Add is Scheduler.Add.
 func (p *Process) Add(a, b End, up, down link.Impairment, seed uint64) (*Remote, error) {
 	l := &Remote{process: p, switches: switches{ends: [2]*Offload{a.Offload, b.Offload}}}
