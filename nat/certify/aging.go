@@ -36,6 +36,7 @@ func tolerance(timeout time.Duration) time.Duration {
 // is probed once only, because the probe itself may refresh it.
 type aging struct {
 	axis               nat.Axis
+	protocol           Protocol
 	birth              birth
 	timeout, tolerance time.Duration
 	round              int
@@ -90,6 +91,35 @@ func (p *Probe) measureTimeout(now time.Time) {
 	p.measureAging(now, nat.AxisTimeout, p.cfg.Declared.Resolved().Timeout, p.born)
 }
 
+// measureTCP and measureICMP measure the same of connections, which are open and
+// silent, and of identifiers of echo requests.
+func (p *Probe) measureTCP(time.Time) {
+	p.measureAgingOf(TCP, p.outside[0][0].local, nat.AxisTimeoutTCP, p.cfg.Declared.TimeoutTCP)
+}
+
+func (p *Probe) measureICMP(time.Time) {
+	p.measureAgingOf(ICMP, netip.AddrPortFrom(p.cfg.Outside[0], 0), nat.AxisTimeoutICMP, p.cfg.Declared.TimeoutICMP)
+}
+
+func (p *Probe) measureAgingOf(protocol Protocol, outside netip.AddrPort, axis nat.Axis, t time.Duration) {
+	p.openAs(protocol, false, outside, func(now time.Time, s *socket) {
+		if s == nil {
+			p.find(axis, analysis.Unreached, fmt.Sprintf("no socket could be opened at %s", outside))
+			return
+		}
+		p.other[protocol] = s
+		p.startAging(now, &aging{axis: axis, protocol: protocol, birth: p.born, timeout: t, tolerance: tolerance(t), round: 1})
+	})
+}
+
+// remote is the outside socket with which mappings of an inside one age.
+func (p *Probe) remote(s *socket) *socket {
+	if s.protocol == UDP {
+		return p.outside[0][0]
+	}
+	return p.other[s.protocol]
+}
+
 // measureAging opens mappings in groups and probes each at its own age.
 func (p *Probe) measureAging(now time.Time, axis nat.Axis, t time.Duration, make birth) {
 	p.startAging(now, &aging{axis: axis, birth: make, timeout: t, tolerance: tolerance(t), round: 1})
@@ -135,10 +165,10 @@ func (p *Probe) age(g *aging, age time.Duration, near bool) {
 			}
 		}
 	}
-	p.inside(0, func(now time.Time, s *socket) {
+	p.openAs(g.protocol, true, netip.AddrPortFrom(p.cfg.Inside[0], 0), func(now time.Time, s *socket) {
 		g.birth(now, s, func(now time.Time, x netip.AddrPort, sent, born time.Time) {
 			a := p.after(born.Add(age), func(now time.Time) {
-				p.knockOnce(now, x, func(shot *shot) {
+				p.knockOnce(now, s, x, func(shot *shot) {
 					// Between sending and arriving the mapping was made; the
 					// probe got there between being given out and having left.
 					g.probes = append(g.probes, aged{
@@ -172,7 +202,7 @@ func (p *Probe) keep(g *aging, k *keeping, inbound bool) {
 						if now.Sub(refreshed) >= g.timeout-g.tolerance {
 							return // too late to tell
 						}
-						p.knockOnce(now, x, func(shot *shot) {
+						p.knockOnce(now, s, x, func(shot *shot) {
 							what := "dead"
 							switch {
 							case got(shot, s):
@@ -204,8 +234,8 @@ func (p *Probe) keep(g *aging, k *keeping, inbound bool) {
 // born makes a mapping towards the first outside socket and says when it was
 // sent for, and when it was there at the latest.
 func (p *Probe) born(now time.Time, s *socket, then func(now time.Time, x netip.AddrPort, sent, born time.Time), lost func()) {
-	p.reach(now, s, p.outside[0][0].local, func(now time.Time, shot *shot) {
-		if x, ok := p.outcome(shot, p.outside[0][0]); ok {
+	p.reach(now, s, p.remote(s).local, func(now time.Time, shot *shot) {
+		if x, ok := p.outcome(shot, p.remote(s)); ok {
 			then(now, x, shot.sent[0], now)
 		} else {
 			lost()
@@ -216,8 +246,8 @@ func (p *Probe) born(now time.Time, s *socket, then func(now time.Time, x netip.
 // knockOnce probes a mapping from the socket that it was made towards: two
 // datagrams at once, for one may be lost, and the second cannot revive what the
 // first found dead.
-func (p *Probe) knockOnce(now time.Time, x netip.AddrPort, done func(s *shot)) {
-	p.shoot(now, p.outside[0][0], x, 2, time.Millisecond, p.cfg.Wait, func(_ time.Time, s *shot) { done(s) })
+func (p *Probe) knockOnce(now time.Time, owner *socket, x netip.AddrPort, done func(s *shot)) {
+	p.shoot(now, p.remote(owner), x, 2, time.Millisecond, p.cfg.Wait, func(_ time.Time, s *shot) { done(s) })
 }
 
 func (g *aging) note(format string, x netip.AddrPort, age time.Duration) {
@@ -243,7 +273,7 @@ func (g *aging) blurred() bool {
 // lived, lived; one that was found dead before the declared time may have been a
 // lost probe.
 func (g *aging) again() *aging {
-	next := &aging{axis: g.axis, birth: g.birth, timeout: g.timeout, tolerance: g.tolerance, round: g.round + 1}
+	next := &aging{axis: g.axis, protocol: g.protocol, birth: g.birth, timeout: g.timeout, tolerance: g.tolerance, round: g.round + 1}
 	if g.blurred() {
 		next.known = [2]time.Duration{g.aliveAt, g.deadAt}
 	}

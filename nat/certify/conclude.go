@@ -12,7 +12,7 @@ import (
 )
 
 func newProbe(cfg Config) *Probe {
-	p := &Probe{cfg: cfg, used: make(map[uint16]bool), told: make(map[nat.Axis]Finding), judged: make(map[string]judgement)}
+	p := &Probe{cfg: cfg, used: make(map[uint16]bool), told: make(map[nat.Axis]Finding), judged: make(map[string]judgement), other: make(map[Protocol]*socket)}
 	binary.BigEndian.PutUint64(p.marker[:], cfg.Rand.Uint64())
 	p.phases = []func(now time.Time){
 		p.openOutside,
@@ -41,7 +41,7 @@ func newProbe(cfg Config) *Probe {
 	}
 	for _, axis := range cfg.Times(cfg.Declared) {
 		p.phases = append(p.phases, map[nat.Axis]func(now time.Time){
-			nat.AxisTimeout: p.measureTimeout, nat.AxisStream: p.measureStream, nat.AxisRotate: p.measureRotation,
+			nat.AxisTimeout: p.measureTimeout, nat.AxisStream: p.measureStream, nat.AxisTimeoutTCP: p.measureTCP, nat.AxisTimeoutICMP: p.measureICMP, nat.AxisRotate: p.measureRotation,
 		}[axis])
 	}
 	if cfg.Requirements {

@@ -32,6 +32,7 @@ type Probe struct {
 	resetting func(now time.Time, err error) // until the NAT has lost its state
 	ranged    string                         // the range of ports that were used up; empty: they were not
 	phases    []func(now time.Time)
+	other     map[Protocol]*socket // outside sockets of other protocols than UDP
 	outside   [2][2]*socket
 	used      map[uint16]bool // inside ports that have been chosen
 
@@ -52,13 +53,14 @@ type Probe struct {
 
 // socket is a socket that the probe asked for.
 type socket struct {
+	protocol Protocol
 	number   int
 	inside   bool
 	local    netip.AddrPort
 	attempts int
 	fixed    bool
 	opened   func(now time.Time, s *socket)
-	errors   []ICMP // that came about what it sent
+	errors   []ICMPError // that came about what it sent
 }
 
 // shot is one datagram, sent once or several times, and who got it.
@@ -128,7 +130,7 @@ func (p *Probe) HandleOpened(now time.Time, number int, local netip.AddrPort, er
 	default: // the port is taken; another will do
 		s.attempts++
 		s.local = netip.AddrPortFrom(s.local.Addr(), p.freshPort())
-		p.opens = append(p.opens, Open{Socket: s.number, Inside: s.inside, Local: s.local})
+		p.opens = append(p.opens, Open{Socket: s.number, Protocol: s.protocol, Inside: s.inside, Local: s.local})
 		return
 	}
 	opened := s.opened
@@ -261,13 +263,18 @@ func (p *Probe) advance(now time.Time) {
 
 // open asks for a socket. Port 0 takes a fresh random one.
 func (p *Probe) open(inside bool, local netip.AddrPort, opened func(now time.Time, s *socket)) {
-	s := &socket{number: len(p.sockets), inside: inside, local: local, fixed: local.Port() != 0, opened: opened}
+	p.openAs(UDP, inside, local, opened)
+}
+
+// openAs is open for any protocol. The outside socket of ICMP has no port.
+func (p *Probe) openAs(protocol Protocol, inside bool, local netip.AddrPort, opened func(now time.Time, s *socket)) {
+	s := &socket{protocol: protocol, number: len(p.sockets), inside: inside, local: local, fixed: local.Port() != 0 || protocol == ICMP && !inside, opened: opened}
 	if !s.fixed {
 		s.local = netip.AddrPortFrom(local.Addr(), p.freshPort())
 	}
 	p.sockets = append(p.sockets, s)
 	p.opening++
-	p.opens = append(p.opens, Open{Socket: s.number, Inside: inside, Local: s.local})
+	p.opens = append(p.opens, Open{Socket: s.number, Protocol: protocol, Inside: inside, Local: s.local})
 }
 
 // inside opens a socket behind the NAT at one of its hosts.

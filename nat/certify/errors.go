@@ -10,7 +10,7 @@ import (
 
 // HandleICMP tells of an ICMP error that came to an inside socket, about a
 // datagram of it.
-func (p *Probe) HandleICMP(now time.Time, number int, e ICMP) {
+func (p *Probe) HandleICMP(now time.Time, number int, e ICMPError) {
 	if p.done || number < 0 || number >= len(p.sockets) {
 		return
 	}
@@ -20,7 +20,7 @@ func (p *Probe) HandleICMP(now time.Time, number int, e ICMP) {
 
 // complain sends an ICMP error about what a mapping's socket sent: thrice, as it
 // may be lost. done gets whether it came.
-func (p *Probe) complain(now time.Time, from *socket, via netip.Addr, to netip.AddrPort, e ICMP, owner *socket, done func(now time.Time, came bool)) {
+func (p *Probe) complain(now time.Time, from *socket, via netip.Addr, to netip.AddrPort, e ICMPError, owner *socket, done func(now time.Time, came bool)) {
 	for range 3 {
 		p.sends = append(p.sends, Send{Socket: from.number, To: to, Payload: p.payload(&shot{size: marked, from: from}), Form: Error, Error: e, Via: via})
 	}
@@ -35,8 +35,8 @@ func (p *Probe) measureErrors(time.Time) {
 	p.inside(0, func(now time.Time, s *socket) {
 		p.mapped(now, s, func(now time.Time, x netip.AddrPort) {
 			var evidence, lost []string
-			came := map[ICMP]bool{}
-			kinds := []ICMP{HostUnreachable, PortUnreachable, TimeExceeded, ParameterProblem}
+			came := map[ICMPError]bool{}
+			kinds := []ICMPError{HostUnreachable, PortUnreachable, TimeExceeded, ParameterProblem}
 			var next func(now time.Time)
 			next = func(now time.Time) {
 				if len(kinds) == 0 {

@@ -32,7 +32,7 @@ func (p *Probe) measureLife(time.Time) {
 			p.inside(0, func(now time.Time, s *socket) {
 				p.born(now, s, func(_ time.Time, x netip.AddrPort, sent, born time.Time) {
 					p.after(born.Add(age), func(now time.Time) {
-						p.knockOnce(now, x, func(shot *shot) {
+						p.knockOnce(now, s, x, func(shot *shot) {
 							l.note(x, got(shot, s), shot.sent[0].Sub(born), shot.left[len(shot.left)-1].Sub(sent))
 						})
 					})

@@ -72,7 +72,7 @@ func (o Options) Times(b nat.Behavior) (all []nat.Axis) {
 	for _, t := range []struct {
 		axis nat.Axis
 		time time.Duration
-	}{{nat.AxisTimeout, b.Timeout}, {nat.AxisStream, b.Stream}} {
+	}{{nat.AxisTimeout, b.Timeout}, {nat.AxisStream, b.Stream}, {nat.AxisTimeoutTCP, b.TimeoutTCP}, {nat.AxisTimeoutICMP, b.TimeoutICMP}} {
 		if t.time > 0 && t.time <= o.Patience && (b.Rotate == 0 || t.time*3/2 <= b.Rotate) {
 			all = append(all, t.axis)
 		}
@@ -83,9 +83,29 @@ func (o Options) Times(b nat.Behavior) (all []nat.Axis) {
 	return all
 }
 
+// Protocol is what a socket speaks.
+type Protocol uint8
+
+const (
+	// UDP sockets send datagrams.
+	UDP Protocol = iota
+	// TCP sockets: one inside connects with the first datagram that it sends, one
+	// outside listens, and answers to whom it has accepted. Payloads have one length,
+	// StreamPayload, and follow each other.
+	TCP
+	// ICMP sockets speak echo: one inside sends requests with its port as the
+	// identifier, one outside sends replies with the port that they go to. Replies of
+	// the outside system itself are not meant, and not told.
+	ICMP
+)
+
+// StreamPayload is how many bytes each payload of a TCP connection has.
+const StreamPayload = marked
+
 // Open asks the driver to open a socket, or to close one.
 type Open struct {
-	Socket int
+	Socket   int
+	Protocol Protocol
 	// Inside tells the network: behind the NAT, or on its outer segment.
 	Inside bool
 	// Local is where to bind, exactly. Ignored on close.
@@ -112,16 +132,16 @@ const (
 	Error
 )
 
-// ICMP is what an ICMP error says.
-type ICMP struct{ Type, Code uint8 }
+// ICMPError is what an ICMP error says.
+type ICMPError struct{ Type, Code uint8 }
 
 // The errors that matter to NATs (RFC 792).
 var (
-	HostUnreachable     = ICMP{3, 1}
-	PortUnreachable     = ICMP{3, 3}
-	FragmentationNeeded = ICMP{3, 4}
-	TimeExceeded        = ICMP{11, 0}
-	ParameterProblem    = ICMP{12, 0}
+	HostUnreachable     = ICMPError{3, 1}
+	PortUnreachable     = ICMPError{3, 3}
+	FragmentationNeeded = ICMPError{3, 4}
+	TimeExceeded        = ICMPError{11, 0}
+	ParameterProblem    = ICMPError{12, 0}
 )
 
 // Send asks the driver to send a datagram, or an error about one.
@@ -131,7 +151,7 @@ type Send struct {
 	Payload []byte
 	Form    Form
 	// Error is what an ICMP error says, Via is whence it comes.
-	Error ICMP
+	Error ICMPError
 	Via   netip.Addr
 }
 

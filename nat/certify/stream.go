@@ -88,7 +88,7 @@ func (p *Probe) useUntilChanged(now time.Time, s *socket, step, limit time.Durat
 				switch {
 				case y != x:
 					r := rotation{least: last.Sub(born), most: now.Sub(sent)}
-					p.knockOnce(now, x, func(shot *shot) {
+					p.knockOnce(now, s, x, func(shot *shot) {
 						r.open = got(shot, s)
 						done(r, fmt.Sprintf("%s was mapped to %s until %s after that was made, then to %s", s.local, x, brief(r.most), y))
 					})

@@ -29,6 +29,7 @@ type world struct {
 	busy    []netip.AddrPort
 	sockets map[int]netip.AddrPort
 	inside  map[int]bool
+	speaks  map[int]certify.Protocol
 	flights []flight
 	faults  faults
 }
@@ -52,6 +53,7 @@ type flight struct {
 	from    netip.AddrPort
 	to      netip.AddrPort
 	inside  bool // receiver's side
+	speaks  certify.Protocol
 	payload []byte
 }
 
@@ -69,15 +71,15 @@ func newWorld(t *testing.T, real nat.Behavior, external []netip.Addr) *world {
 		t.Fatal(err)
 	}
 	return &world{nat: nt, now: epoch, rand: r, delay: 50 * time.Microsecond,
-		sockets: make(map[int]netip.AddrPort), inside: make(map[int]bool)}
+		sockets: make(map[int]netip.AddrPort), inside: make(map[int]bool), speaks: make(map[int]certify.Protocol)}
 }
 
 // send carries a datagram to the router and on, to whoever has its destination.
-func (w *world) send(inside bool, from, to netip.AddrPort, payload []byte) {
+func (w *world) send(speaks certify.Protocol, inside bool, from, to netip.AddrPort, payload []byte) {
 	if w.rand.Float64() < w.loss {
 		return
 	}
-	p := table.Packet{Src: from, Dst: to}
+	p := table.Packet{Protocol: table.Protocol(speaks), Src: from, Dst: to}
 	var v table.Verdict
 	if inside {
 		v = w.nat.Outbound(w.now, p)
@@ -89,7 +91,7 @@ func (w *world) send(inside bool, from, to netip.AddrPort, payload []byte) {
 	if v.Drop != table.Passed || back && v.Packet.Src.Addr() == v.Packet.Dst.Addr() {
 		return
 	}
-	w.flights = append(w.flights, flight{at: w.now.Add(w.delay), from: v.Packet.Src, to: v.Packet.Dst, inside: back, payload: payload})
+	w.flights = append(w.flights, flight{at: w.now.Add(w.delay), from: v.Packet.Src, to: v.Packet.Dst, inside: back, speaks: speaks, payload: payload})
 }
 
 // take sends what the probe wants sent, in its form.
@@ -124,7 +126,7 @@ func (w *world) take(p *certify.Probe, s certify.Send) {
 	if f.rewrites {
 		payload = bytes.ReplaceAll(payload, []byte(from.Addr().String()), []byte("198.18.1.1"))
 	}
-	w.send(w.inside[s.Socket], from, s.To, payload)
+	w.send(w.speaks[s.Socket], w.inside[s.Socket], from, s.To, payload)
 }
 
 // certify runs a probe to its end.
@@ -148,7 +150,7 @@ func (w *world) certify(t *testing.T, cfg certify.Config) certify.Result {
 				p.HandleOpened(w.now, o.Socket, netip.AddrPort{}, errors.New("address already in use"))
 				continue
 			}
-			w.sockets[o.Socket], w.inside[o.Socket] = o.Local, o.Inside
+			w.sockets[o.Socket], w.inside[o.Socket], w.speaks[o.Socket] = o.Local, o.Inside, o.Protocol
 			p.HandleOpened(w.now, o.Socket, o.Local, nil)
 		}
 		if p.PollReset() {
@@ -179,7 +181,7 @@ func (w *world) certify(t *testing.T, cfg certify.Config) certify.Result {
 				w.now = f.at
 			}
 			for n, local := range w.sockets {
-				if local == f.to && w.inside[n] == f.inside {
+				if local == f.to && w.inside[n] == f.inside && w.speaks[n] == f.speaks {
 					p.HandleDatagram(w.now, n, f.from, f.payload)
 				}
 			}

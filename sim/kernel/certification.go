@@ -119,7 +119,7 @@ func (r *Router) certify(ctx context.Context, opt certify.Options) (result certi
 	}
 	d := &probeDriver{
 		probe: probe, inside: prober.ns, outside: front.ns, reset: r.installNAT,
-		sockets: make(map[int]*proberSocket),
+		sockets: make(map[int]proberSocket),
 		inbox:   make(chan func(), 256),
 		stop:    make(chan struct{}),
 	}

@@ -4,8 +4,6 @@ package kernel
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -18,7 +16,7 @@ type probeDriver struct {
 	probe           *certify.Probe
 	inside, outside *namespace
 	reset           func() error // empties the NAT
-	sockets         map[int]*proberSocket
+	sockets         map[int]proberSocket
 	raw             *rawSender    // nil until something is sent that no UDP socket can
 	inbox           chan func()   // what came, to be told to the probe
 	stop            chan struct{} // closed when nobody reads the inbox any more
@@ -87,7 +85,9 @@ func (d *probeDriver) drain(ctx context.Context) {
 		for s, ok := d.probe.PollSend(); ok; s, ok = d.probe.PollSend() {
 			busy = true
 			// What cannot be sent does not arrive.
-			_ = d.send(s)
+			if socket := d.sockets[s.Socket]; socket != nil {
+				_ = socket.send(s)
+			}
 		}
 		d.probe.HandleSent(time.Now())
 	}
@@ -96,7 +96,7 @@ func (d *probeDriver) drain(ctx context.Context) {
 func (d *probeDriver) open(ctx context.Context, o certify.Open) {
 	if o.Close {
 		if s := d.sockets[o.Socket]; s != nil {
-			_ = s.conn.Close()
+			_ = s.close()
 			delete(d.sockets, o.Socket)
 		}
 		return
@@ -105,60 +105,49 @@ func (d *probeDriver) open(ctx context.Context, o certify.Open) {
 	if o.Inside {
 		ns = d.inside
 	}
-	s := &proberSocket{local: o.Local}
-	var listening net.ListenConfig
-	if o.Inside {
-		listening.Control = hearErrors
+	var s proberSocket
+	var err error
+	switch o.Protocol {
+	case certify.TCP:
+		s, err = d.openStream(ctx, ns, o)
+	case certify.ICMP:
+		s, err = d.openEcho(ctx, ns, o)
+	default:
+		s, err = d.openDatagrams(ctx, ns, o)
 	}
-	err := ns.inside(func() error {
-		c, err := listening.ListenPacket(ctx, "udp4", o.Local.String())
-		if err == nil {
-			s.conn = c.(*net.UDPConn)
-		}
-		return err
-	})
 	if err != nil {
 		d.probe.HandleOpened(time.Now(), o.Socket, o.Local, err)
 		return
 	}
 	d.sockets[o.Socket] = s
-	d.readers.Go(func() { d.read(o.Socket, s.conn) })
-	d.probe.HandleOpened(time.Now(), o.Socket, plain(s.conn.LocalAddr().(*net.UDPAddr).AddrPort()), nil)
+	d.probe.HandleOpened(time.Now(), o.Socket, o.Local, nil)
+}
+
+// proberSocket is a socket of the probe. What it reads goes to the driver's inbox.
+type proberSocket interface {
+	send(s certify.Send) error
+	close() error
+}
+
+// arrived tells the probe of a datagram, unless nobody listens any more.
+func (d *probeDriver) arrived(socket int, from netip.AddrPort, payload []byte) {
+	at, payload := time.Now(), append([]byte(nil), payload...)
+	d.tell(func() { d.probe.HandleDatagram(at, socket, plain(from), payload) })
+}
+
+func (d *probeDriver) tell(what func()) {
+	select {
+	case d.inbox <- what:
+	case <-d.stop:
+	}
 }
 
 func plain(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
-func (d *probeDriver) read(socket int, conn *net.UDPConn) {
-	buffer := make([]byte, 4096)
-	for {
-		n, from, err := conn.ReadFromUDPAddrPort(buffer)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		at := time.Now()
-		tell := []func(){}
-		if err != nil { // an ICMP error
-			for _, e := range heardErrors(conn) {
-				tell = append(tell, func() { d.probe.HandleICMP(at, socket, e) })
-			}
-		} else {
-			payload := append([]byte(nil), buffer[:n]...)
-			tell = append(tell, func() { d.probe.HandleDatagram(at, socket, plain(from), payload) })
-		}
-		for _, t := range tell {
-			select {
-			case d.inbox <- t:
-			case <-d.stop:
-				return
-			}
-		}
-	}
-}
-
 func (d *probeDriver) close() error {
 	close(d.stop)
 	for _, s := range d.sockets {
-		_ = s.conn.Close()
+		_ = s.close()
 	}
 	d.readers.Wait()
 	if d.raw != nil {

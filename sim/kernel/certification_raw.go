@@ -3,62 +3,111 @@
 package kernel
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"p2pmodel/nat/certify"
 )
 
-// proberSocket is a socket of the probe.
-type proberSocket struct {
-	local netip.AddrPort
-	conn  *net.UDPConn
+// datagrams is a UDP socket of the probe.
+type datagrams struct {
+	driver *probeDriver
+	local  netip.AddrPort
+	conn   *net.UDPConn
 }
 
+func (d *probeDriver) openDatagrams(ctx context.Context, ns *namespace, o certify.Open) (proberSocket, error) {
+	s := &datagrams{driver: d, local: o.Local}
+	var listening net.ListenConfig
+	if o.Inside {
+		listening.Control = hearErrors
+	}
+	err := ns.inside(func() error {
+		c, err := listening.ListenPacket(ctx, "udp4", o.Local.String())
+		if err == nil {
+			s.conn = c.(*net.UDPConn)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.readers.Go(func() { s.read(o.Socket) })
+	return s, nil
+}
+
+func (s *datagrams) read(socket int) {
+	buffer := make([]byte, 4096)
+	for {
+		n, from, err := s.conn.ReadFromUDPAddrPort(buffer)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err == nil:
+			s.driver.arrived(socket, from, buffer[:n])
+		default: // an ICMP error
+			at := time.Now()
+			for _, e := range heardErrors(s.conn) {
+				s.driver.tell(func() { s.driver.probe.HandleICMP(at, socket, e) })
+			}
+		}
+	}
+}
+
+func (s *datagrams) close() error { return s.conn.Close() }
+
 // send sends a datagram in the form that the probe wants.
-func (d *probeDriver) send(s certify.Send) error {
-	from := d.sockets[s.Socket]
-	if from == nil {
-		return net.ErrClosed
-	}
-	switch s.Form {
+func (s *datagrams) send(g certify.Send) error {
+	switch g.Form {
 	case certify.Plain:
-		return from.write(s)
+		return s.write(g)
 	case certify.DontFragment:
-		return from.writeWith(s, unix.IP_PMTUDISC_PROBE)
+		return s.writeWith(g, unix.IP_PMTUDISC_PROBE)
 	case certify.MayFragment:
-		return from.writeWith(s, unix.IP_PMTUDISC_DONT)
+		return s.writeWith(g, unix.IP_PMTUDISC_DONT)
 	}
-	if d.raw == nil {
-		raw, err := newRawSender(d.outside)
-		if err != nil {
-			return err
-		}
-		d.raw = raw
+	raw, err := s.driver.rawSender()
+	if err != nil {
+		return err
 	}
-	if s.Form == certify.Error {
-		return d.raw.send(icmpError(s, from.local), s.To.Addr())
+	if g.Form == certify.Error {
+		return raw.send(icmpError(g, s.local), g.To.Addr())
 	}
-	packets := fragments(from.local, s.To, s.Payload)
-	for i := range packets {
-		if s.Form == certify.Reversed {
-			i = len(packets) - 1 - i
-		}
-		if err := d.raw.send(packets[i], s.To.Addr()); err != nil {
+	packets := fragments(s.local, g.To, g.Payload)
+	if g.Form == certify.Reversed {
+		slices.Reverse(packets)
+	}
+	for _, p := range packets {
+		if err := raw.send(p, g.To.Addr()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// rawSender is made when it is needed first.
+func (d *probeDriver) rawSender() (*rawSender, error) {
+	if d.raw == nil {
+		raw, err := newRawSender(d.outside)
+		if err != nil {
+			return nil, err
+		}
+		d.raw = raw
+	}
+	return d.raw, nil
+}
+
 // write sends once more what the socket did not send, because it told of an ICMP
 // error instead.
-func (s *proberSocket) write(g certify.Send) error {
+func (s *datagrams) write(g certify.Send) error {
 	_, err := s.conn.WriteToUDPAddrPort(g.Payload, g.To)
 	if err != nil {
 		_, err = s.conn.WriteToUDPAddrPort(g.Payload, g.To)
@@ -67,7 +116,7 @@ func (s *proberSocket) write(g certify.Send) error {
 }
 
 // writeWith sends with DF as a mode of path MTU discovery has it.
-func (s *proberSocket) writeWith(g certify.Send, mode int) error {
+func (s *datagrams) writeWith(g certify.Send, mode int) error {
 	if err := setDiscovery(s.conn, mode); err != nil {
 		return err
 	}
@@ -92,7 +141,7 @@ func hearErrors(_, _ string, conn syscall.RawConn) error {
 }
 
 // heardErrors takes the ICMP errors that a socket has kept.
-func heardErrors(conn *net.UDPConn) (all []certify.ICMP) {
+func heardErrors(conn *net.UDPConn) (all []certify.ICMPError) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil
@@ -111,7 +160,7 @@ func heardErrors(conn *net.UDPConn) (all []certify.ICMP) {
 			for _, m := range messages {
 				// struct sock_extended_err: errno, origin, type, code, …
 				if m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_RECVERR && len(m.Data) >= 7 && m.Data[4] == unix.SO_EE_ORIGIN_ICMP {
-					all = append(all, certify.ICMP{Type: m.Data[5], Code: m.Data[6]})
+					all = append(all, certify.ICMPError{Type: m.Data[5], Code: m.Data[6]})
 				}
 			}
 		}
