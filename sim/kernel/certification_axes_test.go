@@ -1,0 +1,59 @@
+//go:build linux
+
+package kernel_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"p2pmodel/nat/certify"
+)
+
+// TestFurtherAxesAreCertified has NATs of the kernel measured that declare more
+// than the classic axes, each in a lab of many.
+func TestFurtherAxesAreCertified(t *testing.T) {
+	rows := []struct {
+		behavior string
+		axes     string // that must be part of the result
+	}{
+		{"kind=masquerade", "kind"},
+		{"kind=masquerade,early-inbound=accept", "kind early-inbound"},
+		{"kind=masquerade,timeout=1s,stream=2s", "timeout stream refresh"},
+		{"kind=masquerade,timeout-tcp=2s,timeout-icmp=1s", "timeout-tcp timeout-icmp"},
+		{"kind=masquerade-random,timeout=1s", "ports timeout refresh"},
+		{"kind=masquerade-fully-random", "ports"},
+		{"linux,size=100", "size"},
+		{"symmetric,range=40000-40299", "range"},
+		{"full-cone,timeout-icmp=1s", "timeout-icmp"},
+	}
+	var lab strings.Builder
+	lab.WriteString("lab:\n  routers:\n")
+	for i, r := range rows {
+		fmt.Fprintf(&lab, "    nat-%d: {nat: %q}\n", i, r.behavior)
+	}
+	lab.WriteString("  hosts:\n")
+	for i := range rows {
+		fmt.Fprintf(&lab, "    host-%d: {behind: nat-%d}\n", i, i)
+	}
+	n := stand(t, lab.String())
+	var group sync.WaitGroup
+	slots := make(chan struct{}, 4) // times are measured: the machine must not be too busy
+	for i, row := range rows {
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			r, err := router(t, n, fmt.Sprintf("nat-%d", i)).Measure(t.Context(), certify.Options{})
+			if err != nil || !r.OK() {
+				t.Errorf("%s: %v\ndeclared %s\nmeasured %s\n%+v", row.behavior, err, r.Declared, r.Measured, r.Findings)
+			}
+			for axis := range strings.FieldsSeq(row.axes) {
+				if !strings.Contains(","+r.Measured, ","+axis+"=") {
+					t.Errorf("%s: %s is no part of %s", row.behavior, axis, r.Measured)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
