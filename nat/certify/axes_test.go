@@ -100,3 +100,34 @@ func checkOneLie(t *testing.T, real, declared nat.Behavior, axis nat.Axis) {
 	}
 	t.Errorf("%s claims to be %s: %s was not found out\ndeclared %s\nmeasured %s\n%s", real, declared, axis, r.Declared, r.Measured, evidence(r))
 }
+
+// TestBlocksOfSeveralAddresses: a host has a block of each.
+func TestBlocksOfSeveralAddresses(t *testing.T) {
+	for _, text := range []string{"full-cone,ports=block,block=64,pooling=arbitrary", "full-cone,ports=block,block=512,pooling=arbitrary", "symmetric,ports=block,block=128"} {
+		b := behavior(t, text)
+		if r := measure(t, b, b, 2); !r.OK() {
+			t.Errorf("%s\ndeclared %s\nmeasured %s\n%s", text, r.Declared, r.Measured, evidence(r))
+		}
+	}
+}
+
+// TestNoSeedFalsifies: whatever ports the probe and the NAT draw, what is true is
+// not denied.
+func TestNoSeedFalsifies(t *testing.T) {
+	for text, addresses := range map[string]int{
+		"full-cone": 1, "symmetric": 1, "symmetric,ports=random": 1, "linux,fallback=random": 1, "linux,parity=keep": 1,
+		"symmetric,parity=keep": 1, "symmetric,ports=random,range=40000-41999": 1, "full-cone,ports=block,block=64": 1,
+		"symmetric,ports=block": 1, "full-cone,pooling=arbitrary": 2, "kind=masquerade": 1, "kind=masquerade-random": 1, "symmetric,delta=7": 1,
+	} {
+		b := behavior(t, text)
+		for seed := range uint64(40) {
+			w := newWorld(t, b, externalAddrs[:addresses])
+			for range seed {
+				w.rand.Uint64() // the NAT draws from it, too
+			}
+			if r := w.certify(t, config(b, externalAddrs[:addresses], seed)); !r.OK() {
+				t.Errorf("%s, seed %d: declared %s\nmeasured %s\n%s", text, seed, r.Declared, r.Measured, evidence(r))
+			}
+		}
+	}
+}

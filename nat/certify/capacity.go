@@ -28,17 +28,21 @@ func (p *Probe) bounds() (axis nat.Axis, limit int) {
 	d := p.cfg.Declared
 	r := d.Resolved()
 	axis, limit = nat.AxisSize, r.TableSize
-	ports := r.Range.Size()
-	if r.Pooling == nat.PoolArbitrary {
-		ports *= len(p.cfg.External)
-	}
-	if ports < limit {
+	if ports := r.Range.Size() * p.shares(); ports < limit {
 		axis, limit = nat.AxisRange, ports
 	}
-	if r.Ports == nat.Block && r.Block < limit {
-		axis, limit = nat.AxisBlock, r.Block
+	if blocks := r.Block * p.shares(); r.Ports == nat.Block && blocks < limit {
+		axis, limit = nat.AxisBlock, blocks
 	}
 	return axis, limit
+}
+
+// shares is of how many external addresses one host is given ports.
+func (p *Probe) shares() int {
+	if p.cfg.Declared.Pooling == nat.PoolArbitrary {
+		return len(p.cfg.External)
+	}
+	return 1
 }
 
 // fill is what is known of a NAT in which as many mappings were made as it takes.
@@ -137,6 +141,8 @@ func (p *Probe) foundCapacity(f *fill, count int, full nat.Full) {
 	endless := count == f.limit+beyond
 	measured := strconv.Itoa(count)
 	switch {
+	case f.axis == nat.AxisBlock && count%p.shares() == 0 && !endless:
+		measured = strconv.Itoa(count / p.shares())
 	case f.axis == nat.AxisRange:
 		p.ranged = p.hull(f, count, endless)
 		return

@@ -19,6 +19,14 @@ func TestFurtherAxesAreCertified(t *testing.T) {
 		axes     string // that must be part of the result
 	}{
 		{"kind=masquerade", "kind"},
+		{"linux,fallback=random,parity=keep", "fallback parity"},
+		{"symmetric,delta=4", "delta"},
+		{"symmetric,parity=keep", "parity"},
+		{"full-cone,ports=block,block=64", "block"},
+		{"full-cone,timeout=1s,stream=2s", "stream"},
+		{"full-cone,timeout=1s,refresh=inbound", "refresh"},
+		{"symmetric,ports=random,rotate=3s", "rotate"},
+		{"full-cone,timeout-tcp=2s", "timeout-tcp"},
 		{"kind=masquerade,early-inbound=accept", "kind early-inbound"},
 		{"kind=masquerade,timeout=1s,stream=2s", "timeout stream refresh"},
 		{"kind=masquerade,timeout-tcp=2s,timeout-icmp=1s", "timeout-tcp timeout-icmp"},

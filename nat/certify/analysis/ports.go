@@ -212,33 +212,35 @@ func Successor(port uint16, delta int, r nat.PortRange) uint16 {
 // apart from those of others. Where no block is declared, it takes more samples
 // for that not to be chance, which doubtful says.
 func blocks(samples []Sample, size int) (yes, doubtful bool) {
-	hulls := make(map[netip.Addr]nat.PortRange)
-	count := make(map[netip.Addr]int)
+	// A host has a block of each external address that it is given ports of.
+	type owner struct{ inside, external netip.Addr }
+	hulls := make(map[owner]nat.PortRange)
+	count := make(map[owner]int)
+	hosts := make(map[netip.Addr]bool)
 	for _, s := range samples {
-		port := s.External.Port()
-		h, known := hulls[s.Inside.Addr()]
+		o, port := owner{s.Inside.Addr(), s.External.Addr()}, s.External.Port()
+		h, known := hulls[o]
 		if !known {
 			h = nat.PortRange{Low: port, High: port}
 		}
-		hulls[s.Inside.Addr()] = nat.PortRange{Low: min(h.Low, port), High: max(h.High, port)}
-		count[s.Inside.Addr()]++
+		hulls[o] = nat.PortRange{Low: min(h.Low, port), High: max(h.High, port)}
+		count[o]++
+		hosts[o.inside] = true
 	}
 	limit := max(clustered, size)
-	if len(hulls) == 1 {
+	if len(hosts) == 1 {
 		limit = size
 	}
-	var all []nat.PortRange
-	for host, h := range hulls {
-		if count[host] < fewest || h.Size() > limit {
+	for o, h := range hulls {
+		if count[o] < 2 || h.Size() > limit {
 			return false, false
 		}
-		for _, o := range all {
-			if h.Low <= o.High && o.Low <= h.High {
+		for other, h2 := range hulls {
+			if other != o && other.external == o.external && h.Low <= h2.High && h2.Low <= h.High {
 				return false, false
 			}
 		}
-		doubtful = doubtful || size == 0 && count[host] < 2*fewest
-		all = append(all, h)
+		doubtful = doubtful || size == 0 && count[o] < 2*fewest
 	}
 	return !doubtful, doubtful
 }
