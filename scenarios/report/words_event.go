@@ -37,6 +37,11 @@ func eventWords(e sim.Event) string {
 		return "the link of " + e.Link.String() + " is restored"
 	case sim.EventUnrestrict:
 		return e.Host + " may send anywhere again"
+	case sim.EventLogin:
+		if e.Router != "" {
+			return fmt.Sprintf("%s logs in at the portal of %s", e.Host, e.Router)
+		}
+		return e.Host + " logs in at the portal"
 	case sim.EventHeal:
 		return "the network heals"
 	case sim.EventWait:

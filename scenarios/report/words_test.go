@@ -27,6 +27,8 @@ func TestActionWords(t *testing.T) {
 		{scenarios.EventAction(sim.Event{Kind: sim.EventFlap, Link: link, Times: 3, Down: 200 * time.Millisecond, Up: time.Second}), "the link of mobile/wifi fails 3 times for 200ms, with 1s between"},
 		{scenarios.EventAction(sim.Event{Kind: sim.EventRestrict, Host: "i", To: []string{"rendezvous", "relay"}}), "i may send to rendezvous and relay only"},
 		{scenarios.EventAction(sim.Event{Kind: sim.EventUnrestrict, Host: "i"}), "i may send anywhere again"},
+		{scenarios.EventAction(sim.Event{Kind: sim.EventLogin, Host: "i"}), "i logs in at the portal"},
+		{scenarios.EventAction(sim.Event{Kind: sim.EventLogin, Host: "i", Router: "hotel"}), "i logs in at the portal of hotel"},
 		{scenarios.EventAction(sim.Event{Kind: sim.EventFlush, Router: "home"}), "the table of home is flushed"},
 		{scenarios.EventAction(sim.Event{Kind: sim.EventRebind, Router: "home", Host: "i"}), "home silently gives i other ports"},
 		{scenarios.EventAction(sim.Event{Kind: sim.EventMove, Host: "mobile", Uplink: "wifi", Gap: time.Second}), "mobile moves to its uplink wifi after 1s without any"},

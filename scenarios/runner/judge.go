@@ -268,7 +268,7 @@ func (j *judgement) sessions() {
 				j.o.phases[i].Session = ids[0]
 			}
 		}
-		if len(ids) > 1 || len(ids) == 0 && len(j.s.v.phases) > 1 {
+		if len(ids) > 1 || len(ids) == 0 && len(j.s.v.phases) > 1 && j.s.v.meets() {
 			j.wrong = append(j.wrong, fmt.Sprintf("%s and %s had %d sessions, expected one throughout: %s",
 				pair[0], pair[1], len(ids), strings.Join(ids, ", ")))
 		}
@@ -284,8 +284,17 @@ func sessionOf(datagram []byte) string {
 	return hex.EncodeToString(datagram[1:17])
 }
 
-// prompt makes sure that a relay that does not answer keeps nobody waiting.
+// meets reports whether some phase expects a path.
+func (v *variant) meets() bool {
+	return slices.ContainsFunc(v.phases, func(p scenarios.Phase) bool { return p.Expect.Path != scenarios.None })
+}
+
+// prompt makes sure that a relay that does not answer keeps nobody waiting. Peers
+// that have no path at first, as behind a portal, are introduced later.
 func (j *judgement) prompt() {
+	if j.s.v.phases[0].Expect.Path == scenarios.None {
+		return
+	}
 	for _, pair := range j.s.pairs() {
 		at := j.s.introduced(pair)
 		if took, limit := at.Sub(j.s.launched), j.s.prompt(); !at.IsZero() && took > limit {

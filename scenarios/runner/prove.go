@@ -62,7 +62,8 @@ func (j *judgement) happened(p *phase, d *deed) (fact string, ok bool) {
 		})
 		return fmt.Sprintf("%s sent %d packets by its uplink %s after the move", e.Host, n, e.Uplink), n > 0
 	case sim.EventReboot:
-		if len(p.spec.Expect.Mapping) == 0 && !d.timeline {
+		r, _ := j.s.v.lab.Router(e.Router)
+		if r.NAT != nil && len(p.spec.Expect.Mapping) == 0 && !d.timeline {
 			return fmt.Sprintf("nothing shows that %s rebooted: say mapping: {PEER: lost} in the phase's expectation", e.Router), false
 		}
 	case sim.EventSwap:

@@ -79,6 +79,10 @@ func (w *world) happen(e sim.Event) {
 		w.active[e.Host] = e.Uplink
 	case sim.EventSwap:
 		w.nats[e.Router] = e.NAT
+	case sim.EventLogin:
+		w.login(e.Host, e.Router)
+	case sim.EventReboot:
+		delete(w.logins, e.Router)
 	case sim.EventRestrict:
 		w.restricted[e.Host] = e.To
 	case sim.EventUnrestrict:
@@ -92,6 +96,17 @@ func (w *world) happen(e sim.Event) {
 		w.parted = e.Groups
 	case sim.EventHeal:
 		w.parted = nil
+	}
+}
+
+// login notes that a host logs in at the portals in front of it; router: at that one
+// only.
+func (w *world) login(host, router string) {
+	portals, _ := w.v.lab.Portals(host, w.active[host])
+	for _, r := range portals {
+		if (router == "" || r.Name == router) && !slices.Contains(w.logins[r.Name], host) {
+			w.logins[r.Name] = append(w.logins[r.Name], host)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"p2pmodel/nat/oracle"
 	"p2pmodel/scenarios"
+	"p2pmodel/sim"
 )
 
 // guardedScenario has a firewall on a host, and a portal.
@@ -67,9 +68,19 @@ func TestWorldWithFirewalls(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.what, c.got, c.want)
 		}
 	}
-	own.logins["hotel"] = []string{"c"}
-	if got := ask(own, "a", "c"); got != oracle.PathDirect {
-		t.Errorf("a portal where c is logged in: %s", got)
+	for _, c := range []struct {
+		event sim.Event
+		want  oracle.Path
+	}{
+		{sim.Event{Kind: sim.EventLogin, Host: "b"}, oracle.PathNone}, // which has no portal
+		{sim.Event{Kind: sim.EventLogin, Host: "c"}, oracle.PathDirect},
+		{sim.Event{Kind: sim.EventReboot, Router: "hotel"}, oracle.PathNone},
+		{sim.Event{Kind: sim.EventLogin, Host: "c", Router: "hotel"}, oracle.PathDirect},
+	} {
+		own.apply([]scenarios.Action{scenarios.EventAction(c.event)})
+		if got := ask(own, "a", "c"); got != c.want {
+			t.Errorf("after %v: %s, want %s", c.event, got, c.want)
+		}
 	}
 	if h, _ := sc.Lab.Host("a"); h.Firewall == nil {
 		t.Error("a control has changed the scenario's own lab")
