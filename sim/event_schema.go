@@ -38,7 +38,7 @@ var neededKeys = map[EventKind][]string{
 	EventReboot: {keyRouter}, EventFlush: {keyRouter}, EventRebind: {keyRouter}, EventSwap: {keyRouter, keyNAT},
 	EventMove: {keyHost, keyUplink}, EventCut: {keyLink}, EventRestore: {keyLink}, EventFlap: {keyLink, keyDown},
 	EventBlackhole: {keyLink, keyDirection}, EventImpair: {keyLink}, EventPartition: {keyGroups},
-	EventRestrict: {keyHost, keyTo}, EventUnrestrict: {keyHost},
+	EventRestrict: {keyHost, keyTo}, EventUnrestrict: {keyHost}, EventLogin: {keyHost},
 }
 
 func eventKeySchema(kind EventKind, key string) document.Schema {
