@@ -86,13 +86,34 @@ func drawNAT(t *rapid.T, r *Router) {
 		r.NAT, r.Preset = new(p.Behavior), p.Name
 		return
 	}
-	r.NAT = &nat.Behavior{
-		Mapping:   nat.Dependence(rapid.IntRange(0, 2).Draw(t, "mapping")),
-		Filtering: nat.Dependence(rapid.IntRange(0, 2).Draw(t, "filtering")),
-		Ports:     nat.Allocation(rapid.IntRange(0, 2).Draw(t, "ports")),
-		Timeout:   rapid.SampledFrom([]time.Duration{0, 5 * time.Second}).Draw(t, "timeout"),
-		Hairpin:   nat.Hairpin(rapid.IntRange(0, 2).Draw(t, "hairpin")),
+	times := rapid.SampledFrom([]time.Duration{0, 5 * time.Second, 90 * time.Second})
+	b := nat.Behavior{
+		Mapping:     nat.Dependence(rapid.IntRange(0, 2).Draw(t, "mapping")),
+		Filtering:   nat.Dependence(rapid.IntRange(0, 2).Draw(t, "filtering")),
+		Scope:       nat.Scope(rapid.IntRange(0, 1).Draw(t, "scope")),
+		Ports:       nat.Allocation(rapid.IntRange(0, 3).Draw(t, "ports")),
+		Parity:      nat.Parity(rapid.IntRange(0, 1).Draw(t, "parity")),
+		Range:       rapid.SampledFrom([]nat.PortRange{{}, {Low: 40000, High: 49999}}).Draw(t, "range"),
+		Pooling:     nat.Pooling(rapid.IntRange(0, 1).Draw(t, "pooling")),
+		Timeout:     times.Draw(t, "timeout"),
+		Stream:      times.Draw(t, "stream"),
+		TimeoutTCP:  times.Draw(t, "timeout-tcp"),
+		TimeoutICMP: times.Draw(t, "timeout-icmp"),
+		Refresh:     nat.Refresh(rapid.IntRange(0, 2).Draw(t, "refresh")),
+		Rotate:      times.Draw(t, "rotate"),
+		Hairpin:     nat.Hairpin(rapid.IntRange(0, 2).Draw(t, "hairpin")),
+		TableSize:   rapid.SampledFrom([]int{0, 1000}).Draw(t, "size"),
 	}
+	switch b.Ports {
+	case nat.Preserve:
+		b.Fallback = nat.Fallback(rapid.IntRange(0, 1).Draw(t, "fallback"))
+	case nat.Block:
+		b.Block = rapid.SampledFrom([]int{0, 100, 2048}).Draw(t, "block")
+	}
+	if b.Ports == nat.Sequential || b.Ports == nat.Preserve && b.Fallback == nat.FallbackSequential {
+		b.Delta = rapid.SampledFrom([]int{0, 2, 5}).Draw(t, "delta")
+	}
+	r.NAT = &b
 }
 
 func drawHost(t *rapid.T, name string, fronts []string) Host {

@@ -17,20 +17,35 @@
 //	filter     external . remote                        may enter; scope mapping
 //	contacted  inside . remote                          may enter; scope endpoint
 //
+// and, where the behaviour needs them,
+//
+//	born       external                                 is not too old; never refreshed (rotate)
+//	replied    external                                 a packet came in by it (stream)
+//	block      inside address . external address → port the subscriber's block
+//	block_used external address . port                  who took a block first has it
+//
 // Packets from inside are translated in the forward hook, where both interfaces
 // are known and the router's own errors are made already; packets for an
 // external address in prerouting, so that they are routed to where they go.
 // Rules are expressions that look up and refresh the sets and rewrite the packet
 // with its checksums. Render prints them with comments.
 //
+// Ports at a distance from each other (delta, parity) and ports of a block are
+// sums, first + step × number. The rule machine does not add; see sum for how it
+// is brought to.
+//
 // # What holds
 //
 //   - An external port belongs to one mapping, also when two processors make
 //     mappings at one instant: taking a port is one atomic operation (see claim).
 //   - Sequential ports are strictly consecutive, from the low end of the range,
-//     over all hosts; the counter restarts with Install and Flush. A new mapping
-//     tries 1024 ports at most; if all are taken its packet is dropped, and the
-//     next packet tries further ones.
+//     over all hosts, or delta apart; the counter restarts with Install and Flush.
+//     A new mapping tries 1024 ports at most; if all are taken its packet is
+//     dropped, and the next packet tries further ones. A new block likewise. A
+//     packet that finds the table full may take a block for nothing, until that
+//     were idle.
+//   - A port is taken for as long as the filter may have entries of it, also when
+//     its mapping has ended before, by its age or under refresh=inbound.
 //   - What enters by the outside interface and matches no mapping is dropped and
 //     not answered. It never reaches the router's own stack, nor, whatever its
 //     destination, an inside host. What is not translated does not leave.
@@ -43,7 +58,8 @@
 //
 // # Timeouts
 //
-// A behaviour's timeout is that of all three protocols; there is no TCP state.
+// Each protocol has its own; there is no TCP state. Elements are refreshed with
+// the time that their mapping has just then, which for a stream is another.
 // The kernel counts it in ticks (4 ms at 250 Hz): with 2 s, mappings were alive
 // at 1995 ms and dead at 2010 ms (measured on Linux 6.18), and 100 ms is as
 // exact. A dead element matches nothing, but counts towards the size of its set
@@ -67,7 +83,7 @@
 //
 // # Limits
 //
-// IPv4 only, on little-endian machines. Arbitrary pooling uses the packet mark.
+// full=evict is refused (ErrEviction). IPv4 only, on little-endian machines. Arbitrary pooling uses the packet mark.
 // The router needs Sysctls. All was measured on Linux 6.18; nothing is used that
 // 6.1 is known to refuse.
 package ruleset
