@@ -49,3 +49,28 @@ func TestValidateNamesTheAxis(t *testing.T) {
 		})
 	}
 }
+
+// TestProfilesAreSound: each is valid and says where it is from.
+func TestProfilesAreSound(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range link.Profiles() {
+		if seen[p.Name] {
+			t.Errorf("profile %s is there twice", p.Name)
+		}
+		seen[p.Name] = true
+		if err := errors.Join(p.Up.Validate(), p.Down.Validate()); err != nil {
+			t.Errorf("profile %s: %v", p.Name, err)
+		}
+		if p.Up.IsZero() || p.Down.IsZero() || p.Title == "" || p.Source == "" || p.Evidence == "" {
+			t.Errorf("profile %s does nothing, or does not say what it is and where from: %+v", p.Name, p)
+		}
+		if found, ok := link.ProfileNamed(p.Name); !ok || found != p {
+			t.Errorf("profile %s is not found by its name", p.Name)
+		}
+	}
+	for _, name := range []string{"wifi", "wifi-bad", "4g", "4g-good", "hspa", "3g", "edge", "5g", "dsl", "cable", "geo-satellite", "starlink"} {
+		if !seen[name] {
+			t.Errorf("there is no profile %s", name)
+		}
+	}
+}
