@@ -125,21 +125,21 @@ func (d *decoder) aboutProgram(n *document.Node) bool {
 		return true
 	}
 	server := n.IsScalar() && (n.Text() == ServerRendezvous || n.Text() == ServerRelay)
-	return !server && slices.Contains(d.programs, n.Text())
+	return !server && slices.Contains(d.allPrograms(), n.Text())
 }
 
 // event checks what a lab does not know of an event: the names of programs, and
 // the scale of times.
 func (d *decoder) event(n *document.Node, e sim.Event) sim.Event {
-	if e.Program != "" && !slices.Contains(d.programs, e.Program) && d.sc.System == nil {
+	if programs := d.allPrograms(); e.Program != "" && !slices.Contains(programs, e.Program) && d.sc.System == nil {
 		at := n
 		if p := n.Find("program"); p.Name() == "program" {
 			at = p
 		}
-		if len(d.programs) == 0 {
+		if len(programs) == 0 {
 			at.Errorf("the scenario has no programs")
 		} else {
-			at.Errorf("unknown program %q%s", e.Program, document.Suggest(e.Program, d.programs))
+			at.Errorf("unknown program %q%s", e.Program, document.Suggest(e.Program, programs))
 		}
 	}
 	if e.Kind == sim.EventSwap {

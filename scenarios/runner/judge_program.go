@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"p2pmodel/scenarios"
+	"p2pmodel/sim"
 	"p2pmodel/sim/witness"
 )
 
@@ -159,11 +160,19 @@ func (j *judgement) fellPrograms(phases []*phase) {
 	}
 	for _, k := range j.s.programs.order {
 		name := k.spec.Name
-		told := slices.ContainsFunc(phases, func(p *phase) bool { _, is := p.spec.Expect.Exits[name]; return is })
+		told := slices.ContainsFunc(phases, func(p *phase) bool {
+			_, is := p.spec.Expect.Exits[name]
+			return is || slices.ContainsFunc(p.deeds, func(d *deed) bool { return d.Event.Kind == sim.EventKill && concerns(d.Event, k.spec) })
+		})
 		if is := j.last.endings[name]; is.ended && is.status != 0 && !told {
 			j.wrong = append(j.wrong, fmt.Sprintf("the program %s on host %s ended with status %d, which nobody expects; %s", name, k.spec.Host, is.status, k.out.last()))
 		}
 	}
+}
+
+// concerns reports whether an event about programs is about this one.
+func concerns(e sim.Event, p *scenarios.Program) bool {
+	return (e.Program == "" || e.Program == p.Name) && (e.Host == "" || e.Host == p.Host)
 }
 
 // recordPrograms keeps what reports need of programs.

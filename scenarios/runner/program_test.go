@@ -163,6 +163,14 @@ peers:
   b: {host: b, run: [sh, -c, 'echo ''{"event":"ready"}''; echo ''{"event":"settled","peer":"a","path":"direct"}''; exec SELF :7000 198.18.77.7:9'], adapter: json, env: {P2PMODEL_TEST_ACT: talk}}
 connect: [[a, b]]
 expect: {path: direct}`, scenarios.Unexpected, "expected direct, observed none"},
+		{"killed on purpose, and restarted", `
+programs:
+  p: {host: b, run: [sh, -c, 'echo $$ begins; exec sleep 100'], ready: {line: begins}}
+  q: {host: b, run: sleep 100}
+phases:
+  - {name: one, expect: {output: {p: begins}}}
+  - {name: two, do: [{kill: p}], expect: {exits: {p: 137}}}
+  - {name: three, do: [{restart: {program: p}}, {kill: {program: q}}], expect: {output: {p: begins}}}`, scenarios.Expected, "p ended with status 137"},
 		{"peers without an adapter", `
 peers:
   a: {host: a, run: 'SELF :7000 $LAB_ADDR_B:7000', env: {P2PMODEL_TEST_ACT: talk}}

@@ -96,6 +96,20 @@ func (w *world) happen(e sim.Event) {
 		w.parted = e.Groups
 	case sim.EventHeal:
 		w.parted = nil
+	case sim.EventKill, sim.EventPause:
+		w.served(e, true)
+	case sim.EventRestart, sim.EventResume:
+		w.served(e, false)
+	}
+}
+
+// served notes that programs which are the rendezvous or the relay do not answer any
+// more, or again.
+func (w *world) served(e sim.Event, stopped bool) {
+	for _, server := range []string{scenarios.ServerRendezvous, scenarios.ServerRelay} {
+		if p := w.v.scenario.ServedBy(server); p != nil && concerns(e, p) {
+			w.stop([]string{p.Host}, stopped)
+		}
 	}
 }
 
