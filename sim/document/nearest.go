@@ -28,7 +28,7 @@ func Suggest(word string, candidates []string) string {
 	if near, ok := Nearest(word, candidates); ok {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}
-	if len(candidates) == 0 || len(candidates) > 24 {
+	if len(candidates) == 0 || len(candidates) > 32 {
 		return ""
 	}
 	return "; known: " + strings.Join(candidates, ", ")
