@@ -118,6 +118,9 @@ type Expect struct {
 	// Reaches names a router that payload must reach, although it must not reach
 	// the host behind it. Used with Path None.
 	Reaches string
+	// Gap bounds the longest silence of arriving payload around the phase's
+	// changes; 0: no bound.
+	Gap time.Duration
 
 	// What programs must come to: Exits is the status with which they end, Output a
 	// regular expression that what they print in the phase matches.

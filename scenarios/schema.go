@@ -118,6 +118,7 @@ func expectSchema() document.Schema {
 			Described("The path that payload must take in the end; mixed: each pair that which its NATs allow."),
 		"mapping": document.Schema{"type": "object", "additionalProperties": document.WordSchema(MappingKept, MappingLost)}.
 			Described("By peer: whether its mapping must have been kept since the phase before, or lost."),
+		"gap":     document.DurationSchema().Described("How long payload may be silent at most, around what is done in the phase."),
 		"reaches": nameSchema("With path none: the router that payload must reach, although it must not reach the host behind it."),
 	}
 	maps.Copy(keys, systemExpectations())

@@ -185,6 +185,9 @@ func expectWords(e scenarios.Expect) string {
 	for _, peer := range slices.Sorted(maps.Keys(e.Mapping)) {
 		text += fmt.Sprintf(", %s's mapping %s", peer, e.Mapping[peer])
 	}
+	if e.Gap > 0 {
+		text += fmt.Sprintf(", silent for %v at most", e.Gap)
+	}
 	if e.Reaches != "" {
 		text += ", payload dies at " + e.Reaches
 	}

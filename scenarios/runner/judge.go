@@ -128,6 +128,9 @@ func (j *judgement) phase(p, before *phase) {
 	j.ofPrograms(p, before, &res)
 	j.prove(p, &res)
 	j.gap(p, &res)
+	if limit := p.spec.Expect.Gap; limit > 0 && res.GapMS > milliseconds(limit) {
+		j.against(p, "payload was silent for %.0f ms around what was done, expected %v at most", res.GapMS, limit)
+	}
 	j.o.phases = append(j.o.phases, res)
 	j.o.observed.Path = res.Observed
 }
