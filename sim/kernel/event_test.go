@@ -156,6 +156,8 @@ func TestRebindingOfAllKindsOfMappings(t *testing.T) {
 	for _, behaviour := range []string{
 		"mapping=EIM,filtering=EIF", "mapping=EIM,filtering=APDF,scope=endpoint", "mapping=ADM,filtering=ADF",
 		"mapping=APDM,filtering=APDF,ports=sequential", "mapping=APDM,filtering=APDF,ports=random,refresh=both",
+		"mapping=EIM,filtering=APDF,fallback=random,parity=keep", "mapping=EIM,filtering=APDF,ports=block,block=64",
+		"mapping=APDM,filtering=APDF,timeout=10s,stream=30s", "mapping=EIM,filtering=APDF,rotate=1m",
 	} {
 		t.Run(behaviour, func(t *testing.T) {
 			n := stand(t, fmt.Sprintf("lab:\n  routers: {nat: {nat: %q}}\n  hosts: {a: {behind: nat}, server: {}, other: {}}\n", behaviour))
