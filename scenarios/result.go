@@ -174,6 +174,7 @@ type Run struct {
 	Plan    *sim.Plan
 	Started time.Time
 	Phases  []PhaseSpan
+	Events  []EventMark // by time
 	Packets []witness.Packet
 	// Drops are the packets that died, DropsMissing says why some may be missing, and
 	// Unexplained counts those of which nothing tells why they ended.
@@ -198,6 +199,12 @@ type ProgramRun struct {
 	// Ended: it ended before it was asked to, with this exit status.
 	Ended  bool
 	Status int
+}
+
+// EventMark is when an event was begun, and what it is in a line.
+type EventMark struct {
+	At   time.Time
+	Text string
 }
 
 // PhaseSpan is when a phase of a run began and ended.

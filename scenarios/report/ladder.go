@@ -70,11 +70,16 @@ func buildLadder(run *scenarios.Run) *ladder {
 	traces := witness.Traces(run.Packets, scene)
 	witness.Attribute(traces, run.Drops, nil)
 	p := newPicker(max(ladderLeast, ladderRows/max(len(run.Phases), 1)))
-	phases := ladderPhases(run, traces)
+	phases, events := ladderPhases(run, traces), run.Events
 	for _, t := range traces {
-		for len(phases) > 0 && !t.First().At.Before(phases[0].Begin) {
+		at := t.First().At
+		for len(phases) > 0 && !at.Before(phases[0].Begin) {
 			p.heading(phases[0].Name)
 			phases = phases[1:]
+		}
+		for len(events) > 0 && !at.Before(events[0].At) {
+			p.mark(events[0].Text)
+			events = events[1:]
 		}
 		if row, ok := rowOf(run, t, on, servers); ok {
 			p.pick(row)
@@ -134,6 +139,12 @@ func (p *picker) heading(text string) {
 	p.drawn = [3]int{}
 	clear(p.seen)
 	p.rows = append(p.rows, ladderRow{heading: text, phase: true})
+}
+
+// mark tells of an event.
+func (p *picker) mark(text string) {
+	p.flush()
+	p.rows = append(p.rows, ladderRow{heading: "event: " + text})
 }
 
 func (p *picker) pick(row ladderRow) {

@@ -86,6 +86,9 @@ func TestLadderHasPhases(t *testing.T) {
 	run.Phases = nil
 	for i := range 4 {
 		run.Phases = append(run.Phases, scenarios.PhaseSpan{Name: fmt.Sprint("phase ", i+1), Begin: r.at})
+		if i == 2 {
+			run.Events = append(run.Events, scenarios.EventMark{At: r.at, Text: "flush router=nat-a"})
+		}
 		for range 60 {
 			r.cross(fmt.Sprintf("payload of phase %d", i+1), false)
 		}
@@ -93,7 +96,8 @@ func TestLadderHasPhases(t *testing.T) {
 	run.Packets = r.packets
 	got := strings.Join(told(buildLadder(run)), "\n")
 	for i := range 4 {
-		if want := fmt.Sprintf("Phase %d: phase %d\ndirect: a>nat-a", i+1, i+1); !strings.Contains(got, want) {
+		event := map[int]string{2: "event: flush router=nat-a\n"}[i]
+		if want := fmt.Sprintf("Phase %d: phase %d\n%sdirect: a>nat-a", i+1, i+1, event); !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}

@@ -221,6 +221,9 @@ func (s *stage) record(run *scenarios.Run, phases []*phase) {
 	for _, p := range phases {
 		run.Phases = append(run.Phases, scenarios.PhaseSpan{Name: p.spec.Name, Begin: p.begin, End: p.end})
 	}
+	for _, d := range seen(phases) {
+		run.Events = append(run.Events, scenarios.EventMark{At: d.begin, Text: d.seen.Event.String()})
+	}
 	run.Servers = slices.Concat(s.v.scenario.RendezvousHosts(), s.v.scenario.RelayHosts())
 	if pairs := s.pairs(); len(pairs) > 0 {
 		a, b := s.actors[pairs[0][0]], s.actors[pairs[0][1]]
