@@ -92,3 +92,46 @@ func TestRender(t *testing.T) {
 		t.Logf("the text is\n%s", got)
 	}
 }
+
+// Sums, blocks, rotation and streams read as what they do, and not as how.
+func TestRenderAxes(t *testing.T) {
+	for _, tt := range []struct {
+		behavior string
+		want     []string
+	}{
+		{"ports=sequential,delta=5,range=40000-49999", []string{
+			"add @udp_used { 198.18.0.1 . 40000 + next of 0-1999 + 4 × next of 0-1999 } once;",
+		}},
+		{"ports=random,parity=keep,range=40000-49999", []string{
+			"# even: take a random port, if it is free\n    sport mod 2 == 0; add @udp_used { 198.18.0.1 . 40000 + 2 × random of 0-4999 } once;",
+			"# odd: take a random port, if it is free\n    sport mod 2 == 1; add @udp_used { 198.18.0.1 . 40001 + 2 × random of 0-4999 } once;",
+		}},
+		{"ports=block,block=64,range=40000-49999,rotate=1h,stream=10m", []string{
+			"# take the next block, if it is free\n    add @udp_block_used { 198.18.0.1 . 40000 + 64 × next of 0-155 } once; add @udp_block { ip saddr . 198.18.0.1 : 40000 + 64 × next of 0-155 }\n",
+			"ip saddr . 198.18.0.1 in @udp_block; add @udp_used { 198.18.0.1 . first port of the block + random of 0-63 } once; refresh @udp_born { 198.18.0.1 . first port of the block + random of 0-63 }; delete @udp_replied {",
+			"# forget a mapping that is too old; its port stays used until it were idle\n    ip saddr . sport in @udp_out; external address . external port not in @udp_born; delete @udp_in { external address . external port }; delete @udp_out { ip saddr . sport }\n",
+			"external address . external port in @udp_replied; refresh @udp_out { ip saddr . sport : external address . external port } for 10m0s;",
+			"map udp_block: ipv4_addr . ipv4_addr : inet_service, timeout 10m0s, at most 4252\n    192.168.1.10 . 198.18.0.1 : 40000 expires 10m0s\n",
+			"set udp_born: ipv4_addr . inet_service, timeout 1h0m0s",
+		}},
+	} {
+		t.Run(tt.behavior, func(t *testing.T) {
+			b, err := nat.ParseBehavior(tt.behavior)
+			must(t, err)
+			n := behind(t, b, 1)
+			mapped(n.hosts[0].udp(hostAddr(0)+":41000"), n.outside.udp(outsideA+":3478"))
+			got := n.dump()
+			for _, want := range tt.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("the text lacks\n%s", want)
+				}
+			}
+			if strings.Contains(got, "checksum :=") || strings.Contains(got, "ip id") || strings.Contains(got, "bitwise") {
+				t.Errorf("the text shows how sums are made")
+			}
+			if t.Failed() {
+				t.Logf("the text is\n%s", got)
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ package kernel_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"p2pmodel/nat/ruleset"
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel"
 )
@@ -267,6 +269,15 @@ func many(peers int) string {
 		fmt.Fprintf(&b, "    peer-%d: {behind: nat-%d}\n", i, i)
 	}
 	return b.String()
+}
+
+// A behaviour that no rules can do is refused before anything is built, with the
+// reason.
+func TestBuildRefusesEviction(t *testing.T) {
+	n, err := kernel.Fabric{}.Build(t.Context(), parse(t, "lab:\n  routers: {home: {nat: 'symmetric,full=evict'}}\n"), sim.Options{})
+	if n != nil || !errors.Is(err, ruleset.ErrEviction) || !strings.Contains(err.Error(), "router home: ") {
+		t.Errorf("built %v, error %v; want none, and %v", n, err, ruleset.ErrEviction)
+	}
 }
 
 func BenchmarkBuildPair(b *testing.B) { benchmarkBuild(b, pair) }
