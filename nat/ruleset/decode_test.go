@@ -19,6 +19,13 @@ func FuzzDecodeRule(f *testing.F) {
 			f.Add(append([]byte{2, 0, 0, 0}, s.payload...))
 		}
 	}
+	tracked := mustResolve(f)
+	tracked.Behavior.Kind, tracked.Behavior.Range, tracked.Behavior.TableSize = nat.KindMasqueradeRandom, nat.PortRange{Low: 1, High: 2}, 3
+	for _, s := range build(tracked).steps {
+		if s.kind == unix.NFT_MSG_NEWRULE {
+			f.Add(append([]byte{2, 0, 0, 0}, s.payload...))
+		}
+	}
 	sets := map[string]*nftables.Set{"udp_out": {KeyType: endpoints(4), DataType: endpoints(2), IsMap: true}}
 	f.Fuzz(func(t *testing.T, message []byte) {
 		r, err := decodeRule(2, message)
