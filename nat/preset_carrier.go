@@ -53,6 +53,6 @@ var carrierPresets = []Preset{
 			Pooling: PoolArbitrary, Timeout: 65 * time.Second,
 		},
 		Evidence: []Evidence{EvidenceSecondary}, Source: richter + ": about 40 % of cellular NATs were symmetric, 45 % of cellular ones drew ports; median UDP timeout 65 s",
-		Note: hypothesis + "The strict end for phones. Give the router several addresses: each mapping takes the next one.",
+		Note: hypothesis + "The strict end for phones. Give the router several addresses: each mapping takes the next one, so that against a filter by address it is a matter of whose turn it is.",
 	},
 }

@@ -30,7 +30,8 @@ var linuxPresets = []Preset{
 		Title:    "Linux with masquerade and an open input: a peer that comes first spoils our port towards it",
 		Behavior: ofKind(KindMasquerade, EarlyAccept, ConntrackTimeout, ConntrackStream),
 		Evidence: []Evidence{EvidenceMeasured, EvidenceRead}, Source: linuxSource,
-		Note: "The peer's early packet becomes a flow of the router itself, and our own flow to that peer clashes with it: 40000 became 28521. " + linuxNote,
+		Note: "The peer's early packet becomes a flow of the router itself, and our own flow to that peer clashes with it: 40000 became 28521. " +
+			"What is expected of it is the worse order; peers that begin at once are direct where the way between them is longer than their difference. " + linuxNote,
 	},
 	{
 		Name:     "linux-random",
