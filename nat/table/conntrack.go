@@ -25,6 +25,8 @@ type conntrack struct {
 	external []netip.Addr
 	rand     *rand.Rand
 	states   [protocols]*tracking
+	lag      time.Duration // as in Table
+	follower *Follower
 }
 
 // tracking is the flows of one protocol.
@@ -168,7 +170,7 @@ func (s *tracking) remove(f *trackedFlow) {
 // purge removes the flows that have expired.
 func (c *conntrack) purge(now time.Time) {
 	for _, s := range c.states {
-		for len(s.byExpiry) > 0 && !now.Before(s.byExpiry[0].expires) {
+		for len(s.byExpiry) > 0 && !now.Add(-c.lag).Before(s.byExpiry[0].expires) {
 			s.remove(heap.Pop(&s.byExpiry).(*trackedFlow))
 		}
 	}

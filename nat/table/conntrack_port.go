@@ -19,20 +19,15 @@ const (
 // port is free if no flow has it towards this remote. Masquerade takes the first
 // address of the interface.
 func (c *conntrack) pick(p Packet) (netip.AddrPort, bool) {
+	if c.follower != nil {
+		return c.follower.chooseFlow(c, p), true
+	}
+	if e, ok := c.preferred(p); ok {
+		return e, true
+	}
 	s := c.states[p.Protocol]
 	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(c.external[0], port) }
 	free := func(e netip.AddrPort) bool { return s.outer[flowKey{e, p.Dst}] == nil }
-
-	if c.behavior.Kind == nat.KindMasquerade {
-		if flows := s.bySource[p.Src]; len(flows) > 0 {
-			if e := flows[len(flows)-1].external; free(e) {
-				return e, true
-			}
-		}
-		if e := at(p.Src.Port()); (!c.ranged() || c.behavior.Range.Contains(e.Port())) && free(e) {
-			return e, true
-		}
-	}
 	low, size := c.portsFor(p.Protocol, p.Src.Port())
 	for attempts := min(size, firstAttempts); ; attempts /= 2 {
 		offset := uint16(c.rand.Uint64())
@@ -46,6 +41,22 @@ func (c *conntrack) pick(p Packet) (netip.AddrPort, bool) {
 			return netip.AddrPort{}, false
 		}
 	}
+}
+
+// preferred is the external endpoint that plain masquerade takes if it is free.
+func (c *conntrack) preferred(p Packet) (netip.AddrPort, bool) {
+	if c.behavior.Kind != nat.KindMasquerade {
+		return netip.AddrPort{}, false
+	}
+	s := c.states[p.Protocol]
+	free := func(e netip.AddrPort) bool { return s.outer[flowKey{e, p.Dst}] == nil }
+	if flows := s.bySource[p.Src]; len(flows) > 0 {
+		if e := flows[len(flows)-1].external; free(e) {
+			return e, true
+		}
+	}
+	e := netip.AddrPortFrom(c.external[0], p.Src.Port())
+	return e, (!c.ranged() || c.behavior.Range.Contains(e.Port())) && free(e)
 }
 
 // ranged says whether the rule names a range of ports. The default range is the

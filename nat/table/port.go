@@ -25,6 +25,9 @@ func (t *Table) allocate(now time.Time, s *state, k key) (*mapping, Drop) {
 
 // pick chooses the external address and port of a new mapping.
 func (t *Table) pick(now time.Time, s *state, inside netip.AddrPort) (netip.AddrPort, bool) {
+	if t.follower != nil {
+		return t.follower.choose(now, s, inside), true
+	}
 	if t.behavior.Pooling == nat.PoolPaired {
 		return t.pickPort(now, s, t.paired(inside.Addr()), inside)
 	}

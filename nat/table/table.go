@@ -19,6 +19,10 @@ type Table struct {
 	states   [protocols]*state
 	// flows is the state instead, if the NAT is of another kind than KindRFC.
 	flows *conntrack
+	// lag and follower are for a table that follows a NAT at work: its state lives so
+	// much longer, and the follower chooses the endpoints of new mappings.
+	lag      time.Duration
+	follower *Follower
 }
 
 // New makes a NAT with the behaviour and at least one external address. The
@@ -131,7 +135,7 @@ func (t *Table) admit(now time.Time, p Packet, filtered bool) Verdict {
 		return Verdict{Packet: p, Drop: NoMapping}
 	}
 	remote := narrow(t.behavior.Filtering, p.Src)
-	if filtered && !m.filter.admits(now, remote) {
+	if filtered && !m.filter.admits(now.Add(-t.lag), remote) {
 		return Verdict{Packet: p, Drop: Filtered}
 	}
 	m.replied = true
@@ -148,7 +152,7 @@ func (t *Table) admit(now time.Time, p Packet, filtered bool) Verdict {
 // purge ends what has expired, of all protocols.
 func (t *Table) purge(now time.Time) {
 	for _, s := range t.states {
-		s.purge(now)
+		s.purge(now.Add(-t.lag))
 	}
 }
 

@@ -1,0 +1,311 @@
+package table
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"p2pmodel/nat"
+)
+
+// Follower is a table that follows a NAT at work by what was seen of it: where the
+// NAT was free to choose, it takes what was seen, and says if the behaviour did not
+// permit it. It is not safe for concurrent use.
+type Follower struct {
+	table *Table
+	// pairs are the external addresses that inside addresses were seen with: which one
+	// a paired NAT chooses is its own affair, as long as it is one.
+	pairs     map[netip.Addr]netip.Addr
+	seen      netip.AddrPort
+	objection string
+	// unsure are the sequential counters that are not known: the next port is taken
+	// for what it is.
+	unsure map[*int]bool
+}
+
+// slackSteps is how many free ports a sequential NAT may seem to leave out, or how
+// far it may seem to step back: packets on several processors are seen in another
+// order than they were translated in.
+const slackSteps = 16
+
+// NewFollower makes one for a NAT of this behaviour. State lives for lag longer than
+// the behaviour says, and its end is otherwise told by Settle: clocks and timers are
+// not exact.
+func NewFollower(b nat.Behavior, external []netip.Addr, lag time.Duration) (*Follower, error) {
+	f := &Follower{pairs: make(map[netip.Addr]netip.Addr)}
+	t, err := New(b, external, noRandom())
+	if err != nil {
+		return nil, err
+	}
+	t.lag, t.follower = lag, f
+	if t.flows != nil {
+		t.flows.lag, t.flows.follower = lag, f
+	}
+	f.table = t
+	return f, nil
+}
+
+// Behavior is what the NAT is held to, defaults resolved.
+func (f *Follower) Behavior() nat.Behavior { return f.table.behavior }
+
+// Reboot is Table.Reboot.
+func (f *Follower) Reboot(external ...netip.Addr) {
+	clear(f.pairs)
+	clear(f.unsure)
+	lag := f.table.lag
+	f.table.Reboot(external...)
+	if f.table.flows != nil {
+		f.table.flows.lag, f.table.flows.follower = lag, f
+	}
+}
+
+// Flush has the NAT lose its mappings and filters, while its sequential counters go
+// on, from wherever they are.
+func (f *Follower) Flush() {
+	f.Reboot()
+	f.unsure = make(map[*int]bool)
+	for _, s := range f.table.states {
+		for i := range s.next {
+			f.unsure[&s.next[i]] = true
+		}
+	}
+}
+
+// Outbound is Table.Outbound of a packet that was seen to leave with this external
+// endpoint. objection says why the behaviour does not permit that as a new mapping;
+// empty: it does, or there was a mapping already.
+func (f *Follower) Outbound(now time.Time, p Packet, seen netip.AddrPort) (v Verdict, objection string) {
+	f.seen, f.objection = seen, ""
+	v = f.table.Outbound(now, p)
+	return v, f.objection
+}
+
+// Inbound is Table.Inbound.
+func (f *Follower) Inbound(now time.Time, p Packet) Verdict { return f.table.Inbound(now, p) }
+
+// Mapped gives the external endpoint that an outbound packet would leave with, if it
+// has one already.
+func (f *Follower) Mapped(p Packet) (netip.AddrPort, bool) {
+	if c := f.table.flows; c != nil {
+		flow := c.states[p.Protocol].inner[flowKey{p.Src, p.Dst}]
+		if flow == nil {
+			return netip.AddrPort{}, false
+		}
+		return flow.external, true
+	}
+	m := f.table.states[p.Protocol].out[key{p.Src, narrow(f.table.behavior.Mapping, p.Dst)}]
+	if m == nil {
+		return netip.AddrPort{}, false
+	}
+	return m.external, true
+}
+
+// Settle tells the follower that the state by which a packet could pass was gone
+// when it came: it ends now, if by its times it may have. It reports whether it did.
+func (f *Follower) Settle(now time.Time, p Packet, inbound bool) bool {
+	t := f.table
+	over := func(end time.Time) bool { return end.Sub(now) <= t.lag }
+	if c := t.flows; c != nil {
+		s := c.states[p.Protocol]
+		flow := s.inner[flowKey{p.Src, p.Dst}]
+		if inbound {
+			flow = s.outer[flowKey{p.Dst, p.Src}]
+		}
+		if flow == nil || !over(flow.expires) {
+			return false
+		}
+		heap.Remove(&s.byExpiry, flow.index)
+		s.remove(flow)
+		return true
+	}
+	s := t.states[p.Protocol]
+	m := s.out[key{p.Src, narrow(t.behavior.Mapping, p.Dst)}]
+	if inbound {
+		if m = s.taken[p.Dst]; m != nil && m.closed {
+			m = nil
+		}
+	}
+	switch {
+	case m == nil:
+		return false
+	case over(m.expires):
+		m.expires = time.Time{}
+		heap.Fix(&s.live, m.index)
+		s.purge(now.Add(-t.lag))
+		return true
+	case inbound:
+		remote := narrow(t.behavior.Filtering, p.Src)
+		if end, known := m.filter.remotes[remote]; known && over(end) {
+			delete(m.filter.remotes, remote)
+			return true
+		}
+	}
+	return false
+}
+
+// Rebind ends the live mappings of inside addresses, of all if there are none. Their
+// ports are held for the idle timeout, so that new mappings get others.
+func (f *Follower) Rebind(now time.Time, inside ...netip.Addr) {
+	t := f.table
+	ours := func(a netip.Addr) bool { return len(inside) == 0 || slices.Contains(inside, a) }
+	if c := t.flows; c != nil {
+		for _, s := range c.states {
+			for _, flow := range slices.Clone([]*trackedFlow(s.byExpiry)) {
+				if !flow.local() && ours(flow.inside.Addr()) {
+					heap.Remove(&s.byExpiry, flow.index)
+					s.remove(flow)
+					s.add(now, &trackedFlow{external: flow.external, remote: flow.remote, expires: flow.expires})
+				}
+			}
+		}
+		return
+	}
+	for _, s := range t.states {
+		for _, m := range slices.Clone([]*mapping(s.live)) {
+			if ours(m.key.inside.Addr()) {
+				m.held = now.Add(s.longest())
+				m.expires = time.Time{}
+				heap.Fix(&s.live, m.index)
+			}
+		}
+		s.purge(now.Add(-t.lag))
+	}
+}
+
+// object notes the first objection.
+func (f *Follower) object(format string, args ...any) {
+	if f.objection == "" {
+		f.objection = fmt.Sprintf(format, args...)
+	}
+}
+
+// choose takes the endpoint that was seen for a new mapping, and objects where the
+// behaviour would not have given it.
+func (f *Follower) choose(now time.Time, s *state, inside netip.AddrPort) netip.AddrPort {
+	t, e := f.table, f.seen
+	b := t.behavior
+	if !slices.Contains(t.external, e.Addr()) {
+		f.object("%v is no external address of the NAT", e.Addr())
+	}
+	if other := s.taken[e]; other != nil {
+		f.object("%v belongs to %v already", e, other.key.inside)
+		f.end(s, other)
+	}
+	if b.Pooling == nat.PoolPaired {
+		if pair, known := f.pairs[inside.Addr()]; known && pair != e.Addr() {
+			f.object("pooling is paired, and %v has been mapped to %v before", inside.Addr(), pair)
+		}
+		f.pairs[inside.Addr()] = e.Addr()
+	}
+	if !b.Range.Contains(e.Port()) {
+		f.object("port %d is not in the range %s", e.Port(), b.Range)
+	}
+	if b.Parity == nat.ParityKeep && e.Port()%2 != inside.Port()%2 {
+		f.object("port %d does not keep the parity of %d", e.Port(), inside.Port())
+	}
+	switch b.Ports {
+	case nat.Block:
+		f.chooseBlock(now, s, inside.Addr())
+	case nat.Preserve:
+		wanted := netip.AddrPortFrom(e.Addr(), inside.Port())
+		free := b.Range.Contains(inside.Port()) && s.taken[wanted] == nil
+		switch {
+		case e == wanted:
+		case free:
+			f.object("port %d was free, and was not preserved: %d was given", inside.Port(), e.Port())
+		case b.Fallback == nat.FallbackSequential:
+			f.step(s, inside)
+		}
+	case nat.Sequential:
+		f.step(s, inside)
+	}
+	return e
+}
+
+// step advances the sequential counter to the port that was seen.
+func (f *Follower) step(s *state, inside netip.AddrPort) {
+	b, e := f.table.behavior, f.seen
+	counter := &s.next[0]
+	if b.Parity == nat.ParityKeep {
+		counter = &s.next[inside.Port()%2]
+	}
+	p := ports(b.Range, inside.Port(), b.Parity, b.Delta)
+	apart := int(e.Port()) - int(p.first)
+	if p.count == 0 || apart < 0 || apart%p.step != 0 {
+		f.object("port %d is none of the sequence %d, %d, …", e.Port(), p.first, int(p.first)+p.step)
+		return
+	}
+	at := apart / p.step
+	if f.unsure[counter] {
+		delete(f.unsure, counter)
+		*counter = at
+	}
+	ahead := (at - *counter + p.count) % p.count
+	if behind := p.count - ahead; behind <= slackSteps && behind < p.count {
+		return
+	}
+	skipped := 0
+	for i := range ahead {
+		if s.taken[netip.AddrPortFrom(e.Addr(), p.at((*counter+i)%p.count))] == nil {
+			skipped++
+		}
+	}
+	if skipped > slackSteps {
+		f.object("port %d was given where %d was next, with %d free ones between them", e.Port(), p.at(*counter), skipped)
+	}
+	*counter = (at + 1) % p.count
+}
+
+// chooseBlock has the inside address get the block that the port lies in.
+func (f *Follower) chooseBlock(now time.Time, s *state, inside netip.Addr) {
+	b, e := f.table.behavior, f.seen
+	if s.blocks.of(now, inside, e.Addr()) == nil && b.Range.Contains(e.Port()) {
+		s.blocks.next = int(e.Port()-b.Range.Low) / b.Block % max(b.Range.Size()/b.Block, 1)
+	}
+	switch has, ok := s.blocks.take(now, b, inside, e.Addr()); {
+	case !ok:
+		f.object("no block is free, and %v got a port", inside)
+	case !has.ports.Contains(e.Port()):
+		f.object("port %d is not in the block %s of %v, or that of another address", e.Port(), has.ports, inside)
+	}
+}
+
+// end ends a mapping and gives back its port, whatever its times.
+func (f *Follower) end(s *state, m *mapping) {
+	if m.closed {
+		heap.Remove(&s.closed, m.index)
+	} else {
+		heap.Remove(&s.live, m.index)
+		delete(s.out, m.key)
+	}
+	s.release(m)
+}
+
+// chooseFlow is choose for a flow of conntrack.
+func (f *Follower) chooseFlow(c *conntrack, p Packet) netip.AddrPort {
+	s, e := c.states[p.Protocol], f.seen
+	if !slices.Contains(c.external, e.Addr()) {
+		f.object("%v is no external address of the NAT", e.Addr())
+	}
+	if other := s.outer[flowKey{e, p.Dst}]; other != nil {
+		f.object("%v has a flow to %v already", e, p.Dst)
+		heap.Remove(&s.byExpiry, other.index)
+		s.remove(other)
+	}
+	if preferred, ok := c.preferred(p); ok {
+		if e != preferred {
+			f.object("%v was free towards %v, and %v was given", preferred, p.Dst, e)
+		}
+		return e
+	}
+	if low, size := c.portsFor(p.Protocol, p.Src.Port()); int(e.Port()) < int(low) || int(e.Port()) >= int(low)+size {
+		f.object("port %d is not in the range %d-%d", e.Port(), low, int(low)+size-1)
+	}
+	return e
+}
+
+// noRandom is the randomness of a follower, which draws nothing.
+func noRandom() *rand.Rand { return rand.New(rand.NewPCG(0, 0)) }

@@ -1,0 +1,215 @@
+// Package watch holds a NAT at work against the behaviour that it was declared to
+// have: what came in on one side and what left on the other are replayed through the
+// model of nat/table, and whatever the model does not permit is a violation. It is
+// pure: packets and times come in as parameters.
+package watch
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"p2pmodel/nat"
+	"p2pmodel/nat/table"
+)
+
+// Tolerance is how far the times of captures and of the kernel's timers may lie
+// apart: it counts in ticks of 4 ms, and a busy machine is late.
+const Tolerance = 40 * time.Millisecond
+
+// Observation is one packet at a NAT.
+type Observation struct {
+	At time.Time
+	// Inbound: it came from outside.
+	Inbound bool
+	// Packet is the packet as it came.
+	Packet table.Packet
+	// Left is the packet as it left, and LeftInside that it did so on the inner side;
+	// nil: it was not seen to leave.
+	Left       *table.Packet
+	LeftInside bool
+	// Dropped says that the NAT itself dropped it, and why; empty: nobody knows what
+	// became of a packet that did not leave.
+	Dropped string
+	// Excused says that a packet that did not leave may have died of something else
+	// than the NAT: a firewall, or an inside host that is not there.
+	Excused bool
+}
+
+// Violation is a packet that the declared behaviour forbids to be treated as it was.
+type Violation struct {
+	Observation
+	Behavior nat.Behavior
+	Why      string
+}
+
+func (v Violation) String() string {
+	from := "from inside"
+	if v.Inbound {
+		from = "from outside"
+	}
+	fate := "did not leave"
+	switch {
+	case v.Left != nil:
+		fate = fmt.Sprintf("left as %s > %s", v.Left.Src, v.Left.Dst)
+	case v.Dropped != "":
+		fate = "was dropped: " + v.Dropped
+	}
+	return fmt.Sprintf("%s %s %s: %s; %s forbids that: %s", v.At.Format("15:04:05.000"), v.Packet, from, fate, v.Behavior, v.Why)
+}
+
+// Watch follows one NAT. Observations and changes have to come in order of time. It
+// is not safe for concurrent use.
+type Watch struct {
+	follower *table.Follower
+	external []netip.Addr
+	lenient  time.Time // until then nothing is held against the NAT
+	seen     int
+}
+
+// New begins to follow a NAT that has no state yet.
+func New(b nat.Behavior, external []netip.Addr) (*Watch, error) {
+	w := &Watch{}
+	return w, w.begin(b, external)
+}
+
+func (w *Watch) begin(b nat.Behavior, external []netip.Addr) error {
+	f, err := table.NewFollower(b, external, Tolerance)
+	if err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
+	w.follower, w.external = f, slices.Clone(external)
+	return nil
+}
+
+// Seen counts the packets that were held against the model.
+func (w *Watch) Seen() int { return w.seen }
+
+// Reboot notes that the NAT lost its state, and has these external addresses since;
+// none: those that it had. It was over by until: packets before are not held against
+// it.
+func (w *Watch) Reboot(until time.Time, external ...netip.Addr) {
+	if len(external) > 0 {
+		w.external = slices.Clone(external)
+	}
+	w.pardon(until)
+	w.follower.Reboot(w.external...)
+}
+
+// Flush notes that the NAT lost its mappings, while its counters went on.
+func (w *Watch) Flush(until time.Time) {
+	w.pardon(until)
+	w.follower.Flush()
+}
+
+// Swap notes that the NAT became another one.
+func (w *Watch) Swap(until time.Time, b nat.Behavior) error {
+	w.pardon(until)
+	return w.begin(b, w.external)
+}
+
+// Rebind notes that the mappings of inside addresses, of all if there are none, were
+// closed between at and until, and their ports held.
+func (w *Watch) Rebind(at, until time.Time, inside ...netip.Addr) {
+	w.pardon(until)
+	w.follower.Rebind(at, inside...)
+}
+
+func (w *Watch) pardon(until time.Time) {
+	if until = until.Add(Tolerance); until.After(w.lenient) {
+		w.lenient = until
+	}
+}
+
+// Observe takes one packet. It gives nil where the behaviour permits what became of
+// it.
+func (w *Watch) Observe(o Observation) *Violation {
+	w.seen++
+	why := ""
+	if o.Inbound {
+		why = w.inbound(o)
+	} else {
+		why = w.outbound(o)
+	}
+	if why == "" || o.At.Before(w.lenient) {
+		return nil
+	}
+	return &Violation{Observation: o, Behavior: w.follower.Behavior(), Why: why}
+}
+
+// unseen says why a packet that the model lets pass has to have left.
+func (o Observation) unseen(v table.Verdict) string {
+	if o.Excused && o.Dropped == "" {
+		return ""
+	}
+	return fmt.Sprintf("it has to pass as %s > %s", v.Packet.Src, v.Packet.Dst)
+}
+
+func (w *Watch) inbound(o Observation) string {
+	passed := o.Left != nil
+	if !passed && w.follower.Settle(o.At, o.Packet, true) {
+		w.follower.Inbound(o.At, o.Packet)
+		return ""
+	}
+	v := w.follower.Inbound(o.At, o.Packet)
+	switch {
+	case v.Drop != table.Passed && passed:
+		return fmt.Sprintf("it has to be dropped: %s", v.Drop)
+	case v.Drop != table.Passed:
+		return ""
+	case !passed:
+		return o.unseen(v)
+	case !o.LeftInside:
+		return "it went back to where it came from"
+	case *o.Left != v.Packet:
+		return fmt.Sprintf("it has to become %s > %s", v.Packet.Src, v.Packet.Dst)
+	}
+	return ""
+}
+
+func (w *Watch) outbound(o Observation) string {
+	mapped, known := w.follower.Mapped(o.Packet)
+	if o.Left == nil {
+		return w.lost(o, known)
+	}
+	if known && o.Left.Src != mapped && w.follower.Settle(o.At, o.Packet, false) {
+		known = false
+	}
+	hairpin := slices.Contains(w.external, o.Packet.Dst.Addr())
+	v, objection := w.follower.Outbound(o.At, o.Packet, o.Left.Src)
+	switch {
+	case objection != "":
+		return objection
+	case v.Drop != table.Passed:
+		return fmt.Sprintf("it has to be dropped: %s", v.Drop)
+	case v.Hairpin != o.LeftInside || hairpin != v.Hairpin:
+		return "it left on the wrong side"
+	case *o.Left != v.Packet:
+		return fmt.Sprintf("it has to become %s > %s", v.Packet.Src, v.Packet.Dst)
+	}
+	return ""
+}
+
+// lost judges a packet from inside that did not leave. Without a mapping there need
+// not have been a port for it, which the NAT knows better.
+func (w *Watch) lost(o Observation, known bool) string {
+	if slices.Contains(w.external, o.Packet.Dst.Addr()) {
+		if w.follower.Behavior().Hairpin != nat.HairpinNone && !o.Excused && o.Dropped == "" {
+			return "the NAT hairpins"
+		}
+		return ""
+	}
+	switch {
+	case !known && (o.Excused || o.Dropped != ""):
+		return ""
+	case !known:
+		return "it has to get a mapping and leave"
+	case w.follower.Settle(o.At, o.Packet, false):
+		return ""
+	case o.Excused && o.Dropped == "":
+		return ""
+	}
+	mapped, _ := w.follower.Mapped(o.Packet)
+	return fmt.Sprintf("it has to leave as %v", mapped)
+}
