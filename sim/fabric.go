@@ -265,6 +265,9 @@ type RunningRouter interface {
 	Rebind(inside ...netip.Addr) (ended []string, err error)
 	// Swap changes the behaviour in one transaction; state is lost.
 	Swap(b nat.Behavior) error
+	// Changes are those of the NAT so far by which it lost state, but for those of
+	// certifications.
+	Changes() []Change
 	// External gives the present external addresses.
 	External() []netip.Addr
 	// Fingerprint stands for the rules in force, those of others included, without

@@ -49,7 +49,8 @@ type trackedFlow struct {
 	inside, external, remote netip.AddrPort
 	began, expires           time.Time
 	answered                 bool
-	index                    int // in the heap
+	doubtful                 bool // for followers, as with a mapping
+	index                    int  // in the heap
 }
 
 func (f *trackedFlow) local() bool { return !f.inside.IsValid() }
@@ -84,7 +85,7 @@ func (c *conntrack) outbound(now time.Time, p Packet) Verdict {
 		if len(s.inner) >= c.behavior.TableSize {
 			return Verdict{Packet: p, Drop: TableFull}
 		}
-		external, ok := c.pick(p)
+		external, ok := c.pick(now, p)
 		if !ok {
 			return Verdict{Packet: p, Drop: Exhausted}
 		}

@@ -2,6 +2,7 @@ package table
 
 import (
 	"net/netip"
+	"time"
 
 	"p2pmodel/nat"
 )
@@ -18,9 +19,9 @@ const (
 // that of the endpoint's latest flow, else the inside port, else a random one. A
 // port is free if no flow has it towards this remote. Masquerade takes the first
 // address of the interface.
-func (c *conntrack) pick(p Packet) (netip.AddrPort, bool) {
+func (c *conntrack) pick(now time.Time, p Packet) (netip.AddrPort, bool) {
 	if c.follower != nil {
-		return c.follower.chooseFlow(c, p), true
+		return c.follower.chooseFlow(now, c, p), true
 	}
 	if e, ok := c.preferred(p); ok {
 		return e, true

@@ -32,8 +32,8 @@ type Follower struct {
 const slackSteps = 16
 
 // NewFollower makes one for a NAT of this behaviour. State lives for lag longer than
-// the behaviour says, and its end is otherwise told by Settle: clocks and timers are
-// not exact.
+// the behaviour says, since clocks and timers are not exact; Near tells where that
+// matters.
 func NewFollower(b nat.Behavior, external []netip.Addr, lag time.Duration) (*Follower, error) {
 	f := &Follower{pairs: make(map[netip.Addr]netip.Addr)}
 	t, err := New(b, external, noRandom())
@@ -79,7 +79,18 @@ func (f *Follower) Flush() {
 // empty: it does, or there was a mapping already.
 func (f *Follower) Outbound(now time.Time, p Packet, seen netip.AddrPort) (v Verdict, objection string) {
 	f.seen, f.objection = seen, ""
+	_, external, near := f.Near(now, p, false)
 	v = f.table.Outbound(now, p)
+	if near && external == seen {
+		// It may be the former mapping, or a new one that got the same port.
+		if f.table.flows != nil {
+			if flow := f.flow(p, false); flow != nil {
+				flow.doubtful = true
+			}
+		} else if m := f.mapping(p, false); m != nil {
+			m.doubtful = true
+		}
+	}
 	return v, f.objection
 }
 
@@ -89,61 +100,102 @@ func (f *Follower) Inbound(now time.Time, p Packet) Verdict { return f.table.Inb
 // Mapped gives the external endpoint that an outbound packet would leave with, if it
 // has one already.
 func (f *Follower) Mapped(p Packet) (netip.AddrPort, bool) {
-	if c := f.table.flows; c != nil {
-		flow := c.states[p.Protocol].inner[flowKey{p.Src, p.Dst}]
+	if f.table.flows != nil {
+		flow := f.flow(p, false)
 		if flow == nil {
 			return netip.AddrPort{}, false
 		}
 		return flow.external, true
 	}
-	m := f.table.states[p.Protocol].out[key{p.Src, narrow(f.table.behavior.Mapping, p.Dst)}]
+	m := f.mapping(p, false)
 	if m == nil {
 		return netip.AddrPort{}, false
 	}
 	return m.external, true
 }
 
-// Settle tells the follower that the state by which a packet could pass was gone
-// when it came: it ends now, if by its times it may have. It reports whether it did.
-func (f *Follower) Settle(now time.Time, p Packet, inbound bool) bool {
+// Near reports whether the state by which a packet passes, or passed lately, ends at
+// about this time, so that either outcome may come of it and either state be left; or
+// whether that was so before, and it is not known since what state there is. inside is
+// whose it is.
+func (f *Follower) Near(now time.Time, p Packet, inbound bool) (inside, external netip.AddrPort, near bool) {
 	t := f.table
-	over := func(end time.Time) bool { return end.Sub(now) <= t.lag }
+	close := func(end time.Time) bool { d := end.Sub(now); return -t.lag <= d && d <= t.lag }
 	if c := t.flows; c != nil {
-		s := c.states[p.Protocol]
-		flow := s.inner[flowKey{p.Src, p.Dst}]
-		if inbound {
-			flow = s.outer[flowKey{p.Dst, p.Src}]
+		flows := []*trackedFlow{f.flow(p, inbound)}
+		if s := c.states[p.Protocol]; flows[0] == nil && !inbound {
+			// What it gets depends on the flows that its endpoint has, and on who has the
+			// port.
+			flows = append(slices.Clone(s.bySource[p.Src]), s.outer[flowKey{netip.AddrPortFrom(c.external[0], p.Src.Port()), p.Dst}])
 		}
-		if flow == nil || !over(flow.expires) {
-			return false
+		for _, flow := range flows {
+			if flow != nil && (flow.doubtful || close(flow.expires)) {
+				return p.Src, flow.external, true
+			}
 		}
-		heap.Remove(&s.byExpiry, flow.index)
-		s.remove(flow)
-		return true
+		return inside, external, false
 	}
-	s := t.states[p.Protocol]
-	m := s.out[key{p.Src, narrow(t.behavior.Mapping, p.Dst)}]
-	if inbound {
-		if m = s.taken[p.Dst]; m != nil && m.closed {
-			m = nil
+	m := f.mapping(p, inbound)
+	if m == nil {
+		for _, a := range t.external {
+			wanted := netip.AddrPortFrom(a, p.Src.Port())
+			if other := t.states[p.Protocol].taken[wanted]; !inbound && other != nil && close(other.end()) {
+				return p.Src, wanted, true
+			}
 		}
+		return inside, external, false
 	}
+	end, known := m.filter.remotes[narrow(t.behavior.Filtering, p.Src)]
+	return m.key.inside, m.external, m.doubtful || close(m.expires) || close(m.held) || inbound && known && close(end)
+}
+
+// Forget ends what lets a packet pass, whatever its times: with inbound the
+// permission of its sender alone, where there are such.
+func (f *Follower) Forget(p Packet, inbound bool) {
+	t := f.table
+	if t.flows != nil {
+		if flow := f.flow(p, inbound); flow != nil {
+			s := t.flows.states[p.Protocol]
+			heap.Remove(&s.byExpiry, flow.index)
+			s.remove(flow)
+		}
+		return
+	}
+	m := f.mapping(p, inbound)
 	switch {
 	case m == nil:
-		return false
-	case over(m.expires):
-		m.expires = time.Time{}
-		heap.Fix(&s.live, m.index)
-		s.purge(now.Add(-t.lag))
-		return true
-	case inbound:
-		remote := narrow(t.behavior.Filtering, p.Src)
-		if end, known := m.filter.remotes[remote]; known && over(end) {
-			delete(m.filter.remotes, remote)
-			return true
-		}
+	case inbound && t.behavior.Filtering != nat.EndpointIndependent:
+		delete(m.filter.remotes, narrow(t.behavior.Filtering, p.Src))
+	default:
+		f.end(t.states[p.Protocol], m)
 	}
-	return false
+}
+
+// mapping is the live one that a packet goes by, or nil.
+func (f *Follower) mapping(p Packet, inbound bool) *mapping {
+	s := f.table.states[p.Protocol]
+	if !inbound {
+		return s.out[key{p.Src, narrow(f.table.behavior.Mapping, p.Dst)}]
+	}
+	if m := s.taken[p.Dst]; m != nil && !m.closed {
+		return m
+	}
+	return nil
+}
+
+// flow is the one of conntrack that a packet goes by, or nil.
+func (f *Follower) flow(p Packet, inbound bool) *trackedFlow {
+	s := f.table.flows.states[p.Protocol]
+	if inbound {
+		return s.outer[flowKey{p.Dst, p.Src}]
+	}
+	return s.inner[flowKey{p.Src, p.Dst}]
+}
+
+// Longest is how long state of a protocol is kept without a use, at most.
+func (f *Follower) Longest(p Protocol) time.Duration {
+	b := f.table.behavior
+	return max(idle(b, p).longest(), b.Rotate)
 }
 
 // Rebind ends the live mappings of inside addresses, of all if there are none. Their
@@ -191,7 +243,9 @@ func (f *Follower) choose(now time.Time, s *state, inside netip.AddrPort) netip.
 		f.object("%v is no external address of the NAT", e.Addr())
 	}
 	if other := s.taken[e]; other != nil {
-		f.object("%v belongs to %v already", e, other.key.inside)
+		if now.Before(other.end()) {
+			f.object("%v belongs to %v already", e, other.key.inside)
+		}
 		f.end(s, other)
 	}
 	if b.Pooling == nat.PoolPaired {
@@ -284,19 +338,34 @@ func (f *Follower) end(s *state, m *mapping) {
 	s.release(m)
 }
 
+// full reports whether a table is full whose state lives longer than it should.
+func (f *Follower) full(now time.Time, s *state) bool {
+	n := 0
+	for _, m := range s.taken {
+		if now.Before(m.end()) {
+			n++
+		}
+	}
+	return n >= f.table.behavior.TableSize
+}
+
 // chooseFlow is choose for a flow of conntrack.
-func (f *Follower) chooseFlow(c *conntrack, p Packet) netip.AddrPort {
+func (f *Follower) chooseFlow(now time.Time, c *conntrack, p Packet) netip.AddrPort {
 	s, e := c.states[p.Protocol], f.seen
 	if !slices.Contains(c.external, e.Addr()) {
 		f.object("%v is no external address of the NAT", e.Addr())
 	}
 	if other := s.outer[flowKey{e, p.Dst}]; other != nil {
-		f.object("%v has a flow to %v already", e, p.Dst)
+		if now.Before(other.expires) {
+			f.object("%v has a flow to %v already", e, p.Dst)
+		}
 		heap.Remove(&s.byExpiry, other.index)
 		s.remove(other)
 	}
 	if preferred, ok := c.preferred(p); ok {
-		if e != preferred {
+		// Which of its flows is the latest is not certain.
+		has := func(flow *trackedFlow) bool { return flow.external == e }
+		if e != preferred && e.Port() != p.Src.Port() && !slices.ContainsFunc(s.bySource[p.Src], has) {
 			f.object("%v was free towards %v, and %v was given", preferred, p.Dst, e)
 		}
 		return e

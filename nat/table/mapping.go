@@ -80,8 +80,10 @@ type mapping struct {
 	// expires is when it ends, held is until when its port is not given anew.
 	expires, held time.Time
 	closed        bool
-	index         int // in the heap that has it
-	use           *list.Element
+	// doubtful is for followers: it may be another mapping with the same endpoints.
+	doubtful bool
+	index    int // in the heap that has it
+	use      *list.Element
 }
 
 // end is when the mapping leaves the heap that it is in.

@@ -10,7 +10,7 @@ import (
 
 // allocate makes a mapping. It has no expiry until it is used.
 func (t *Table) allocate(now time.Time, s *state, k key) (*mapping, Drop) {
-	if len(s.taken) >= t.behavior.TableSize {
+	if len(s.taken) >= t.behavior.TableSize && (t.follower == nil || t.follower.full(now, s)) {
 		if t.behavior.Full == nat.FullDrop {
 			return nil, TableFull
 		}

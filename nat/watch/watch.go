@@ -65,12 +65,15 @@ type Watch struct {
 	follower *table.Follower
 	external []netip.Addr
 	lenient  time.Time // until then nothing is held against the NAT
-	seen     int
+	// uncertain are endpoints of whom it is not certain what the NAT knows, and until
+	// when.
+	uncertain map[netip.AddrPort]time.Time
+	seen      int
 }
 
 // New begins to follow a NAT that has no state yet.
 func New(b nat.Behavior, external []netip.Addr) (*Watch, error) {
-	w := &Watch{}
+	w := &Watch{uncertain: make(map[netip.AddrPort]time.Time)}
 	return w, w.begin(b, external)
 }
 
@@ -126,16 +129,81 @@ func (w *Watch) pardon(until time.Time) {
 // it.
 func (w *Watch) Observe(o Observation) *Violation {
 	w.seen++
-	why := ""
-	if o.Inbound {
-		why = w.inbound(o)
-	} else {
-		why = w.outbound(o)
-	}
-	if why == "" || o.At.Before(w.lenient) {
+	w.blur(o)
+	why := w.judge(o)
+	switch {
+	case why == "":
+		return nil
+	case o.At.Before(w.lenient) || w.blurred(o):
+		w.resume(o)
 		return nil
 	}
 	return &Violation{Observation: o, Behavior: w.follower.Behavior(), Why: why}
+}
+
+func (w *Watch) judge(o Observation) string {
+	if o.Inbound {
+		return w.inbound(o)
+	}
+	return w.outbound(o)
+}
+
+// blur notes whose state ends at about the time of a packet. What the NAT knows of
+// them afterwards is not certain until all of it would have ended.
+func (w *Watch) blur(o Observation) {
+	packets := []Observation{o}
+	if !o.Inbound && slices.Contains(w.external, o.Packet.Dst.Addr()) {
+		back := o
+		back.Inbound = true
+		if mapped, ok := w.follower.Mapped(o.Packet); ok && w.follower.Behavior().Hairpin == nat.HairpinExternal {
+			back.Packet.Src = mapped
+		}
+		packets = append(packets, back)
+	}
+	for _, p := range packets {
+		if inside, external, near := w.follower.Near(p.At, p.Packet, p.Inbound); near {
+			w.doubt(o, inside, external)
+		}
+	}
+}
+
+// doubt holds for as long as anything may depend on what is not certain.
+func (w *Watch) doubt(o Observation, endpoints ...netip.AddrPort) {
+	until := o.At.Add(4 * w.follower.Longest(o.Packet.Protocol))
+	for _, e := range endpoints {
+		w.uncertain[e] = until
+		if w.follower.Behavior().Ports == nat.Block {
+			w.uncertain[netip.AddrPortFrom(e.Addr(), 0)] = until // whose block it is
+		}
+	}
+}
+
+// blurred reports whether a packet is of somebody whose state is not certain.
+func (w *Watch) blurred(o Observation) bool {
+	endpoints := []netip.AddrPort{o.Packet.Src, o.Packet.Dst, netip.AddrPortFrom(o.Packet.Src.Addr(), 0)}
+	if o.Left != nil {
+		// A port that it has, or would have had if it had been known to be free.
+		endpoints = append(endpoints, o.Left.Src, o.Left.Dst, netip.AddrPortFrom(o.Left.Src.Addr(), o.Packet.Src.Port()))
+	}
+	full := w.follower.Behavior().TableSize <= len(w.uncertain) // others may have taken the room
+	return full || slices.ContainsFunc(endpoints, func(e netip.AddrPort) bool { return o.At.Before(w.uncertain[e]) })
+}
+
+// resume has the follower take what was seen for what is, where it is not known.
+func (w *Watch) resume(o Observation) {
+	w.doubt(o, o.Packet.Src, o.Packet.Dst)
+	if o.Left != nil {
+		w.doubt(o, o.Left.Src, o.Left.Dst)
+	}
+	switch mapped, known := w.follower.Mapped(o.Packet); {
+	case o.Inbound && o.Left == nil:
+		w.follower.Forget(o.Packet, true)
+	case o.Inbound || o.Left == nil || known && mapped == o.Left.Src || o.Left.Src == o.Packet.Src:
+		// Of whom it was for nothing can be learned.
+	default:
+		w.follower.Forget(o.Packet, false)
+		w.follower.Outbound(o.At, o.Packet, o.Left.Src)
+	}
 }
 
 // unseen says why a packet that the model lets pass has to have left.
@@ -147,12 +215,8 @@ func (o Observation) unseen(v table.Verdict) string {
 }
 
 func (w *Watch) inbound(o Observation) string {
-	passed := o.Left != nil
-	if !passed && w.follower.Settle(o.At, o.Packet, true) {
-		w.follower.Inbound(o.At, o.Packet)
-		return ""
-	}
 	v := w.follower.Inbound(o.At, o.Packet)
+	passed := o.Left != nil
 	switch {
 	case v.Drop != table.Passed && passed:
 		return fmt.Sprintf("it has to be dropped: %s", v.Drop)
@@ -169,12 +233,8 @@ func (w *Watch) inbound(o Observation) string {
 }
 
 func (w *Watch) outbound(o Observation) string {
-	mapped, known := w.follower.Mapped(o.Packet)
 	if o.Left == nil {
-		return w.lost(o, known)
-	}
-	if known && o.Left.Src != mapped && w.follower.Settle(o.At, o.Packet, false) {
-		known = false
+		return w.lost(o)
 	}
 	hairpin := slices.Contains(w.external, o.Packet.Dst.Addr())
 	v, objection := w.follower.Outbound(o.At, o.Packet, o.Left.Src)
@@ -191,25 +251,24 @@ func (w *Watch) outbound(o Observation) string {
 	return ""
 }
 
-// lost judges a packet from inside that did not leave. Without a mapping there need
-// not have been a port for it, which the NAT knows better.
-func (w *Watch) lost(o Observation, known bool) string {
-	if slices.Contains(w.external, o.Packet.Dst.Addr()) {
-		if w.follower.Behavior().Hairpin != nat.HairpinNone && !o.Excused && o.Dropped == "" {
-			return "the NAT hairpins"
-		}
-		return ""
-	}
+// lost judges a packet from inside that did not leave. Where its sender has no
+// mapping it may have got one that nobody saw, or there was no port for it, which the
+// NAT knows better.
+func (w *Watch) lost(o Observation) string {
+	mapped, known := w.follower.Mapped(o.Packet)
+	hairpin := slices.Contains(w.external, o.Packet.Dst.Addr())
 	switch {
-	case !known && (o.Excused || o.Dropped != ""):
+	case hairpin && w.follower.Behavior().Hairpin == nat.HairpinInternal:
+	case hairpin && w.follower.Behavior().Hairpin == nat.HairpinNone:
+		return ""
+	case !known && (hairpin || o.Excused || o.Dropped != ""):
+		w.doubt(o, o.Packet.Src)
 		return ""
 	case !known:
 		return "it has to get a mapping and leave"
-	case w.follower.Settle(o.At, o.Packet, false):
-		return ""
-	case o.Excused && o.Dropped == "":
-		return ""
 	}
-	mapped, _ := w.follower.Mapped(o.Packet)
-	return fmt.Sprintf("it has to leave as %v", mapped)
+	if v, _ := w.follower.Outbound(o.At, o.Packet, mapped); v.Drop == table.Passed {
+		return o.unseen(v)
+	}
+	return ""
 }

@@ -1,9 +1,9 @@
 package runner
 
 import (
+	"slices"
 	"time"
 
-	"p2pmodel/sim"
 	"p2pmodel/sim/witness"
 )
 
@@ -12,13 +12,16 @@ import (
 const underWay = time.Second
 
 // attribute finds out where the packets of the run died that did not arrive.
-func (j *judgement) attribute(phases []*phase) {
+func (j *judgement) attribute() {
 	var resets []witness.Reset
-	for _, p := range phases {
-		for _, d := range p.deeds {
-			switch d.Event.Kind {
-			case sim.EventReboot, sim.EventSwap, sim.EventFlush, sim.EventRebind:
-				resets = append(resets, witness.Reset{Node: d.Event.Router, At: d.begin})
+	if j.s.watched {
+		for _, router := range j.s.v.lab.Routers {
+			running, err := j.s.net.Router(router.Name)
+			if err != nil {
+				continue
+			}
+			for _, c := range running.Changes() {
+				resets = append(resets, witness.Reset{Node: router.Name, At: c.Begin})
 			}
 		}
 	}
@@ -43,17 +46,7 @@ func (j *judgement) consumed(t witness.Trace) bool {
 	if last.Direction != witness.In {
 		return false
 	}
-	r, err := j.s.net.Router(last.Point.Node)
-	if err != nil {
-		return false
-	}
-	if _, translates := r.Behavior(); translates {
-		return false // what is for a NAT's address belongs to the NAT
-	}
-	for _, a := range r.External() {
-		if a == last.Dst.Addr() {
-			return true
-		}
-	}
-	return false
+	r, ok := j.s.v.lab.Router(last.Point.Node)
+	// What is for a NAT's address belongs to the NAT.
+	return ok && r.NAT == nil && slices.Contains(j.s.net.Plan().External(r.Name), last.Dst.Addr())
 }

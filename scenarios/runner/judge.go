@@ -44,7 +44,18 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 		j.deliveries[pair] = d
 	}
 	j.traces = witness.Traces(o.run.Packets, j.scene)
-	j.attribute(phases)
+	j.attribute()
+	var broken []string
+	if s.watched {
+		broken = j.watchNATs(phases)
+	}
+	if s.unsealed != nil {
+		broken = append([]string{s.unsealed.Error()}, broken...)
+	}
+	if len(broken) > 0 {
+		o.fail("%s", strings.Join(broken, "; "))
+		return
+	}
 	j.last = phases[len(phases)-1]
 	alone := len(s.v.scenario.RelayHosts()) > 0 && len(j.world.relays()) == 0
 	var before *phase

@@ -45,6 +45,7 @@ type stage struct {
 	servers        map[string]sim.RunningMachine // by scenarios.ServerRendezvous, ServerRelay
 	actors         map[string]*actor             // by peer
 	byID           map[identity.ID]string
+	certified      time.Time         // when all NATs were what they claim
 	launched       time.Time         // when the peers were started
 	speaking       time.Time         // since when they have something to say
 	seals          map[string]*seal  // by router
@@ -53,6 +54,8 @@ type stage struct {
 	timeline       *timeline
 	whole          <-chan struct{}   // closed when what counts from the first phase is done
 	sealing        sync.Mutex        // held while a router that is sealed changes
+	watched        bool              // its NATs are held against the model
+	unsealed       error             // whose rules were changed behind our back
 	system         *system           // nil: rendezvous and relay are the lab's own
 	binary         string            // of the program p2pmodel
 	path           []string          // folders in which programs are looked for, before the PATH

@@ -2,9 +2,14 @@ package runner_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"p2pmodel/nat"
 	"p2pmodel/scenarios"
@@ -45,6 +50,33 @@ func (f *tampered) swap(t *testing.T, router, behavior string) {
 	}
 }
 
+// insert puts a rule before the others of a chain of a router's NAT.
+func (f *tampered) insert(t *testing.T, router, chain string, exprs []expr.Any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	path, err := f.net.(*kernel.Network).NamespacePath(router)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	ns, err := os.Open(path)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer ns.Close()
+	conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	table := &nftables.Table{Name: "nat", Family: nftables.TableFamilyIPv4}
+	conn.InsertRule(&nftables.Rule{Table: table, Chain: &nftables.Chain{Name: chain, Table: table}, Exprs: exprs})
+	if err := conn.Flush(); err != nil {
+		t.Errorf("insert a rule into %s: %v", chain, err)
+	}
+}
+
 // A NAT that is swapped once it was certified is found out, be it for one that
 // would not change the path.
 func TestNATSwappedAfterCertificationIsBroken(t *testing.T) {
@@ -70,8 +102,58 @@ func TestNATSwappedAfterCertificationIsBroken(t *testing.T) {
 				t.Fatal(err)
 			}
 			want(t, res, scenarios.Broken)
-			if !strings.Contains(res.Reason, "somebody changed the rules of router nat-a") {
-				t.Errorf("reason: %s", res.Reason)
+			for _, want := range []string{"somebody changed the rules of router nat-a", "router nat-a did not behave as declared"} {
+				if !strings.Contains(res.Reason, want) {
+					t.Errorf("the reason lacks %q: %s", want, res.Reason)
+				}
+			}
+		})
+	}
+}
+
+// A rule that somebody adds by hand is caught by the watch, which names a packet that
+// the NAT must not have treated so, though the path stays what it was.
+func TestARuleEditedByHandIsCaughtByTheWatch(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		edit []expr.Any
+		want string
+	}{
+		"every fifth packet from outside is dropped in silence": {
+			[]expr.Any{&expr.Numgen{Register: 1, Modulus: 5, Type: unix.NFT_NG_INCREMENTAL},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, 0}}, &expr.Verdict{Kind: expr.VerdictDrop}},
+			"did not leave",
+		},
+		"every fifth packet gets another destination": {
+			[]expr.Any{&expr.Numgen{Register: 1, Modulus: 5, Type: unix.NFT_NG_INCREMENTAL},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, 0}},
+				&expr.Immediate{Register: 1, Data: []byte{0x13, 0x88}}, // port 5000
+				&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2,
+					CsumType: expr.CsumTypeInet, CsumOffset: 6}},
+			"forbids that",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fabric := &tampered{}
+			r := &runner.Runner{Fabric: fabric, Seed: 1, SkipControls: true, Progress: func(p runner.Progress) {
+				if p.Stage == "phase connect" {
+					fabric.insert(t, "nat-a", "arrive", c.edit)
+				}
+			}}
+			sc, err := scenarios.Find("TC-01")
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := r.Run(t.Context(), sc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, res, scenarios.Broken)
+			for _, text := range []string{"router nat-a did not behave as declared: ", "from outside", c.want} {
+				if !strings.Contains(res.Reason, text) {
+					t.Errorf("the reason lacks %q: %s", text, res.Reason)
+				}
 			}
 		})
 	}

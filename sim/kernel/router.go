@@ -32,6 +32,7 @@ type Router struct {
 	behavior nat.Behavior // with NAT only
 	external []netip.Addr
 	moves    int // reboots with new addresses
+	changes  []sim.Change
 }
 
 var _ sim.RunningRouter = (*Router)(nil)
@@ -100,7 +101,10 @@ func (r *Router) Swap(b nat.Behavior) error {
 	defer r.changing.Unlock()
 	config := r.config()
 	config.Behavior = b
-	if err := r.node.nft(func(conn *nftables.Conn) error { return ruleset.Install(conn, config) }); err != nil {
+	err := r.changed(sim.Change{Kind: sim.ChangeSwap, Behavior: b}, func() error {
+		return r.node.nft(func(conn *nftables.Conn) error { return ruleset.Install(conn, config) })
+	})
+	if err != nil {
 		return err
 	}
 	r.mu.Lock()
@@ -122,15 +126,18 @@ func (r *Router) Swap(b nat.Behavior) error {
 func (r *Router) Reboot(newAddress bool) error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
-	if newAddress {
-		if r.lab.NAT == nil {
-			return r.errorf("reboot with new addresses", ErrNoNAT)
-		}
-		if err := r.renumber(); err != nil {
-			return r.errorf("reboot with new addresses", err)
-		}
+	if newAddress && r.lab.NAT == nil {
+		return r.errorf("reboot with new addresses", ErrNoNAT)
 	}
-	if err := errors.Join(r.installNAT(), r.installFirewall()); err != nil {
+	err := r.changed(sim.Change{Kind: sim.ChangeReboot}, func() error {
+		if newAddress {
+			if err := r.renumber(); err != nil {
+				return r.errorf("reboot with new addresses", err)
+			}
+		}
+		return errors.Join(r.installNAT(), r.installFirewall())
+	})
+	if err != nil {
 		return err
 	}
 	r.network.log("router %s rebooted, external %v", r.lab.Name, r.External())
@@ -144,7 +151,8 @@ func (r *Router) FlushTable() error {
 	}
 	r.changing.Lock()
 	defer r.changing.Unlock()
-	if err := r.node.nft(ruleset.Empty); err != nil {
+	err := r.changed(sim.Change{Kind: sim.ChangeFlush}, func() error { return r.node.nft(ruleset.Empty) })
+	if err != nil {
 		return r.errorf("flush its table", err)
 	}
 	r.network.log("router %s: the NAT's table is flushed", r.lab.Name)
@@ -158,12 +166,14 @@ func (r *Router) Rebind(inside ...netip.Addr) (ended []string, err error) {
 	}
 	r.changing.Lock()
 	defer r.changing.Unlock()
-	err = r.node.nft(func(conn *nftables.Conn) error {
-		mappings, err := ruleset.Rebind(conn, inside...)
-		for _, m := range mappings {
-			ended = append(ended, m.String())
-		}
-		return err
+	err = r.changed(sim.Change{Kind: sim.ChangeRebind, Inside: inside}, func() error {
+		return r.node.nft(func(conn *nftables.Conn) error {
+			mappings, err := ruleset.Rebind(conn, inside...)
+			for _, m := range mappings {
+				ended = append(ended, m.String())
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return ended, r.errorf("rebind", err)

@@ -241,3 +241,10 @@ func quoted(h header) ([]byte, bool) {
 	}
 	return nil, false
 }
+
+// Fragment reports whether the packet is a part of one, of which routers with a NAT
+// make the whole.
+func (t Trace) Fragment() bool {
+	h, err := parseHeader(t.data)
+	return err == nil && h.fragment
+}
