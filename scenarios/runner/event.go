@@ -63,8 +63,9 @@ func (t *timeline) begin(phase string) (done <-chan struct{}) {
 func (t *timeline) do(ctx context.Context, e sim.Scheduled) error {
 	d := &deed{Action: scenarios.EventAction(e.Event), begin: t.s.net.Now(), timeline: true}
 	end, lasts := e.Event.Ending()
-	if lasts {
-		// A phase may end meanwhile: to it the fault is one that lasts.
+	if lasts = lasts && !e.Endless(); lasts {
+		// A phase may end meanwhile: to it the fault is one that lasts. One that comes
+		// again and again is part of how the network is.
 		d.Action.Event.For = 0
 	}
 	t.note(d)

@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"p2pmodel/scenarios"
@@ -199,21 +198,4 @@ func (s *stage) duplicates() (n int) {
 		a.mu.Unlock()
 	}
 	return n
-}
-
-// addresses gives all addresses of hosts, for rules.
-func (s *stage) addresses(hosts []string) ([]netip.Addr, error) {
-	out := []netip.Addr{}
-	for _, name := range hosts {
-		h, err := s.net.Host(name)
-		if err != nil {
-			return nil, err
-		}
-		addrs, err := h.Addresses()
-		if err != nil {
-			return nil, fmt.Errorf("host %s: %w", name, err)
-		}
-		out = append(out, addrs...)
-	}
-	return out, nil
 }
