@@ -59,7 +59,7 @@ func TestFurtherAxesAreMeasured(t *testing.T) {
 		{"full-cone,timeout-tcp=2s", "timeout-tcp", "full-cone,timeout-tcp=3s"},
 		{"symmetric,timeout-icmp=2s,timeout=1s", "timeout-icmp", ""},
 		{"symmetric,timeout-icmp=2s", "timeout-icmp", "symmetric,timeout-icmp=1s"},
-		{"port-restricted,kind=masquerade,timeout-icmp=2s,timeout-tcp=3s", "timeout-tcp", ""},
+		{"kind=masquerade,timeout-icmp=2s,timeout-tcp=3s", "timeout-tcp", ""},
 		{"full-cone,timeout=2s,refresh=inbound", "refresh", ""},
 		{"full-cone,timeout=2s,refresh=inbound", "refresh", "full-cone,timeout=2s"},
 		{"full-cone,timeout=2s", "refresh", "full-cone,timeout=2s,refresh=inbound"},
@@ -115,7 +115,7 @@ func TestBlocksOfSeveralAddresses(t *testing.T) {
 // not denied.
 func TestNoSeedFalsifies(t *testing.T) {
 	for text, addresses := range map[string]int{
-		"full-cone": 1, "symmetric": 1, "symmetric,ports=random": 1, "port-restricted,fallback=random": 1, "port-restricted,parity=keep": 1,
+		"full-cone": 1, "symmetric": 1, "symmetric,ports=random": 1, "port-restricted-cone,fallback=random": 1, "port-restricted-cone,parity=keep": 1,
 		"symmetric,parity=keep": 1, "symmetric,ports=random,range=40000-41999": 1, "full-cone,ports=block,block=64": 1,
 		"symmetric,ports=block": 1, "full-cone,pooling=arbitrary": 2, "kind=masquerade": 1, "kind=masquerade-random": 1, "symmetric,delta=7": 1,
 	} {

@@ -19,7 +19,7 @@ func TestFurtherAxesAreCertified(t *testing.T) {
 		axes     string // that must be part of the result
 	}{
 		{"kind=masquerade", "kind"},
-		{"linux,fallback=random,parity=keep", "fallback parity"},
+		{"port-restricted-cone,fallback=random,parity=keep", "fallback parity"},
 		{"symmetric,delta=4", "delta"},
 		{"symmetric,parity=keep", "parity"},
 		{"full-cone,ports=block,block=64", "block"},
@@ -32,7 +32,7 @@ func TestFurtherAxesAreCertified(t *testing.T) {
 		{"kind=masquerade,timeout-tcp=2s,timeout-icmp=1s", "timeout-tcp timeout-icmp"},
 		{"kind=masquerade-random,timeout=1s", "ports timeout refresh"},
 		{"kind=masquerade-fully-random", "ports"},
-		{"linux,size=100", "size"},
+		{"port-restricted-cone,size=100", "size"},
 		{"symmetric,range=40000-40299", "range"},
 		{"full-cone,timeout-icmp=1s", "timeout-icmp"},
 	}

@@ -61,7 +61,7 @@ func TestClassicNames(t *testing.T) {
 }
 
 func TestPoolingShowsWhereAddressesDiffer(t *testing.T) {
-	for behavior, want := range map[string]string{"port-restricted,pooling=arbitrary": "arbitrary", "linux": ""} {
+	for behavior, want := range map[string]string{"port-restricted,pooling=arbitrary": "arbitrary", "port-restricted-cone": ""} {
 		w := newWorld(t, behavior, 2)
 		if r := w.run(t, w.config()); r.Measured(nat.AxisPooling) != want {
 			t.Errorf("%s: pooling is told as %q, want %q", behavior, r.Measured(nat.AxisPooling), want)
@@ -75,11 +75,11 @@ func TestLifetimeIsFound(t *testing.T) {
 		lifetime time.Duration
 		want     time.Duration // 0: not told
 	}{
-		{"linux,timeout=2s", 10 * time.Second, 2 * time.Second},
+		{"port-restricted-cone,timeout=2s", 10 * time.Second, 2 * time.Second},
 		{"full-cone,timeout=30s", 10 * time.Minute, 30 * time.Second},
 		{"symmetric,timeout=5m,refresh=both", 10 * time.Minute, 5 * time.Minute},
 		{"restricted-cone,timeout=75s,ports=random", 2 * time.Minute, 75 * time.Second},
-		{"linux,timeout=10m", time.Minute, 0},
+		{"port-restricted-cone,timeout=10m", time.Minute, 0},
 		{"full-cone,timeout=30s,pooling=arbitrary", time.Minute, 0},
 	} {
 		w := newWorld(t, c.behavior, 2)
