@@ -15,7 +15,7 @@ const (
 	// stands on the router's own segments, where round trips take microseconds.
 	DefaultWait = 200 * time.Millisecond
 	// DefaultPatience and MaxPatience are the usual Options.Patience and its bound.
-	DefaultPatience = 10 * time.Second
+	DefaultPatience = 5 * time.Second
 	MaxPatience     = nat.MaxTimeout
 	// The ports of the outside sockets where the configuration names none.
 	defaultOutsidePort1, defaultOutsidePort2 = 3478, 3479

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"p2pmodel/nat"
 	"p2pmodel/nat/certify"
 )
 
@@ -60,6 +61,36 @@ func TestFurtherAxesAreCertified(t *testing.T) {
 				if !strings.Contains(","+r.Measured, ","+axis+"=") {
 					t.Errorf("%s: %s is no part of %s", row.behavior, axis, r.Measured)
 				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// TestEveryPresetIsWhatItClaims certifies all presets on the kernel. Times that are
+// longer than the usual patience are left out.
+func TestEveryPresetIsWhatItClaims(t *testing.T) {
+	presets := nat.Presets()
+	lab := "lab:\n  routers:\n"
+	hosts := "  hosts:\n"
+	for _, p := range presets {
+		addresses := ""
+		if p.Behavior.Pooling == nat.PoolArbitrary {
+			addresses = ", addresses: 2"
+		}
+		lab += fmt.Sprintf("    %s: {nat: %s%s}\n", p.Name, p.Name, addresses)
+		hosts += fmt.Sprintf("    behind-%s: {behind: %[1]s}\n", p.Name)
+	}
+	n := stand(t, lab+hosts)
+	var group sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	for _, p := range presets {
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			r, err := router(t, n, p.Name).Certify(t.Context())
+			if err != nil || !r.OK() {
+				t.Errorf("%s: %v\ndeclared %s\nmeasured %s\n%+v", p.Name, err, r.Declared, r.Measured, r.Findings)
 			}
 		})
 	}
