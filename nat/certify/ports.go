@@ -114,7 +114,7 @@ func (p *Probe) beside(sample int) []sampling {
 		return nil
 	}
 	p.used[port] = true
-	return []sampling{{0, port}}
+	return []sampling{{p.rivals[0], port}}
 }
 
 // doubt takes more samples where those there are may be chance.
@@ -129,7 +129,7 @@ func (p *Probe) doubt(now time.Time, left int) {
 		plan = []sampling{{p.rivals[0], p.freshPort()}, {p.rivals[1], p.freshPort()}}
 	case j.Parity != "":
 	case j.Allocation == nat.Random.String() || j.Allocation == nat.Block.String():
-		plan = []sampling{{0, p.freshPort()}}
+		plan = []sampling{{p.rivals[0], p.freshPort()}}
 	case j.Allocation == nat.Preserve.String() && len(p.rivals) > 1:
 		port := p.freshPort()
 		hosts := p.rivals

@@ -54,6 +54,8 @@ func TestRequirements(t *testing.T) {
 		{"port-restricted-cone,timeout=30s,pooling=arbitrary", 2, time.Minute, "REQ-2 REQ-3a REQ-4 REQ-5 REQ-5c REQ-6a REQ-8 REQ-9 REQ-9a", ""},
 		{"symmetric,timeout=30s", 2, time.Minute, "REQ-1 REQ-3a REQ-4 REQ-5 REQ-5c REQ-6a REQ-8 REQ-9 REQ-9a", ""},
 		{"symmetric,ports=random", 2, time.Minute, "REQ-1 REQ-3a REQ-4 REQ-8", "REQ-5 REQ-5c REQ-6 REQ-6a REQ-9 REQ-9a"},
+		{"linux", 1, 70 * time.Second, "REQ-3 REQ-4 REQ-5 REQ-5c REQ-8 REQ-9 REQ-9a REQ-11", "REQ-2"},
+		{"cgn-rfc6888", 2, 0, "REQ-3a REQ-4", "REQ-5 REQ-5c REQ-6 REQ-6a"},
 		{"kind=masquerade", 1, 0, "REQ-3 REQ-4 REQ-8 REQ-9 REQ-9a REQ-11", "REQ-2 REQ-5 REQ-5c REQ-6 REQ-6a"},
 	} {
 		all := require(t, c.behavior, c.addresses, c.patience, faults{})

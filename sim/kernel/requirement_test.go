@@ -20,16 +20,22 @@ lab:
     good: {nat: "full-cone,hairpin=external,timeout=2s", addresses: 2}
     symmetric: {nat: "symmetric,ports=random,refresh=both,timeout=2s"}
     home: {nat: port-restricted-cone}
+    linux: {nat: linux}
+    cgn: {nat: cgn-rfc6888, addresses: 2}
   hosts:
     a: {behind: good}
     b: {behind: symmetric}
     c: {behind: home}
+    d: {behind: linux}
+    e: {behind: cgn}
 `)
 	never := "REQ-7 REQ-10a REQ-14a"
 	var group sync.WaitGroup
 	for name, want := range map[string][2]string{
 		"good":      {"REQ-3a REQ-4 REQ-5 REQ-5c REQ-6a", ""},
 		"symmetric": {"REQ-1 REQ-3a REQ-4 REQ-5 REQ-5c REQ-8", "REQ-2 REQ-9 REQ-9a"},
+		"linux":     {"REQ-3 REQ-4 REQ-8 REQ-9 REQ-9a REQ-11", "REQ-2 REQ-5 REQ-5c REQ-6 REQ-6a"},
+		"cgn":       {"REQ-3a REQ-4", "REQ-5 REQ-5c REQ-6 REQ-6a"},
 		"home":      {"REQ-3a REQ-4 REQ-8 REQ-9 REQ-9a", "REQ-2 REQ-5 REQ-5c REQ-6 REQ-6a"},
 	} {
 		group.Go(func() {

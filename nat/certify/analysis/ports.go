@@ -231,8 +231,13 @@ func blocks(samples []Sample, size int) (yes, doubtful bool) {
 	if len(hosts) == 1 {
 		limit = size
 	}
+	told := 0
 	for o, h := range hulls {
-		if count[o] < 2 || h.Size() > limit {
+		if count[o] < 2 {
+			continue // one port lies together with itself
+		}
+		told++
+		if h.Size() > limit {
 			return false, false
 		}
 		for other, h2 := range hulls {
@@ -241,6 +246,9 @@ func blocks(samples []Sample, size int) (yes, doubtful bool) {
 			}
 		}
 		doubtful = doubtful || size == 0 && count[o] < 2*fewest
+	}
+	if told < min(2, len(hulls)) {
+		return false, false
 	}
 	return !doubtful, doubtful
 }
