@@ -194,6 +194,37 @@ func (n *network) send(src, dst netip.AddrPort) (table.Packet, bool) {
 	return n.descend(n.below(nil, p.Dst.Addr()), p)
 }
 
+// leave is send of a packet that has not arrived yet: it passes the routers on its
+// way to the Internet.
+func (n *network) leave(src, dst netip.AddrPort) {
+	p := table.Packet{Src: src, Dst: dst}
+	from := n.nodes[slices.IndexFunc(n.nodes, func(o *node) bool { return o.host && slices.Contains(o.addresses, src.Addr()) })]
+	for router := from.parent; router != nil && n.below(router, p.Dst.Addr()) == nil; router = router.parent {
+		out, hairpin, ok := n.outbound(router, p)
+		if !ok || hairpin {
+			return
+		}
+		p = out
+	}
+}
+
+// use has the NATs of a peer make so many mappings.
+func (n *network) use(peer, turns int) {
+	for i := range turns {
+		p := table.Packet{Src: netip.AddrPortFrom(n.peers[peer].addresses[0], usedPort+uint16(i)), Dst: netip.AddrPortFrom(netip.IPv4Unspecified(), usedPort)}
+		for router := n.peers[peer].parent; router != nil; router = router.parent {
+			out, _, ok := n.outbound(router, p)
+			if !ok {
+				return
+			}
+			p = out
+		}
+	}
+}
+
+// usedPort is the first inside port of such mappings, and their remote port.
+const usedPort = 50000
+
 // turn carries a packet between two that are behind a router.
 func (n *network) turn(router *node, path []*node, p table.Packet) (table.Packet, bool) {
 	if router.firewall != nil {

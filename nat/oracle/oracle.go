@@ -143,13 +143,17 @@ type Host struct {
 type Expectation struct {
 	Path    Path
 	Outcome Outcome
+	// Or is another path that may come instead, by chance: by who comes first at the
+	// other's NAT, where a router takes packets that nobody expects, or by whose turn it
+	// is in the pool of an arbitrary NAT. Empty: Path is certain.
+	Or Path
 	// Why is a sentence for people.
 	Why string
 }
 
 // Expect derives the expectation for two peers. The order of the chains, and
-// who sends first, do not matter: where the outcomes of both send orders
-// differ, the lesser counts. It fails if a chain is invalid, or if two elements
+// who sends first, do not matter: where the outcomes of the send orders differ, the
+// lesser counts, and Or has the other. It fails if a chain is invalid, or if two elements
 // of one name differ.
 func Expect(a, b Chain, opt Options) (Expectation, error) {
 	if opt.RendezvousPort == 0 {
@@ -171,7 +175,7 @@ func Expect(a, b Chain, opt Options) (Expectation, error) {
 				Why: fmt.Sprintf("%s cannot reach the rendezvous by UDP to port %d%s, so nobody introduces the peers", side, opt.RendezvousPort, n.because())}, nil
 		}
 	}
-	outcome, err := derive(a, b, opt)
+	outcome, best, err := derive(a, b, opt)
 	if err != nil {
 		return Expectation{}, fmt.Errorf("oracle: %w", err)
 	}
@@ -180,6 +184,10 @@ func Expect(a, b Chain, opt Options) (Expectation, error) {
 		techniques = slices.DeleteFunc(slices.Clone(techniques), func(t Technique) bool { return t == Prediction })
 	}
 	e := Expectation{Path: outcome.Path(opt.SplitPaths, techniques...), Outcome: outcome, Why: reasons[outcome]}
+	if or := best.Path(opt.SplitPaths, techniques...); or != e.Path {
+		e.Or = or
+		e.Why += fmt.Sprintf("; but %s where chance helps: who comes first at the other's NAT, or whose turn it is in a pool of addresses", or)
+	}
 	if e.Path == PathRelay {
 		for i, side := range []string{"the first peer", "the second peer"} {
 			n, err := newNetwork(a, b, opt)

@@ -279,3 +279,36 @@ func TestZones(t *testing.T) {
 		}
 	}
 }
+
+// TestChance: who comes first, and whose turn it is, may decide.
+func TestChance(t *testing.T) {
+	element := func(text string, addresses int) oracle.Chain {
+		b, err := nat.ParseBehavior(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return oracle.Chain{{NAT: &b, Addresses: addresses}}
+	}
+	cone := element("port-restricted-cone", 1)
+	early := element("kind=masquerade,early-inbound=accept", 1)
+	pool := element("mapping=APDM,filtering=APDF,ports=random,pooling=arbitrary", 2)
+	for _, c := range []struct {
+		name     string
+		a, b     oracle.Chain
+		path, or oracle.Path
+	}{
+		{"nothing to chance", cone, cone, oracle.PathDirect, ""},
+		{"Linux that drops early packets", element("kind=masquerade", 1), cone, oracle.PathDirect, ""},
+		{"Linux that takes them: direct if the probes cross", early, cone, oracle.PathRelay, oracle.PathDirect},
+		{"the same before one that filters by nothing", early, element("full-cone", 1), oracle.PathDirect, ""},
+		{"a pool before a filter by address: direct if it is the same one's turn", pool, element("mapping=EIM,filtering=ADF", 1), oracle.PathRelay, oracle.PathDirect},
+		{"a pool before a filter by port", pool, cone, oracle.PathRelay, ""},
+	} {
+		for _, chains := range [][2]oracle.Chain{{c.a, c.b}, {c.b, c.a}} {
+			e, err := oracle.Expect(chains[0], chains[1], oracle.Options{})
+			if err != nil || e.Path != c.path || e.Or != c.or {
+				t.Errorf("%s: %s or %q, %v; want %s or %q", c.name, e.Path, e.Or, err, c.path, c.or)
+			}
+		}
+	}
+}

@@ -3,6 +3,8 @@ package oracle
 import (
 	"net/netip"
 	"slices"
+
+	"p2pmodel/nat"
 )
 
 // rounds is how often each side probes all it knows. What a round learns is used
@@ -22,21 +24,60 @@ type punch struct {
 	direct   bool    // an answer came from where its probe was sent to
 }
 
-// derive finds the best outcome that holds for both send orders.
-func derive(a, b Chain, opt Options) (Outcome, error) {
-	worst := Direct
-	for first := range 2 {
-		o, err := deriveOrder(a, b, opt, first)
-		if err != nil {
-			return Blocked, err
-		}
-		worst = max(worst, o)
-	}
-	return worst, nil
+// chance is what may come one way or the other between two peers: who sends first,
+// and whose turn it is in the pools of arbitrary NATs.
+type chance struct {
+	order order
+	turns [2]int // mappings that each side's NATs make between discovery and the first probe
 }
 
-// deriveOrder tries the outcomes, the best first.
-func deriveOrder(a, b Chain, opt Options, first int) (Outcome, error) {
+// order is whose first probe is first at the other's NAT.
+type order uint8
+
+const (
+	firstBefore order = iota
+	secondBefore
+	// crossing: each side's first probe left before the other's came, as when both
+	// are introduced at once.
+	crossing
+)
+
+// derive finds the outcomes that come of all chances: the least, and the best.
+func derive(a, b Chain, opt Options) (least, best Outcome, err error) {
+	least, best = Direct, Blocked
+	for _, turnsA := range turns(a) {
+		for _, turnsB := range turns(b) {
+			for _, o := range []order{firstBefore, secondBefore, crossing} {
+				outcome, err := deriveChance(a, b, opt, chance{o, [2]int{turnsA, turnsB}})
+				if err != nil {
+					return Blocked, Blocked, err
+				}
+				least, best = max(least, outcome), min(best, outcome)
+			}
+		}
+	}
+	return least, best, nil
+}
+
+// manyTurns bounds the turns that are tried of a large pool.
+const manyTurns = 4
+
+// turns are how many mappings there may be in between, as far as it matters: to a
+// relay, say.
+func turns(c Chain) []int {
+	all := []int{0}
+	for _, e := range c {
+		if e.NAT != nil && e.NAT.Pooling == nat.PoolArbitrary {
+			for len(all) < min(e.Addresses, manyTurns) {
+				all = append(all, len(all))
+			}
+		}
+	}
+	return all
+}
+
+// deriveChance tries the outcomes, the best first.
+func deriveChance(a, b Chain, opt Options, c chance) (Outcome, error) {
 	for _, attempt := range []struct {
 		outcome  Outcome
 		searches [][2]bool
@@ -57,7 +98,10 @@ func deriveOrder(a, b Chain, opt Options, first int) (Outcome, error) {
 				}
 				p.target(1-side, n.sockets[side]) // the host candidate
 			}
-			p.run(first)
+			for side, turns := range c.turns {
+				n.use(side, turns)
+			}
+			p.run(c.order)
 			switch {
 			case p.direct, p.connected() && attempt.outcome != Direct:
 				// A search that leads to a split path counts: who searches ports
@@ -77,7 +121,7 @@ func deriveOrder(a, b Chain, opt Options, first int) (Outcome, error) {
 	for side := range 2 {
 		p.target(1-side, netip.AddrPortFrom(n.outermost(side), n.sockets[side].Port()))
 	}
-	p.run(first)
+	p.run(c.order)
 	if p.connected() {
 		return TwoJoint, nil
 	}
@@ -97,7 +141,20 @@ func (p *punch) knows(side int, addr netip.Addr) bool {
 	return slices.ContainsFunc(p.targets[side], func(t netip.AddrPort) bool { return t.Addr() == addr })
 }
 
-func (p *punch) run(first int) {
+func (p *punch) run(o order) {
+	first := 0
+	switch o {
+	case secondBefore:
+		first = 1
+	case crossing:
+		// The probes are on their way when the others leave; what they bring about is
+		// what those of the next round do.
+		for side := range 2 {
+			for _, target := range p.targets[side] {
+				p.net.leave(p.net.sockets[side], target)
+			}
+		}
+	}
 	for range rounds {
 		for i := range 2 {
 			p.probe((first + i) % 2)

@@ -43,8 +43,10 @@ type Cell struct {
 	// Expected is the oracle's path, Class its outcome (D, S, 1, 1+1, 2, -), Why its
 	// sentence.
 	Expected scenarios.Path `json:"expected"`
-	Class    string         `json:"class"`
-	Why      string         `json:"why"`
+	// Or is another path that may come by chance; empty: none.
+	Or    scenarios.Path `json:"or,omitempty"`
+	Class string         `json:"class"`
+	Why   string         `json:"why"`
 	// Observed is the path of most runs that were not broken; "broken" if all were.
 	Observed scenarios.Path `json:"observed"`
 	Runs     int            `json:"runs"`
@@ -81,6 +83,10 @@ const keptFailures = 3
 // add takes the outcome of a run.
 func (c *Cell) add(res *scenarios.Result) {
 	c.Runs++
+	chance := c.Or != "" && res.Observed.Path == c.Or && res.Verdict == scenarios.Unexpected
+	if chance {
+		c.AsExpected++
+	}
 	switch res.Verdict {
 	case scenarios.Broken:
 		c.Broken++
@@ -98,7 +104,7 @@ func (c *Cell) add(res *scenarios.Result) {
 			c.direct = append(c.direct, v)
 		}
 	}
-	failed := res.Verdict == scenarios.Broken || res.Verdict == scenarios.Unexpected
+	failed := res.Verdict == scenarios.Broken || res.Verdict == scenarios.Unexpected && !chance
 	if failed && c.Reason == "" {
 		c.Reason = res.Reason
 	}

@@ -52,7 +52,7 @@ func (g *Grid) Run(ctx context.Context) (*Result, error) {
 			jobs = append(jobs, sc)
 			res.Cells = append(res.Cells, Cell{
 				A: a.Text(), B: b.Text(), NameA: a.Name, NameB: b.Name, Paths: map[scenarios.Path]int{},
-				Expected: sc.Phases[0].Expect.Path, Class: expected.Outcome.String(), Why: expected.Why,
+				Expected: sc.Phases[0].Expect.Path, Or: scenarios.Path(expected.Or), Class: expected.Outcome.String(), Why: expected.Why,
 			})
 		}
 	}

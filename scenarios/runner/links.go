@@ -10,12 +10,30 @@ import (
 	"p2pmodel/sim"
 )
 
+const (
+	// measurings is how often the links are measured at most, and measurePause the
+	// time between: a machine that stands still for a moment keeps its promises in the
+	// next, and one that is too busy does not for seconds.
+	measurings   = 12
+	measurePause = 250 * time.Millisecond
+)
+
 // measureLinks measures each impaired link before the run, and fails if one does
 // not keep its promise: what follows would be about another network.
 func (s *stage) measureLinks(ctx context.Context, o *outcome) error {
-	all, err := s.net.Measure(ctx)
-	if err != nil {
-		return fmt.Errorf("the links could not be measured: %w", err)
+	var all []sim.Measurement
+	for n := range measurings {
+		var err error
+		if all, err = s.net.Measure(ctx); err != nil {
+			return fmt.Errorf("the links could not be measured: %w", err)
+		}
+		if sim.Kept(all) == nil {
+			break
+		}
+		s.log.add(s.net.Now(), "lab", fmt.Sprintf("the links do not keep their promises (%d of %d measurings)", n+1, measurings))
+		if err := sleep(ctx, measurePause); err != nil {
+			return err
+		}
 	}
 	for _, m := range all {
 		s.log.add(s.net.Now(), "lab", m.String())
