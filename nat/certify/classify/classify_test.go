@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,7 +210,8 @@ func FuzzDatagrams(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(pion.MustBuild(pion.TransactionID, pion.BindingRequest).Raw)
 	f.Add(pion.MustBuild(pion.TransactionID, pion.BindingSuccess, &pion.XORMappedAddress{IP: local.AsSlice(), Port: 5}).Raw)
-	f.Fuzz(func(t *testing.T, payload []byte) {
+	f.Fuzz(func(t *testing.T, input []byte) {
+		payload := slices.Clone(input)
 		w := newWorld(t, "", 1)
 		m, err := classify.New(w.config())
 		if err != nil {
