@@ -81,7 +81,7 @@ func (n *Network) startDropLog(ctx context.Context) error {
 // completeDrop names the link that a drop is about. The probes of certifications
 // are left out.
 func (n *Network) completeDrop(m *droplog.Message) bool {
-	if sim.ProbePrefix.Contains(m.Src.Addr()) || sim.ProbePrefix.Contains(m.Dst.Addr()) {
+	if sim.ProbePrefix.Contains(m.Src.Addr()) || sim.ProbePrefix.Contains(m.Dst.Addr()) || slices.Contains(proberInside, m.Src.Addr()) {
 		return false
 	}
 	if m.Rule == lossRule {
