@@ -16,6 +16,7 @@ import (
 	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/grid"
 	"p2pmodel/scenarios/report"
+	"p2pmodel/scenarios/runner"
 	"p2pmodel/sim/kernel"
 )
 
@@ -129,7 +130,7 @@ func (f *matrixFlags) prepare(args []string) (*grid.Grid, *grid.Result, error) {
 		}
 	}
 	return &grid.Grid{
-		Template: template, Sides: sides, Fabric: kernel.Fabric{}, P2PModel: f.p2pmodel,
+		Template: template, Sides: sides, Fabric: kernel.Fabric{}, P2PModel: f.p2pmodel, Path: programPath(),
 		Seed: f.seed, Repeat: f.repeat, Parallel: f.parallel,
 	}, base, nil
 }
@@ -167,6 +168,9 @@ func (f *matrixFlags) template() (*grid.Template, error) {
 		return nil, err
 	}
 	f.p2pmodel = run.p2pmodel
+	if err := runner.Missing(list[0], programPath()); err != nil {
+		return nil, err
+	}
 	return grid.NewTemplate(list[0])
 }
 

@@ -22,6 +22,8 @@ type Grid struct {
 	Fabric   sim.Fabric
 	// P2PModel is as in runner.Runner.
 	P2PModel string
+	// Path is as in runner.Runner: where programs of others are looked for.
+	Path []string
 	// Seed is that of the first run of each cell; further ones have the next.
 	Seed   uint64
 	Repeat int
@@ -72,7 +74,7 @@ func (g *Grid) Run(ctx context.Context) (*Result, error) {
 			}
 			wg.Go(func() {
 				defer func() { <-flight }()
-				r := runner.Runner{Fabric: g.Fabric, P2PModel: g.P2PModel, Seed: g.Seed + uint64(round), Slots: slots}
+				r := runner.Runner{Fabric: g.Fabric, P2PModel: g.P2PModel, Path: g.Path, Seed: g.Seed + uint64(round), Slots: slots}
 				outcome, err := r.Run(ctx, sc)
 				if err != nil {
 					return
