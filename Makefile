@@ -74,7 +74,7 @@ test: unit ## all tests, the scenarios included
 generate: ## what is made from other files and committed: code of protobuf files, Kubernetes' schema, pages of the docs
 	GO=$(GO) $(GO) run ./core/shard/api/generate
 	GO=$(GO) $(GO) run ./ci/deploy/schema
-	$(GO) run ./sim/pages
+	$(GO) run ./cmd/pages
 
 lint: ## gofmt, go vet, staticcheck, generated code is current
 	@unformatted=$$($$($(GO) env GOROOT)/bin/gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
@@ -83,7 +83,7 @@ lint: ## gofmt, go vet, staticcheck, generated code is current
 	$(GO) -C scenarios/foreign/pion-ice vet ./...
 	$(GO) tool staticcheck $(PACKAGES)
 	GO=$(GO) $(GO) run ./core/shard/api/generate -check
-	$(GO) run ./sim/pages -check
+	$(GO) run ./cmd/pages -check
 
 bench: build ## benchmarks of the laboratory and the core
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(PACKAGES)

@@ -28,7 +28,7 @@ func Schema() document.Schema {
 			"type": "array", "items": document.TextSchema(), "minItems": 2, "maxItems": 2,
 		}, 1).Described("The pairs of peers that connect; the first of each dials."),
 		"room":       document.TextSchema().Described("Instead of connect: every peer joins this room, and all are connected to all."),
-		"techniques": listOf(document.WordSchema(PlainPunching), 0).Described("What peers may use to reach each other; nothing: plain punching."),
+		"techniques": listOf(document.WordSchema(PlainPunching), 0).Default([]string{PlainPunching}).Described("What peers may use to reach each other: plain is checks from one socket, without prediction."),
 		"settings":   settingsSchema(),
 		"phases":     phasesSchema(),
 		"expect":     expectSchema(),
@@ -96,9 +96,9 @@ func keepaliveSchema() document.Schema {
 func settingsSchema() document.Schema {
 	return document.ObjectSchema(map[string]document.Schema{
 		"keepalive": keepaliveSchema(),
-		"interval":  document.DurationSchema().Described("The time between two payload datagrams of a peer, 1ms to 10s; nothing: " + DefaultInterval.String() + "."),
-		"size":      document.IntSchema(minSize, maxSize).Described("The size of a payload datagram in bytes."),
-		"scale": document.IntSchema(1, maxScale).Described("Divides the times of NATs, keepalives, quiet spells and waits, " +
+		"interval":  document.DurationSchema().Default(DefaultInterval.String()).Described("The time between two payload datagrams of a peer, 1ms to 10s."),
+		"size":      document.IntSchema(minSize, maxSize).Default(DefaultSize).Described("The size of a payload datagram in bytes."),
+		"scale": document.IntSchema(1, maxScale).Default(1).Described("Divides the times of NATs, keepalives, quiet spells and waits, " +
 			"so that a scenario with real timeouts takes seconds; --real-time runs it as written."),
 	}).Described("How the peers behave.")
 }

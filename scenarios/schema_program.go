@@ -34,12 +34,12 @@ func programProperties() map[string]document.Schema {
 			"port":   document.Schema{"type": "string", "pattern": `^(tcp|udp)/[0-9]{1,5}$`}.Described("A port that it has bound, as tcp/443 or udp/3478."),
 			"line":   text().Described("A regular expression that a line of its output matches."),
 			"file":   text().Described("A file that it writes, relative to its folder."),
-			"within": within("How long it may take; nothing: " + DefaultReadyWithin.String() + "."),
+			"within": within("How long it may take.").Default(DefaultReadyWithin.String()),
 		}).Described("When it is ready; all that is said must hold. Nothing: once it runs, or when its adapter says so."),
 		"adapter": document.WordSchema(adapterJSON).Described("Lines of its standard output that are JSON objects are events; see docs/programs.md."),
 		"stop": document.ObjectSchema(map[string]document.Schema{
-			"signal": document.WordSchema(slices.Sorted(maps.Keys(StopSignals))...).Described("The signal that asks it to end; nothing: " + DefaultStopSignal + "."),
-			"within": within("How long it may take until it is killed; nothing: " + DefaultStopWithin.String() + "."),
+			"signal": document.WordSchema(slices.Sorted(maps.Keys(StopSignals))...).Default(DefaultStopSignal).Described("The signal that asks it to end."),
+			"within": within("How long it may take until it is killed.").Default(DefaultStopWithin.String()),
 		}).Described("How it is ended."),
 	}
 }
@@ -58,6 +58,6 @@ func programExpectations() map[string]document.Schema {
 			"bytes": document.SizeSchema().Described("How much of UDP and TCP payload at least; 0: none may arrive."),
 			"over":  document.WordSchema(string(Direct), string(Relay)).Described("The path that all of it takes; nothing: any."),
 		}, "from", "to", "bytes"), 1).Described("Payload that the witness sees leave one host and enter another."),
-		"within": document.DurationSchema().Described("How long programs may take for exits, output and delivered; nothing: " + DefaultProgramsWithin.String() + "."),
+		"within": document.DurationSchema().Default(DefaultProgramsWithin.String()).Described("How long programs may take for exits, output and delivered."),
 	}
 }

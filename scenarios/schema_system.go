@@ -12,7 +12,7 @@ func systemSchema() document.Schema {
 		"host":       nameSchema("The host of its Lobby and Game."),
 		"rendezvous": nameSchema("The host of its rendezvous."),
 		"relay":      nameSchema("The host of its relay."),
-		"later":      document.BoolSchema().Described("It does not run from the start: an action starts it."),
+		"later":      document.BoolSchema().Default(false).Described("It does not run from the start: an action starts it."),
 	}, "host", "rendezvous", "relay")
 	return document.ObjectSchema(map[string]document.Schema{
 		"engines":     hostsSchema("The hosts on which NATS servers run, one or a cluster of three."),
@@ -80,10 +80,10 @@ func systemExpectations() map[string]document.Schema {
 		"resumed": document.DurationSchema().Described("How long players who lost their Agent may take to be back at another one."),
 		"moved":   document.DurationSchema().Described("How long players of a moved room may take to have tickets of another shard."),
 		"load": document.ObjectSchema(map[string]document.Schema{
-			"failed":  document.IntSchema(0, maxCount).Described("How many requests may fail; nothing: none. Those of rooms whose shard was killed do not count."),
+			"failed":  document.IntSchema(0, maxCount).Default(0).Described("How many requests may fail. Those of rooms whose shard was killed do not count."),
 			"slowest": document.DurationSchema().Described("How long a request may take, of the same rooms."),
 			"placed":  document.ListSchema(document.TextSchema()).Described("Shards that must have got new rooms in the phase."),
-			"only":    document.BoolSchema().Described("No other shards may have."),
+			"only":    document.BoolSchema().Default(false).Described("No other shards may have."),
 		}, "slowest").Described("What has to come of the load."),
 		"scans": document.ListSchema(document.ObjectSchema(map[string]document.Schema{
 			"from": nameSchema("The host that scans."),

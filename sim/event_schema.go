@@ -49,7 +49,7 @@ func eventKeySchema(kind EventKind, key string) document.Schema {
 	case keyRouter:
 		return document.TextSchema().Described("The router.")
 	case keyNewAddress:
-		return document.BoolSchema().Described("It comes back with external addresses that it never had.")
+		return document.BoolSchema().Default(false).Described("It comes back with external addresses that it never had.")
 	case keyNAT:
 		return NATSchema()
 	case keyHost:
@@ -89,9 +89,9 @@ func eventKeySchema(kind EventKind, key string) document.Schema {
 // TimelineSchema is the schema of what DecodeTimeline takes.
 func TimelineSchema() document.Schema {
 	properties := map[string]document.Schema{
-		"at":     document.DurationSchema().Described("When, from the beginning of the first phase or of the one that is named; nothing: then."),
+		"at":     document.DurationSchema().Default(0).Described("When, from the beginning of the first phase, or of the one that is named; in a file of a lab: from when it stands."),
 		"every":  document.DurationSchema().Described("How long it is from one time to the next."),
-		"times":  document.IntSchema(1, MaxTimes).Described("How often, with every; nothing: to the end."),
+		"times":  document.IntSchema(1, MaxTimes).Described("How often in all, with every; nothing: to the end."),
 		"jitter": document.DurationSchema().Described("Each time is later by a share of this, drawn by the seed."),
 		"phase":  document.TextSchema().Described("The phase whose beginning the time counts from."),
 	}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"p2pmodel/nat"
@@ -24,7 +25,7 @@ func Schema() document.Schema {
 }
 
 func behindSchema() document.Schema {
-	return document.TextSchema().Described("The router that this stands behind; internet, or nothing: directly on the internet.")
+	return document.TextSchema().Default(Internet).Described("The router that this stands behind; internet: directly on the Internet.")
 }
 
 // orNull allows an entry without anything: `relay:`.
@@ -38,7 +39,7 @@ func routerSchema() document.Schema {
 		"nat":       NATSchema(),
 		"firewall":  firewallSchema(),
 		"behind":    behindSchema(),
-		"addresses": document.IntSchema(1, MaxAddresses).Described("How many external addresses a NAT has."),
+		"addresses": document.IntSchema(1, MaxAddresses).Default(1).Described("How many external addresses a NAT has."),
 	}))
 }
 
@@ -48,7 +49,7 @@ func hostSchema() document.Schema {
 		"behind":    behindSchema(),
 		"uplinks":   document.MapSchema(namePattern, uplink).Described("Several ways into the network, by name; one is active. Instead of behind."),
 		"active":    document.TextSchema().Described("The uplink in use at the start; nothing: the first."),
-		"addresses": document.IntSchema(1, MaxAddresses).Described("How many addresses each uplink has; servers of RFC 5780 discovery need two."),
+		"addresses": document.IntSchema(1, MaxAddresses).Default(1).Described("How many addresses each uplink has; servers of RFC 5780 discovery need two."),
 		"firewall":  firewallSchema(),
 	}))
 	s["not"] = document.Schema{"type": "object", "required": []string{"behind", "uplinks"}}
@@ -96,7 +97,7 @@ func NATSchema() document.Schema {
 		nat.PresetKey: document.WordSchema(words...).Described("A behaviour by name, whose axes the other keys override." + titles.String()),
 	}
 	for _, a := range nat.Axes() {
-		properties[string(a)] = axisSchema(a).Described(axisTitles[a])
+		properties[string(a)] = axisSchema(a).Default(axisDefault(a)).Described(axisTitles[a])
 	}
 	axes := document.ObjectSchema(properties)
 	axes["minProperties"] = 1
@@ -105,6 +106,15 @@ func NATSchema() document.Schema {
 		{"type": "string", "pattern": "=", "examples": []string{"symmetric,ports=random", nat.Behavior{}.String()}},
 		axes,
 	}}.Described("What the router's NAT does: a preset, the text form, or axes. Nothing: it does not translate." + titles.String())
+}
+
+// axisDefault is what counts where neither the key nor a preset says more.
+func axisDefault(a nat.Axis) any {
+	value := nat.Behavior{}.Get(a)
+	if number, err := strconv.Atoi(value); err == nil {
+		return number
+	}
+	return value
 }
 
 // axisSchema derives the values of an axis from what its Set accepts.

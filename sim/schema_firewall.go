@@ -30,7 +30,7 @@ func firewallSchema() document.Schema {
 		nat.PresetKey: document.WordSchema(presets...).Described("A firewall by name, which the other keys override." + titles.String()),
 	}
 	for _, key := range nat.FirewallKeys() {
-		properties[key] = firewallValueSchema(key).Described(firewallTitles[key])
+		properties[key] = firewallValueSchema(key).Default(nat.Firewall{}.Get(key)).Described(firewallTitles[key])
 	}
 	for key, s := range accessProperties() {
 		properties[key] = s
@@ -53,7 +53,7 @@ func firewallValueSchema(key string) document.Schema {
 			document.ListSchema(document.PortSchema()),
 			words,
 			document.PortSchema(),
-			{"type": "string", "pattern": `^[0-9]+( *\+ *[0-9]+)*$`},
+			{"type": "string", "pattern": `^[0-9]+( *\+ *[0-9]+)*$`, "examples": []string{"3478+443"}},
 		}}
 	case nat.FirewallKeyPortal:
 		return document.Schema{"anyOf": []document.Schema{words, document.BoolSchema(), document.DurationSchema()}}
@@ -63,7 +63,7 @@ func firewallValueSchema(key string) document.Schema {
 
 // accessProperties are the lists of a firewall.
 func accessProperties() map[string]document.Schema {
-	one := document.Schema{"anyOf": []document.Schema{document.PortSchema(), {"type": "string", "pattern": `^ *[0-9]+ *(- *[0-9]+ *)?$`}}}
+	one := document.Schema{"anyOf": []document.Schema{document.PortSchema(), {"type": "string", "pattern": `^ *[0-9]+ *(- *[0-9]+ *)?$`, "examples": []string{"49152-65535"}}}}
 	several := document.ListSchema(one)
 	several["minItems"] = 1
 	ports := document.Schema{
@@ -82,7 +82,7 @@ func accessProperties() map[string]document.Schema {
 	passage := document.Schema{"anyOf": []document.Schema{document.WordSchema(wordAll, wordNone), rules}}
 	return map[string]document.Schema{
 		nat.AccessKeyAllow:    rules.Described("Holes for flows from outside to hosts behind, where inbound is replies."),
-		nat.AccessKeyOutbound: passage.Described("The flows that hosts behind may begin towards the outside; all, if it is not there."),
-		nat.AccessKeyBetween:  passage.Described("The flows that may begin between two hosts behind, through the router; all, if it is not there."),
+		nat.AccessKeyOutbound: passage.Default(wordAll).Described("The flows that hosts behind may begin towards the outside."),
+		nat.AccessKeyBetween:  passage.Default(wordAll).Described("The flows that may begin between two hosts behind, through the router."),
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"p2pmodel/cmd/commands"
 	"p2pmodel/sim/document"
 	"p2pmodel/sim/kernel"
 )
@@ -77,6 +78,7 @@ or a machine that cannot.`,
 		newDownCommand(),
 		newMatrixCommand(),
 		newSweepCommand(),
+		commands.New(),
 	)
 	return root
 }

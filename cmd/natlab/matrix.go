@@ -75,6 +75,7 @@ Exit status: 0 every cell as expected (with --baseline: none worse than there);
 	fl.IntVar(&f.repeat, "repeat", 1, "run every pair so many times, each with the next seed")
 	fl.Uint64Var(&f.seed, "seed", 1, "seed of keys, payload, random ports and losses")
 	fl.IntVar(&f.parallel, "parallel", 4*runtime.NumCPU(), "how many labs stand at once")
+	fl.Lookup("parallel").DefValue = "4 for each processor"
 	fl.StringVar(&f.format, "format", "text", "text, json or csv, on standard output")
 	fl.StringVar(&f.report, "report", "", "write a heat map with a report for each pair, JSON and CSV to this `directory`")
 	fl.StringVar(&f.baseline, "baseline", "", "compare with this `file`, which --format json has written: exit with 1 if a cell has become worse")

@@ -65,6 +65,7 @@ takes down the rest.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.report, "report", "", "write the report (HTML, JSON, JUnit, Markdown, captures) to this `directory`")
 	fl.IntVar(&f.parallel, "parallel", 3*runtime.NumCPU(), "how many labs stand at once")
+	fl.Lookup("parallel").DefValue = "3 for each processor"
 	fl.Uint64Var(&f.seed, "seed", 1, "seed of keys, payload, random ports and losses")
 	fl.IntVar(&f.repeat, "repeat", 1, "run everything so many times, each with the next seed")
 	fl.BoolVar(&f.keep, "keep", false, "leave the lab of a failed scenario standing, and say how to enter it")

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"p2pmodel/cmd/commands"
 )
 
 // Exit codes.
@@ -73,6 +75,7 @@ func newRootCommand() *cobra.Command {
 	} {
 		root.AddCommand(configured(cmd))
 	}
+	root.AddCommand(commands.New())
 	return root
 }
 

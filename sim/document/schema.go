@@ -1,16 +1,24 @@
 package document
 
+import "maps"
+
 // Schema is a JSON Schema (draft 2020-12) or a part of one: it tells editors what
 // a file may hold. It marshals to JSON as it is.
 type Schema map[string]any
 
 // Described gives the schema with a description, which editors show.
 func (s Schema) Described(description string) Schema {
+	return s.with("description", description)
+}
+
+// Default gives the schema with the value that counts where the key is not there,
+// as files have it.
+func (s Schema) Default(value any) Schema { return s.with("default", value) }
+
+func (s Schema) with(key string, value any) Schema {
 	out := make(Schema, len(s)+1)
-	for k, v := range s {
-		out[k] = v
-	}
-	out["description"] = description
+	maps.Copy(out, s)
+	out[key] = value
 	return out
 }
 
