@@ -19,8 +19,8 @@ func TestPromises(t *testing.T) {
 			Expected: i.Delay, Achieved: i.Delay + off,
 		}.Err()
 	}
-	ran := func(i link.Impairment, packets uint64, p99 time.Duration) error {
-		return LateErr(LinkID{"m", "4g"}, Down, i, link.Lateness{Packets: packets, P99: p99, Max: 2 * p99})
+	ran := func(i link.Impairment, packets uint64, p95 time.Duration) error {
+		return LateErr(LinkID{"m", "4g"}, Down, i, link.Lateness{Packets: packets, P95: p95, P99: 2 * p95, Max: 2 * p95})
 	}
 	for _, test := range []struct {
 		name string
@@ -39,7 +39,7 @@ func TestPromises(t *testing.T) {
 		{"nothing arrives", measured(lte, -30*ms, 100, 100), "100 of 100 probes were lost"},
 		{"all lost, as promised", measured(link.Impairment{Delay: ms, Loss: 1}, -ms, 100, 100), ""},
 		{"a run on time", ran(lte, 5000, ms), ""},
-		{"a run that was late", ran(lte, 5000, 11*ms), "the link of m/4g did not keep its promise down: of 5000 packets, one in a hundred was more than 11ms late (at most 10ms may be, the worst was 22ms)"},
+		{"a run that was late", ran(lte, 5000, 11*ms), "the link of m/4g did not keep its promise down: of 5000 packets, one in twenty was more than 11ms late (at most 10ms may be, the worst was 22ms)"},
 		{"late by less than a tenth", ran(far, 5000, 40*ms), ""},
 		{"too few packets to say", ran(lte, 99, time.Second), ""},
 		{"a link that promises nothing", ran(link.Impairment{}, 5000, time.Second), ""},

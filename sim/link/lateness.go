@@ -8,8 +8,8 @@ import (
 // Lateness is how late a fabric was with the packets of one direction: after the
 // time that the model gave them.
 type Lateness struct {
-	Packets       uint64
-	P50, P99, Max time.Duration
+	Packets            uint64
+	P50, P95, P99, Max time.Duration
 }
 
 // Late gathers lateness. Times are counted in steps of an eighth or finer, so
@@ -41,7 +41,7 @@ func (l *Late) Reset() { *l = Late{} }
 
 // Summary sums up.
 func (l *Late) Summary() Lateness {
-	return Lateness{Packets: l.total, P50: l.percentile(50), P99: l.percentile(99), Max: l.max}
+	return Lateness{Packets: l.total, P50: l.percentile(50), P95: l.percentile(95), P99: l.percentile(99), Max: l.max}
 }
 
 // percentile gives the end of the step in which a percentile lies.
