@@ -78,8 +78,8 @@ func TestRender(t *testing.T) {
 			"ip saddr := external address; sport := external port (no checksum); refresh @udp_used { external address . external port } once\n",
 		"    # the mapping's filter does not let the sender in\n    ip daddr . dport in @udp_in; counter 1 packets 36 bytes; drop\n",
 		"    … 4 times\n",
-		"  set udp_filter: ipv4_addr . inet_service . ipv4_addr . inet_service, timeout 5m0s, at most 69632\n    " + ext.Addr().String() + " . 41000 . 198.18.0.10 . 3478 expires ",
-		"  map udp_out: ipv4_addr . inet_service : ipv4_addr . inet_service, timeout 5m0s, at most 69632\n    192.168.1.10 . 41000 : " + ext.Addr().String() + " . 41000 expires ",
+		"  set udp_filter: ipv4_addr . inet_service . ipv4_addr . inet_service, timeout 5m0s, at most 131072\n    " + ext.Addr().String() + " . 41000 . 198.18.0.10 . 3478 expires ",
+		"  map udp_out: ipv4_addr . inet_service : ipv4_addr . inet_service, timeout 5m0s, at most 131072\n    192.168.1.10 . 41000 : " + ext.Addr().String() + " . 41000 expires ",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the text lacks\n%s", want)
@@ -111,7 +111,7 @@ func TestRenderAxes(t *testing.T) {
 			"ip saddr . 198.18.0.1 in @udp_block; add @udp_used { 198.18.0.1 . first port of the block + random of 0-63 } once; refresh @udp_born { 198.18.0.1 . first port of the block + random of 0-63 }; delete @udp_replied {",
 			"# forget a mapping that is too old; its port stays used until it were idle\n    ip saddr . sport in @udp_out; external address . external port not in @udp_born; delete @udp_in { external address . external port }; delete @udp_out { ip saddr . sport }\n",
 			"external address . external port in @udp_replied; refresh @udp_out { ip saddr . sport : external address . external port } for 10m0s;",
-			"map udp_block: ipv4_addr . ipv4_addr : inet_service, timeout 10m0s, at most 4252\n    192.168.1.10 . 198.18.0.1 : 40000 expires 10m0s\n",
+			"map udp_block: ipv4_addr . ipv4_addr : inet_service, timeout 10m0s, at most 65536\n    192.168.1.10 . 198.18.0.1 : 40000 expires 10m0s\n",
 			"set udp_born: ipv4_addr . inet_service, timeout 1h0m0s",
 		}},
 	} {

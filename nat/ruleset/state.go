@@ -37,9 +37,18 @@ const (
 	setErrors   = "icmp_errors"
 )
 
-// spare is how many elements more than mappings a set may have: the kernel
-// collects expired elements once a second, and they count until then.
+// spare is how many elements more than mappings a set may have at least: the
+// kernel collects expired elements once a second, and they count until then.
 const spare = 4096
+
+// room is the size of a set that may have n elements and is not to be what is
+// full. The kernel makes room beforehand for the lower 16 bits of a set's size
+// (rhashtable_params.nelem_hint), 128 kB for 4096; for multiples of 65536 that is
+// none, and the set grows as it is filled. A NAT's memory is a third then.
+func room(n int) int {
+	const unit = 1 << 16
+	return (n + spare + unit - 1) / unit * unit
+}
 
 // filterEntries is how many remote sides all mappings of a protocol may have
 // together, where the table is not larger.
@@ -125,9 +134,9 @@ func (s *state) declare(t *transaction) {
 	// The used ports bound the table. The others have room for what expired and
 	// was not collected yet, so that they are never what is full.
 	s.used = dynamic(setUsed, endpoints(2), b.TableSize, oneWay)
-	s.out = dynamic(setOut, endpoints(s.outLen), b.TableSize+spare, oneWay)
+	s.out = dynamic(setOut, endpoints(s.outLen), room(b.TableSize), oneWay)
 	s.out.IsMap, s.out.DataType = true, endpoints(2)
-	s.in = dynamic(setIn, endpoints(2), b.TableSize+spare, oneWay)
+	s.in = dynamic(setIn, endpoints(2), room(b.TableSize), oneWay)
 	s.in.IsMap, s.in.DataType = true, endpoints(s.outLen)
 	t.set(s.out)
 	t.set(s.in)
@@ -137,25 +146,25 @@ func (s *state) declare(t *transaction) {
 		if s.perEndpoint {
 			name = setContacted
 		}
-		s.filter = dynamic(name, endpoints(2+s.remoteLen), max(filterEntries, b.TableSize)+spare, oneWay)
+		s.filter = dynamic(name, endpoints(2+s.remoteLen), room(max(filterEntries, b.TableSize)), oneWay)
 		t.set(s.filter)
 	}
 	if b.Rotate > 0 {
-		s.born = dynamic(setBorn, endpoints(2), b.TableSize+spare, b.Rotate)
+		s.born = dynamic(setBorn, endpoints(2), room(b.TableSize), b.Rotate)
 		t.set(s.born)
 	}
 	s.oneWay = age{idle: oneWay, hold: oneWay}
 	s.stream = s.oneWay
 	if stream != oneWay {
-		s.replied = dynamic(setReplied, endpoints(2), b.TableSize+spare, longest)
+		s.replied = dynamic(setReplied, endpoints(2), room(b.TableSize), longest)
 		t.set(s.replied)
 		s.stream = age{title: ", a stream", match: []expr.Any{member(s.replied, external)}, idle: stream, hold: longest}
 	}
 	if b.Ports == nat.Block {
 		count := blocks(b) * len(s.cfg.External)
-		s.block = dynamic(setBlock, nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr), count+spare, longest)
+		s.block = dynamic(setBlock, nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr), room(count), longest)
 		s.block.IsMap, s.block.DataType = true, nftables.TypeInetService
-		s.blockUsed = dynamic(setBlockUsed, endpoints(2), count+spare, longest)
+		s.blockUsed = dynamic(setBlockUsed, endpoints(2), room(count), longest)
 		t.set(s.block)
 		t.set(s.blockUsed)
 	}
