@@ -16,22 +16,13 @@ import (
 // some gather before it looks again.
 func (r *Recorder) run() {
 	defer close(r.done)
-	events := make([]unix.EpollEvent, 16)
-	for timeout := -1; ; {
-		n, err := unix.EpollWait(r.epoll, events, timeout)
-		if err != nil && err != unix.EINTR {
+	for {
+		ready, woken, err := r.set.Wait()
+		if err != nil {
 			// Only a programming error gets here; a witness that went blind must not
 			// look like a quiet lab.
-			panic("capture: epoll_wait: " + err.Error())
+			panic("capture: " + err.Error())
 		}
-		if n == len(events) {
-			// Perhaps more are ready. A waiter must not be told that all is read
-			// while some of them have not been looked at.
-			events = make([]unix.EpollEvent, 2*len(events))
-			timeout = 0
-			continue
-		}
-		timeout = -1
 		r.mu.Lock()
 		closing := r.closing
 		r.mu.Unlock()
@@ -39,27 +30,16 @@ func (r *Recorder) run() {
 			r.release(r.takeWaiters())
 			return
 		}
-		if n <= 0 {
-			continue
+		r.readAll(ready)
+		if !woken {
+			r.set.Nap(nap)
 		}
-		r.readAll(events[:n])
 	}
 }
 
 // readAll reads the sockets that are ready, or all of them if somebody waits:
-// some may have become ready since epoll_wait returned.
-func (r *Recorder) readAll(events []unix.EpollEvent) {
-	asked := false
-	var sockets []int
-	for _, e := range events {
-		if int(e.Fd) == r.wake {
-			asked = true
-			var counter [8]byte
-			_, _ = unix.Read(r.wake, counter[:])
-		} else {
-			sockets = append(sockets, int(e.Fd))
-		}
-	}
+// some may have become ready since they were looked at.
+func (r *Recorder) readAll(sockets []int) {
 	waiters := r.takeWaiters()
 	if len(waiters) > 0 {
 		sockets = r.sockets()
@@ -69,11 +49,6 @@ func (r *Recorder) readAll(events []unix.EpollEvent) {
 		r.read(fd, until)
 	}
 	r.release(waiters)
-	if !asked {
-		// The eventfd ends the nap early.
-		poll := []unix.PollFd{{Fd: int32(r.wake), Events: unix.POLLIN}}
-		_, _ = unix.Poll(poll, int(nap/time.Millisecond))
-	}
 }
 
 func (r *Recorder) sockets() []int {

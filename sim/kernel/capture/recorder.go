@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"p2pmodel/sim/kernel/afpacket"
+	"p2pmodel/sim/kernel/readiness"
 	"p2pmodel/sim/witness"
 )
 
@@ -63,9 +64,9 @@ func (s span) holds(t time.Time) bool {
 
 // Recorder records packets. Its methods are safe for concurrent use.
 type Recorder struct {
-	limit       int
-	epoll, wake int
-	done        chan struct{} // closed when the reader has ended
+	limit int
+	set   *readiness.Set
+	done  chan struct{} // closed when the reader has ended
 
 	mu      sync.Mutex
 	points  map[int]witness.Point // by socket
@@ -87,25 +88,15 @@ func New(limit int) (*Recorder, error) {
 	if limit <= 0 {
 		limit = DefaultLimit
 	}
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	set, err := readiness.New()
 	if err != nil {
-		return nil, fmt.Errorf("capture: epoll: %w", err)
-	}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		unix.Close(epoll)
-		return nil, fmt.Errorf("capture: eventfd: %w", err)
+		return nil, fmt.Errorf("capture: %w", err)
 	}
 	r := &Recorder{
-		limit: limit, epoll: epoll, wake: wake,
+		limit: limit, set: set,
 		done:   make(chan struct{}),
 		points: map[int]witness.Point{},
 		in:     afpacket.NewReceiver(batch),
-	}
-	if err := r.watch(wake); err != nil {
-		unix.Close(epoll)
-		unix.Close(wake)
-		return nil, err
 	}
 	go r.run()
 	return r, nil
@@ -126,7 +117,7 @@ func (r *Recorder) Add(point witness.Point, fd int) error {
 		unix.Close(fd)
 		return ErrClosed
 	}
-	if err := r.watch(fd); err != nil {
+	if err := r.set.Add(fd); err != nil {
 		unix.Close(fd)
 		return fmt.Errorf("capture at %s: %w", point, err)
 	}
@@ -146,14 +137,6 @@ func (r *Recorder) Filter(f *unix.SockFprog) error {
 		if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, f); err != nil {
 			return fmt.Errorf("capture at %s: change the filter: %w", point, err)
 		}
-	}
-	return nil
-}
-
-func (r *Recorder) watch(fd int) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
-	if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		return fmt.Errorf("watch socket %d: %w", fd, err)
 	}
 	return nil
 }
@@ -194,8 +177,8 @@ func (r *Recorder) ask() (<-chan struct{}, error) {
 	}
 	waiter := make(chan struct{})
 	r.waiters = append(r.waiters, waiter)
-	if _, err := unix.Write(r.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil && err != unix.EAGAIN {
-		return nil, fmt.Errorf("capture: wake the reader: %w", err)
+	if err := r.set.Wake(); err != nil {
+		return nil, fmt.Errorf("capture: %w", err)
 	}
 	return waiter, nil
 }
@@ -330,10 +313,10 @@ func (r *Recorder) Close() error {
 		return nil
 	}
 	r.closing = true
-	_, err := unix.Write(r.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	err := r.set.Wake()
 	r.mu.Unlock()
-	if err != nil && err != unix.EAGAIN {
-		return fmt.Errorf("capture: wake the reader: %w", err)
+	if err != nil {
+		return fmt.Errorf("capture: %w", err)
 	}
 	<-r.done
 	r.mu.Lock()
@@ -341,5 +324,5 @@ func (r *Recorder) Close() error {
 	r.countDrops()
 	sockets := slices.Collect(maps.Keys(r.points))
 	clear(r.points)
-	return errors.Join(unix.Close(r.epoll), unix.Close(r.wake), afpacket.Close(sockets...))
+	return errors.Join(r.set.Close(), afpacket.Close(sockets...))
 }

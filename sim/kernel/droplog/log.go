@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"p2pmodel/nat/ruleset"
+	"p2pmodel/sim/kernel/readiness"
 	"p2pmodel/sim/witness"
 )
 
@@ -32,12 +33,12 @@ var ErrClosed = errors.New("droplog: closed")
 
 // Log collects drops. Its methods are safe for concurrent use.
 type Log struct {
-	limit       int
-	epoll, wake int
-	done        chan struct{}
+	limit int
+	set   *readiness.Set
+	done  chan struct{}
 
 	mu      sync.Mutex
-	nodes   map[int32]string // by socket
+	nodes   map[int]string // by socket
 	drops   []witness.Drop
 	missing uint64
 	paused  bool
@@ -51,20 +52,11 @@ func New(limit int, keep func(*Message) bool) (*Log, error) {
 	if limit <= 0 {
 		limit = DefaultLimit
 	}
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	set, err := readiness.New()
 	if err != nil {
-		return nil, fmt.Errorf("droplog: epoll: %w", err)
+		return nil, fmt.Errorf("droplog: %w", err)
 	}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		_ = unix.Close(epoll)
-		return nil, fmt.Errorf("droplog: eventfd: %w", err)
-	}
-	l := &Log{limit: limit, epoll: epoll, wake: wake, done: make(chan struct{}), nodes: map[int32]string{}, keep: keep}
-	if err := l.watch(wake); err != nil {
-		_, _ = unix.Close(epoll), unix.Close(wake)
-		return nil, err
-	}
+	l := &Log{limit: limit, set: set, done: make(chan struct{}), nodes: map[int]string{}, keep: keep}
 	go l.run()
 	return l, nil
 }
@@ -114,49 +106,41 @@ func (l *Log) Add(node string, fd int) error {
 		_ = unix.Close(fd)
 		return ErrClosed
 	}
-	if err := l.watch(fd); err != nil {
+	if err := l.set.Add(fd); err != nil {
 		_ = unix.Close(fd)
-		return err
+		return fmt.Errorf("droplog: %w", err)
 	}
-	l.nodes[int32(fd)] = node
-	return nil
-}
-
-func (l *Log) watch(fd int) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		return fmt.Errorf("droplog: watch socket %d: %w", fd, err)
-	}
+	l.nodes[fd] = node
 	return nil
 }
 
 // run reads until the Log is closed.
 func (l *Log) run() {
 	defer close(l.done)
-	events, buffer := make([]unix.EpollEvent, 64), make([]byte, 1<<16)
+	buffer := make([]byte, 1<<16)
 	for {
-		n, err := unix.EpollWait(l.epoll, events, -1)
-		if err != nil && err != unix.EINTR {
+		ready, woken, err := l.set.Wait()
+		if err != nil {
 			// Only a programming error gets here.
-			panic(fmt.Sprintf("droplog: epoll_wait: %v", err))
+			panic("droplog: " + err.Error())
 		}
-		for _, e := range events[:max(n, 0)] {
-			if e.Fd == int32(l.wake) {
-				return
-			}
-			l.read(e.Fd, buffer)
+		if woken {
+			return
+		}
+		for _, fd := range ready {
+			l.read(fd, buffer)
 		}
 		time.Sleep(nap)
 	}
 }
 
 // read takes all that a socket has.
-func (l *Log) read(fd int32, buffer []byte) {
+func (l *Log) read(fd int, buffer []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	node := l.nodes[fd]
 	for {
-		n, _, err := unix.Recvfrom(int(fd), buffer, unix.MSG_DONTWAIT)
+		n, _, err := unix.Recvfrom(fd, buffer, unix.MSG_DONTWAIT)
 		switch err {
 		case nil:
 		case unix.ENOBUFS:
@@ -197,7 +181,7 @@ func (l *Log) pause(paused bool) {
 func (l *Log) collect() {
 	time.Sleep(flushTime)
 	l.mu.Lock()
-	var sockets []int32
+	var sockets []int
 	for fd := range l.nodes {
 		sockets = append(sockets, fd)
 	}
@@ -235,17 +219,17 @@ func (l *Log) Close() error {
 	l.collect()
 	l.mu.Lock()
 	l.closing = true
-	_, err := unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	err := l.set.Wake()
 	l.mu.Unlock()
-	if err != nil && err != unix.EAGAIN {
-		return fmt.Errorf("droplog: wake the reader: %w", err)
+	if err != nil {
+		return fmt.Errorf("droplog: %w", err)
 	}
 	<-l.done
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	errs := []error{unix.Close(l.epoll), unix.Close(l.wake)}
+	errs := []error{l.set.Close()}
 	for fd := range l.nodes {
-		errs = append(errs, unix.Close(int(fd)))
+		errs = append(errs, unix.Close(fd))
 	}
 	clear(l.nodes)
 	return errors.Join(errs...)
