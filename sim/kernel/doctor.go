@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/google/nftables"
@@ -65,7 +67,8 @@ func Doctor() []Check {
 	}
 	checks = append(checks, userNamespaces)
 	checks = append(checks, features...)
-	return append(checks, checkOpenFiles(), checkNamespaces(), checkBuffers())
+	checks = append(checks, checkLimits(readLimits(descriptorsOfProcess+spacious.descriptors()))...)
+	return append(checks, checkBuffers())
 }
 
 func checkKernel() Check {
@@ -229,25 +232,52 @@ func (e *examination) close() {
 	}
 }
 
-func checkOpenFiles() Check {
-	c := Check{Name: "open files", State: Ready}
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return Check{Name: c.Name, State: Limited, Detail: err.Error()}
+// spacious is a lab of 500 hosts behind 500 NATs, all of which are certified.
+var spacious = demand{nodes: 1001, nats: 500}
+
+// checkLimits tells how large a lab each limit allows. The neighbour table of the
+// machine is not among them: neighbours in labs are permanent, and the kernel does
+// not count those against gc_thresh3.
+func checkLimits(l limits) []Check {
+	check := func(name string, have, need uint64, nodes uint64, fix string, args ...any) Check {
+		c := Check{Name: name, State: Ready, Detail: fmt.Sprintf("%s, enough for a lab of %s nodes", count(have), count(nodes))}
+		if have == unlimited {
+			c.Detail = "not limited"
+		}
+		if have < need {
+			c.State, c.Fix = Limited, fmt.Sprintf(fix, args...)
+		}
+		return c
 	}
-	c.Detail = fmt.Sprintf("%d, enough for %d nodes", limit.Max, (int64(min(limit.Max, 1<<32))-256)/12)
-	if limit.Max < descriptorsFor(200) {
-		c.State, c.Fix = Limited, fmt.Sprintf("ulimit -n %d", descriptorsFor(1000))
+	files := descriptorsOfProcess + spacious.descriptors()
+	programs := Check{Name: "processes", State: Ready, Detail: fmt.Sprintf("%s, enough for %s programs at once", count(l.processes), count(l.processes/processesOfProgram))}
+	switch {
+	case l.processes == unlimited:
+		programs.Detail = "not limited"
+	case l.processes < 1000*processesOfProgram:
+		programs.State, programs.Fix = Limited, "sudo sysctl -w kernel.pid_max=4194304, ulimit -u, or pids.max of the control group"
 	}
-	return c
+	available := l.memory
+	if available != unlimited {
+		available >>= 20
+	}
+	memory := check("memory", available, (memoryOfProcess+spacious.memory())>>20,
+		(l.memory-min(l.memory, memoryOfProcess))/(memoryOfNode*3/2), "a machine or a control group (memory.max) with more")
+	memory.Detail = strings.Replace(memory.Detail, ",", " MiB available,", 1)
+	return []Check{
+		check("open files", l.files, files, (l.files-min(l.files, descriptorsOfProcess))/descriptorsOfNode, "ulimit -n %d", files),
+		check("open files of all", l.allFiles, files, l.allFiles/descriptorsOfNode, "sudo sysctl -w fs.file-max=%d", powerAbove(2*files)),
+		check("number of namespaces", l.namespaces, spacious.namespaces(), l.namespaces*2/3, "sudo sysctl -w user.max_net_namespaces=65536"),
+		memory, programs,
+	}
 }
 
-func checkNamespaces() Check {
-	c := Check{Name: "number of namespaces", State: Ready, Detail: readSetting("user.max_net_namespaces")}
-	if n, err := strconv.Atoi(c.Detail); err == nil && n < 1000 {
-		c.State, c.Fix = Limited, "sudo sysctl -w user.max_net_namespaces=65536"
+// count writes what may be without a bound.
+func count(n uint64) string {
+	if n > math.MaxUint64/1024 {
+		return "any number"
 	}
-	return c
+	return strconv.FormatUint(n, 10)
 }
 
 // checkBuffers informs: root's captures are not bound by it.

@@ -50,10 +50,12 @@ func build(ctx context.Context, lab *sim.Lab, opt sim.Options) (*Network, error)
 			return nil, fmt.Errorf("router %s: %w", r.Name, err)
 		}
 	}
-	if err := reserveDescriptors(1 + len(lab.Hosts) + len(lab.Routers)); err != nil {
+	release, err := claim(demandOf(lab))
+	if err != nil {
 		return nil, err
 	}
 	n := newNetwork(lab, plan, opt)
+	n.release = release
 	began := time.Now()
 	steps := []func(context.Context) error{
 		n.hireWires,

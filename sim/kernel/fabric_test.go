@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -257,20 +255,6 @@ func TestAClosedLabSaysSo(t *testing.T) {
 	}
 }
 
-// many is a lab of peers behind NATs of their own.
-func many(peers int) string {
-	var b strings.Builder
-	b.WriteString("lab:\n  routers:\n")
-	for i := range peers {
-		fmt.Fprintf(&b, "    nat-%d: {nat: port-restricted-cone}\n", i)
-	}
-	b.WriteString("  hosts:\n")
-	for i := range peers {
-		fmt.Fprintf(&b, "    peer-%d: {behind: nat-%d}\n", i, i)
-	}
-	return b.String()
-}
-
 // A behaviour that no rules can do is refused before anything is built, with the
 // reason.
 func TestBuildRefusesEviction(t *testing.T) {
@@ -278,43 +262,4 @@ func TestBuildRefusesEviction(t *testing.T) {
 	if n != nil || !errors.Is(err, ruleset.ErrEviction) || !strings.Contains(err.Error(), "router home: ") {
 		t.Errorf("built %v, error %v; want none, and %v", n, err, ruleset.ErrEviction)
 	}
-}
-
-func BenchmarkBuildPair(b *testing.B) { benchmarkBuild(b, pair) }
-func BenchmarkBuild100(b *testing.B)  { benchmarkBuild(b, many(100)) }
-
-// afterCleanup waits until the kernel, which takes namespaces down in order, has
-// finished with those that were given up before.
-func afterCleanup(b *testing.B) {
-	n, err := kernel.Fabric{}.Build(b.Context(), parse(b, lone), sim.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := n.Close(); err != nil {
-		b.Fatal(err)
-	}
-	runtime.GC()
-}
-
-// benchmarkBuild measures Build alone; teardown and its wait are not part of it.
-func benchmarkBuild(b *testing.B, yaml string) {
-	needRoot(b)
-	lab := parse(b, yaml)
-	var took []time.Duration
-	for b.Loop() {
-		began := time.Now()
-		n, err := kernel.Fabric{}.Build(b.Context(), lab, sim.Options{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		took = append(took, time.Since(began))
-		b.StopTimer()
-		if err := n.Close(); err != nil {
-			b.Fatal(err)
-		}
-		afterCleanup(b)
-		b.StartTimer()
-	}
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
 }

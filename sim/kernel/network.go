@@ -36,6 +36,7 @@ type Network struct {
 	starter  starter
 	recorder *capture.Recorder
 	dropLog  *droplog.Log // nil: the kernel cannot tell
+	release  func()       // of what the lab takes of the machine's limits
 
 	partition partition
 	scans     scans
@@ -183,6 +184,7 @@ func (n *Network) Close() error {
 			h.closeSockets()
 		}
 		errs = append(errs, n.takeDown())
+		n.release()
 		n.failure = errors.Join(errs...)
 	})
 	return n.failure
