@@ -29,36 +29,16 @@ func many(peers int) string {
 	for i := range peers {
 		fmt.Fprintf(&b, "    nat-%d: {nat: port-restricted-cone}\n", i)
 	}
-	b.WriteString("  hosts:\n    server: {}\n")
+	b.WriteString("  hosts:\n")
 	for i := range peers {
 		fmt.Fprintf(&b, "    peer-%d: {behind: nat-%d}\n", i, i)
 	}
 	return b.String()
 }
 
-// mapper answers each datagram with the address that it came from.
-func mapper(tb testing.TB, n *kernel.Network, name string) net.Addr {
-	tb.Helper()
-	conn, err := host(tb, n, name).ListenPacket(tb.Context(), "udp4", ":3478")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	go func() {
-		b := make([]byte, 64)
-		for {
-			_, from, err := conn.ReadFrom(b)
-			if err != nil {
-				return // closed with the lab
-			}
-			_, _ = conn.WriteTo([]byte(from.String()), from)
-		}
-	}()
-	return &net.UDPAddr{IP: n.Plan().Addresses(name, sim.DefaultUplink)[0].AsSlice(), Port: 3478}
-}
-
-// mapped asks a mapper for the address that a host has outside. Datagrams may be
+// mapped asks an echo for the address that a host has outside. Datagrams may be
 // lost where so many come at once, as to any server: it asks again.
-func mapped(n *kernel.Network, name string, server net.Addr) (netip.AddrPort, error) {
+func mapped(n *kernel.Network, name string, server netip.AddrPort) (netip.AddrPort, error) {
 	h, err := n.Host(name)
 	if err != nil {
 		return netip.AddrPort{}, err
@@ -70,7 +50,7 @@ func mapped(n *kernel.Network, name string, server net.Addr) (netip.AddrPort, er
 	defer func() { _ = conn.Close() }()
 	b := make([]byte, 64)
 	for range 20 {
-		if _, err = conn.WriteTo([]byte("?"), server); err != nil {
+		if _, err = conn.WriteTo([]byte("?"), net.UDPAddrFromAddrPort(server)); err != nil {
 			return netip.AddrPort{}, err
 		}
 		if err = conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
@@ -78,7 +58,8 @@ func mapped(n *kernel.Network, name string, server net.Addr) (netip.AddrPort, er
 		}
 		var size int
 		if size, _, err = conn.ReadFrom(b); err == nil {
-			return netip.ParseAddrPort(string(b[:size]))
+			seen, _, _ := strings.Cut(string(b[:size]), " ")
+			return netip.ParseAddrPort(seen)
 		}
 	}
 	return netip.AddrPort{}, fmt.Errorf("%s got no answer: %w", name, err)
@@ -93,9 +74,9 @@ func TestFiveHundredPeersBehindFiveHundredNATs(t *testing.T) {
 	needRoot(t)
 	const peers = 500
 	began, worked := time.Now(), processorTime(t)
-	n := stand(t, many(peers))
+	n := stand(t, many(peers)+"    server: {}\n")
 	t.Logf("stands after %v, %v of processor time, %d MB resident", time.Since(began), processorTime(t)-worked, procBytes(t, "/proc/self/status", "VmRSS")/1e6)
-	server := mapper(t, n, "server")
+	server := echo(t, host(t, n, "server"), addressOf(n, "server"))
 	began = time.Now()
 	var asking sync.WaitGroup
 	atOnce := make(chan struct{}, 50)
@@ -131,7 +112,7 @@ func TestSixtyLabsAtOnce(t *testing.T) {
 		labs = 6
 	}
 	before := leftovers(t)
-	lab := parse(t, many(2))
+	lab := parse(t, many(2)+"    server: {}\n")
 	var all []*kernel.Network
 	var mu sync.Mutex
 	var building sync.WaitGroup
@@ -153,7 +134,7 @@ func TestSixtyLabsAtOnce(t *testing.T) {
 	began = time.Now()
 	var asking sync.WaitGroup
 	for _, n := range all {
-		server := mapper(t, n, "server")
+		server := echo(t, host(t, n, "server"), addressOf(n, "server"))
 		for i := range 2 {
 			asking.Go(func() {
 				got, err := mapped(n, fmt.Sprintf("peer-%d", i), server)
