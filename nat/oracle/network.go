@@ -369,7 +369,7 @@ func foreseeable(c Chain) Chain {
 		if b.Kind != nat.KindRFC && b.Ports == nat.Random {
 			b = nat.Behavior{Mapping: b.Mapping, Filtering: b.Filtering, Refresh: b.Refresh}
 		}
-		b.Ports, b.Range = nat.Preserve, nat.PortRange{}
+		b.Ports, b.Block, b.Range = nat.Preserve, 0, nat.PortRange{}
 		c[i].NAT, c[i].Addresses = &b, 1
 	}
 	return c

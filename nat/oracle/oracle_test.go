@@ -312,3 +312,21 @@ func TestChance(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryPairOfPresets: whatever has a name has an outcome, beside the hardest NAT
+// and beside blocks of a size that is named.
+func TestEveryPairOfPresets(t *testing.T) {
+	others := []string{"symmetric", "full-cone", "mapping=APDM,filtering=APDF,ports=block,block=64", "symmetric,delta=3,parity=keep",
+		"mapping=APDM,filtering=APDF,ports=preserve,fallback=random", "symmetric,full=evict,size=8,rotate=1s", "linux-random"}
+	for _, p := range nat.Presets() {
+		for _, other := range others {
+			b, err := nat.ParseBehavior(other)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := oracle.Expect(behind(p.Behavior), behind(b), oracle.Options{}); err != nil {
+				t.Errorf("%s × %s: %v", p.Name, other, err)
+			}
+		}
+	}
+}
