@@ -114,6 +114,23 @@ func (f *Follower) Mapped(p Packet) (netip.AddrPort, bool) {
 	return m.external, true
 }
 
+// Room reports whether a flow that begins would get a port for certain. Of a NAT
+// that says itself when it has none it is always true.
+func (f *Follower) Room(p Packet) bool {
+	c := f.table.flows
+	if c == nil {
+		return true
+	}
+	taken := 0
+	for k := range c.states[p.Protocol].outer {
+		if k.remote == p.Dst {
+			taken++
+		}
+	}
+	_, size := c.portsFor(p.Protocol, p.Src.Port())
+	return taken < size/2 // the kernel gives up where few are left
+}
+
 // Near reports whether the state by which a packet passes, or passed lately, ends at
 // about this time, so that either outcome may come of it and either state be left; or
 // whether that was so before, and it is not known since what state there is. inside is

@@ -6,6 +6,7 @@ package watch
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -29,12 +30,19 @@ type Observation struct {
 	// nil: it was not seen to leave.
 	Left       *table.Packet
 	LeftInside bool
+	// Until is when it left; the zero value, or a time before At, stands for At.
+	Until time.Time
 	// Dropped says that the NAT itself dropped it, and why; empty: nobody knows what
 	// became of a packet that did not leave.
 	Dropped string
+	// Full says that it did so because it had no port or no room for a new mapping.
+	Full bool
 	// Excused says that a packet that did not leave may have died of something else
 	// than the NAT: a firewall, or an inside host that is not there.
 	Excused bool
+	// Raced says that another packet was in the NAT at the same time, and that which
+	// of the two it took first may matter. Race finds out.
+	Raced bool
 }
 
 // Violation is a packet that the declared behaviour forbids to be treated as it was.
@@ -137,6 +145,9 @@ func (w *Watch) Observe(o Observation) *Violation {
 	case o.At.Before(w.lenient) || w.blurred(o):
 		w.resume(o)
 		return nil
+	case o.Raced && (o.Inbound || o.Left != nil || slices.Contains(w.external, o.Packet.Dst.Addr())):
+		w.learn(o)
+		return nil
 	}
 	return &Violation{Observation: o, Behavior: w.follower.Behavior(), Why: why}
 }
@@ -185,6 +196,7 @@ func (w *Watch) blurred(o Observation) bool {
 		// A port that it has, or would have had if it had been known to be free.
 		endpoints = append(endpoints, o.Left.Src, o.Left.Dst, netip.AddrPortFrom(o.Left.Src.Addr(), o.Packet.Src.Port()))
 	}
+	maps.DeleteFunc(w.uncertain, func(_ netip.AddrPort, until time.Time) bool { return !o.At.Before(until) })
 	full := w.follower.Behavior().TableSize <= len(w.uncertain) // others may have taken the room
 	return full || slices.ContainsFunc(endpoints, func(e netip.AddrPort) bool { return o.At.Before(w.uncertain[e]) })
 }
@@ -195,9 +207,15 @@ func (w *Watch) resume(o Observation) {
 	if o.Left != nil {
 		w.doubt(o, o.Left.Src, o.Left.Dst)
 	}
-	switch mapped, known := w.follower.Mapped(o.Packet); {
-	case o.Inbound && o.Left == nil:
+	if o.Inbound && o.Left == nil {
 		w.follower.Forget(o.Packet, true)
+	}
+	w.learn(o)
+}
+
+// learn takes for the sender's mapping what a packet left with.
+func (w *Watch) learn(o Observation) {
+	switch mapped, known := w.follower.Mapped(o.Packet); {
 	case o.Inbound || o.Left == nil || known && mapped == o.Left.Src || o.Left.Src == o.Packet.Src:
 		// Of whom it was for nothing can be learned.
 	default:
@@ -261,11 +279,15 @@ func (w *Watch) lost(o Observation) string {
 	case hairpin && w.follower.Behavior().Hairpin == nat.HairpinInternal:
 	case hairpin && w.follower.Behavior().Hairpin == nat.HairpinNone:
 		return ""
-	case !known && (hairpin || o.Excused || o.Dropped != ""):
+	case !known && (hairpin || o.Full || o.Excused && o.Dropped == "" || !w.follower.Room(o.Packet)):
 		w.doubt(o, o.Packet.Src)
 		return ""
 	case !known:
 		return "it has to get a mapping and leave"
+	}
+	if o.Excused && o.Dropped == "" && !hairpin {
+		// Nobody knows whether the NAT saw it, and who may answer since.
+		w.doubt(o, o.Packet.Src, o.Packet.Dst)
 	}
 	if v, _ := w.follower.Outbound(o.At, o.Packet, mapped); v.Drop == table.Passed {
 		return o.unseen(v)

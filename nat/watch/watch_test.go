@@ -59,7 +59,7 @@ func (w *world) out(src, dst netip.AddrPort) *watch.Violation {
 		o.Left, o.LeftInside = &v.Packet, v.Hairpin
 		w.known = append(w.known, v.Packet.Src)
 	} else {
-		o.Dropped = v.Drop.String()
+		o.Dropped, o.Full = v.Drop.String(), v.Drop == table.TableFull || v.Drop == table.Exhausted
 	}
 	return w.watch.Observe(o)
 }

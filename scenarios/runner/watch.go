@@ -121,6 +121,7 @@ func (j *judgement) observations(r sim.Router) []watch.Observation {
 	if n := len(j.o.run.Packets); n > 0 {
 		end = j.o.run.Packets[n-1].At.Add(-insideRouter)
 	}
+	external := j.s.net.Plan().External(r.Name)
 	var all []watch.Observation
 	for _, t := range j.traces {
 		protocol, ok := j.watched(t)
@@ -141,11 +142,13 @@ func (j *judgement) observations(r sim.Router) []watch.Observation {
 					continue // it came twice: the captures do not tell which of them left
 				}
 				o.Left = &table.Packet{Protocol: protocol, Src: next.Src, Dst: next.Dst}
-				o.LeftInside = next.Point.Interface != sim.DefaultUplink
+				o.LeftInside, o.Until = next.Point.Interface != sim.DefaultUplink, next.At
 			} else {
 				byNAT := t.Drop != nil && t.Drop.Node == r.Name && strings.HasPrefix(t.Drop.Rule, "nat ")
 				if byNAT {
-					o.Dropped = string(t.Drop.Cause)
+					o.Dropped, o.Full = string(t.Drop.Cause), t.Drop.Cause == witness.CauseExhausted
+				} else if t.Drop != nil && !o.Inbound && !slices.Contains(external, h.Dst.Addr()) {
+					continue // the router's firewall judges what leaves before its NAT does, and everything else after
 				}
 				o.Excused = !byNAT && (t.Drop != nil || h.At.After(end) || h.TTL <= 1 || t.Size > largePacket || protocol == table.TCP || excused(o))
 			}
@@ -153,6 +156,7 @@ func (j *judgement) observations(r sim.Router) []watch.Observation {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b watch.Observation) int { return cmp.Compare(a.At.UnixNano(), b.At.UnixNano()) })
+	watch.Race(all)
 	return all
 }
 

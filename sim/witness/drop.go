@@ -12,12 +12,15 @@ import (
 // Cause is why a packet was dropped, in words: "filtered", "loss", "queue"….
 type Cause string
 
-// Causes that the witness finds by itself; all others are given to it.
+// Causes that the witness finds by itself, or that others ask for; all others are
+// given to it.
 const (
 	// CauseExpired: the external port had a mapping before.
 	CauseExpired Cause = "expired mapping"
 	// CauseReset: it had one before the NAT lost its state.
 	CauseReset Cause = "mapping lost in a reset"
+	// CauseExhausted is a NAT's own: it could make no new mapping.
+	CauseExhausted Cause = "no free port, or full table"
 	// causeNoMapping is the cause that these two make more precise.
 	causeNoMapping Cause = "no mapping"
 )
@@ -126,8 +129,8 @@ func Attribute(traces []Trace, drops []Drop, resets []Reset) []Drop {
 			for _, j := range list[from:] {
 				d := drops[j]
 				apart := d.At.Sub(last.At)
-				if apart > linkSlack {
-					break
+				if apart > linkSlack || best >= 0 && apart > distance {
+					break // they come in order of time
 				}
 				if taken[j] || d.Link == "" && watched[d.Node] && apart > ruleSlack || !t.ended(d) {
 					continue

@@ -138,7 +138,10 @@ func (l *Log) run() {
 func (l *Log) read(fd int, buffer []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	node := l.nodes[fd]
+	node, open := l.nodes[fd]
+	if !open {
+		return // closed meanwhile: the number may be another's by now
+	}
 	for {
 		n, _, err := unix.Recvfrom(fd, buffer, unix.MSG_DONTWAIT)
 		switch err {
@@ -218,6 +221,11 @@ func (l *Log) Close() error {
 	}
 	l.collect()
 	l.mu.Lock()
+	if l.closing { // by another call, meanwhile
+		l.mu.Unlock()
+		<-l.done
+		return nil
+	}
 	l.closing = true
 	err := l.set.Wake()
 	l.mu.Unlock()

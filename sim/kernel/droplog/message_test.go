@@ -9,6 +9,9 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"p2pmodel/nat/ruleset"
+	"p2pmodel/sim/witness"
 )
 
 // logged encodes a message as the kernel does.
@@ -93,4 +96,11 @@ func FuzzDecode(f *testing.F) {
 			}
 		})
 	})
+}
+
+// TestCauses: what is asked for by others is what the rules say.
+func TestCauses(t *testing.T) {
+	if string(witness.CauseExhausted) != string(ruleset.CauseExhausted) {
+		t.Errorf("the witness calls it %q, the rules %q", witness.CauseExhausted, ruleset.CauseExhausted)
+	}
 }
