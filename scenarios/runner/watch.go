@@ -122,6 +122,7 @@ func (j *judgement) observations(r sim.Router) []watch.Observation {
 		end = j.o.run.Packets[n-1].At.Add(-insideRouter)
 	}
 	external := j.s.net.Plan().External(r.Name)
+	realm, _ := j.s.net.Plan().Realm(r.Name) // whoever has a NAT has one
 	var all []watch.Observation
 	for _, t := range j.traces {
 		protocol, ok := j.watched(t)
@@ -151,6 +152,10 @@ func (j *judgement) observations(r sim.Router) []watch.Observation {
 					continue // the router's firewall judges what leaves before its NAT does, and everything else after
 				}
 				o.Excused = !byNAT && (t.Drop != nil || h.At.After(end) || h.TTL <= 1 || t.Size > largePacket || protocol == table.TCP || excused(o))
+			}
+			untouched := o.Left == nil || o.LeftInside && *o.Left == o.Packet
+			if !o.Inbound && realm.Prefix.Contains(h.Dst.Addr()) && o.Dropped == "" && untouched {
+				continue // from one host behind the NAT to another, by the address that it has there
 			}
 			all = append(all, o)
 		}
