@@ -1,8 +1,10 @@
 package scenarios
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"time"
@@ -40,17 +42,30 @@ func Load(path string) (*Scenario, error) {
 	return Parse(path, data)
 }
 
-// Parse is Load for text that is at hand; file is for messages.
-func Parse(file string, data []byte) (*Scenario, error) {
+// Parse is Load for text that is at hand; file is for messages, and says what
+// paths in it are relative to.
+func Parse(file string, data []byte) (*Scenario, error) { return parse(file, data, nil) }
+
+// ParseAttached is Parse for a file whose referred files are at hand as well, by
+// the names that it has for them: none is read from disk.
+func ParseAttached(file string, data []byte, referred map[string][]byte) (*Scenario, error) {
+	return parse(file, data, func(doc *document.Document) { doc.Attach(referred) })
+}
+
+func parse(file string, data []byte, prepare func(*document.Document)) (*Scenario, error) {
 	doc, err := document.Parse(file, data)
 	if err != nil {
 		return nil, err
 	}
-	d := decoder{sc: &Scenario{File: file}}
+	if prepare != nil {
+		prepare(doc)
+	}
+	d := decoder{sc: &Scenario{File: file, Folder: filepath.Dir(file), Source: bytes.Clone(data)}}
 	d.scenario(doc.Root())
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}
+	d.sc.Referred = doc.Referred()
 	return d.sc, nil
 }
 

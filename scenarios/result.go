@@ -66,6 +66,9 @@ type Result struct {
 	Pairs      []PairResult    `json:"pairs,omitempty"`
 	Events     []EventResult   `json:"events,omitempty"` // of the scenario's own run
 	DurationMS float64         `json:"duration_ms"`
+	// Capsule is the file with everything that is known of a failure: its path, from
+	// the report's folder where it is part of a report; "": there is none.
+	Capsule string `json:"capsule,omitempty"`
 
 	// Scenario and Run are for the reports that people read; they are not part
 	// of results.json. Run is nil where the lab could not be built.

@@ -18,6 +18,13 @@ type Scenario struct {
 	Description string
 	// File is where it was read from, for messages.
 	File string
+	// Folder is what paths in the file are relative to.
+	Folder string
+	// Source is the file's text as it was read, and Referred the files that it names
+	// and that are a part of it, by those names: with them ParseAttached reads the
+	// same scenario anywhere.
+	Source   []byte
+	Referred map[string][]byte
 
 	Lab *sim.Lab
 	// Rendezvous and Relay name the hosts on which the servers run. Relay may be

@@ -180,7 +180,14 @@ func decodeTrace(n *document.Node) link.Trace {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(filepath.Dir(n.File()), path)
 	}
-	text, err := readTrace(path)
+	text, found, sealed := n.Attached(name)
+	var err error
+	switch {
+	case !found && sealed:
+		err = fmt.Errorf("%s did not come with this file", name)
+	case !found:
+		text, err = readTrace(path)
+	}
 	if err != nil {
 		n.Errorf("trace: %v", err)
 		return link.Trace{}
@@ -191,6 +198,7 @@ func decodeTrace(n *document.Node) link.Trace {
 		return link.Trace{}
 	}
 	t.File = name
+	n.Refer(name, text)
 	return t
 }
 

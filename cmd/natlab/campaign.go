@@ -27,6 +27,8 @@ type campaign struct {
 	slots  *runner.Slots
 	keeper *keeper
 
+	packing sync.Mutex
+
 	mu       sync.Mutex
 	under    int            // scenarios under way
 	failures map[string]int // by id, those that keep their records
@@ -73,7 +75,7 @@ func (c *campaign) run(ctx context.Context) ([]*scenarios.Result, error) {
 func (c *campaign) one(ctx context.Context, round int, sc *scenarios.Scenario) *scenarios.Result {
 	r := &runner.Runner{
 		P2PModel: c.flags.p2pmodel, Path: programPath(),
-		Fabric: kernel.Fabric{}, Seed: c.flags.seed + uint64(round), Slots: c.slots,
+		Fabric: kernel.Fabric{}, Seed: c.flags.seedOf(sc) + uint64(round), Slots: c.slots,
 		RealTime: c.flags.realTime, SkipControls: c.flags.skipControls,
 		Progress: func(p runner.Progress) { c.live.progress(round, p) },
 	}
@@ -88,16 +90,19 @@ func (c *campaign) one(ctx context.Context, round int, sc *scenarios.Scenario) *
 		return nil
 	}
 	c.live.done(res)
-	c.forget(round, res)
+	if c.forget(round, res) {
+		c.pack(res)
+	}
 	return res
 }
 
 // forget drops what was recorded of a run that nobody will look at: a campaign
 // of many rounds would not fit in memory. The first round keeps everything, and
-// so do the first failures of each scenario, with the controls that failed.
-func (c *campaign) forget(round int, res *scenarios.Result) {
+// so do the first failures of each scenario, with the controls that failed. It
+// reports whether the run is still known.
+func (c *campaign) forget(round int, res *scenarios.Result) bool {
 	if round == 0 {
-		return
+		return true
 	}
 	if res.Verdict != scenarios.Expected {
 		c.mu.Lock()
@@ -110,7 +115,7 @@ func (c *campaign) forget(round int, res *scenarios.Result) {
 					res.Controls[i].Run = nil
 				}
 			}
-			return
+			return true
 		}
 	}
 	res.Run = nil
@@ -120,6 +125,7 @@ func (c *campaign) forget(round int, res *scenarios.Result) {
 	for i := range res.NATs {
 		res.NATs[i].Findings = nil
 	}
+	return false
 }
 
 func (c *campaign) count(by int) {

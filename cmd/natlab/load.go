@@ -9,10 +9,30 @@ import (
 	"strings"
 
 	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/capsule"
 )
 
-// load finds a scenario by id in the catalogue, or reads it from a file.
+// load finds a scenario by id in the catalogue, or reads it from a file or a
+// capsule.
 func load(name string) (*scenarios.Scenario, error) {
+	sc, _, err := find(name)
+	return sc, err
+}
+
+// find is load; the capsule is nil for what comes from none.
+func find(name string) (*scenarios.Scenario, *capsule.Capsule, error) {
+	if info, err := os.Stat(name); err == nil && !info.IsDir() && capsule.Is(name) {
+		c, err := capsule.Load(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		return c.Parsed, c, nil
+	}
+	sc, err := findScenario(name)
+	return sc, nil, err
+}
+
+func findScenario(name string) (*scenarios.Scenario, error) {
 	info, err := os.Stat(name)
 	switch {
 	case err == nil && !info.IsDir():
@@ -31,20 +51,28 @@ func load(name string) (*scenarios.Scenario, error) {
 // looksLikePath tells a file that is meant from an id.
 func looksLikePath(name string) bool {
 	ext := strings.ToLower(filepath.Ext(name))
-	return strings.ContainsRune(name, os.PathSeparator) || ext == ".yaml" || ext == ".yml" || name == "." || name == ".."
+	return strings.ContainsRune(name, os.PathSeparator) || ext == ".yaml" || ext == ".yml" || ext == ".zst" || name == "." || name == ".."
 }
 
 // loadAll loads the named scenarios, or the whole catalogue; all that is wrong
 // with any of them is in the error.
 func loadAll(names []string) ([]*scenarios.Scenario, error) {
+	list, _, err := loadWithCapsules(names)
+	return list, err
+}
+
+// loadWithCapsules is loadAll, and gives the capsules that some came from.
+func loadWithCapsules(names []string) ([]*scenarios.Scenario, replays, error) {
 	if len(names) == 0 {
-		return scenarios.Catalogue()
+		list, err := scenarios.Catalogue()
+		return list, nil, err
 	}
 	var list []*scenarios.Scenario
+	capsules := replays{}
 	var errs []error
 	from := map[string]string{} // id in lower case → where it came from
 	for _, name := range names {
-		sc, err := load(name)
+		sc, c, err := find(name)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -56,6 +84,9 @@ func loadAll(names []string) ([]*scenarios.Scenario, error) {
 		}
 		from[id] = name
 		list = append(list, sc)
+		if c != nil {
+			capsules[sc] = c
+		}
 	}
-	return list, errors.Join(errs...)
+	return list, capsules, errors.Join(errs...)
 }

@@ -31,6 +31,10 @@ type runFlags struct {
 	realTime     bool
 	skipControls bool
 	p2pmodel     string
+	capsules     string
+
+	replays replays
+	seeds   map[*scenarios.Scenario]uint64 // of capsules; others have seed
 }
 
 // maxRepeat bounds --repeat: all results are listed in the end.
@@ -39,23 +43,30 @@ const maxRepeat = 100_000
 func newRunCommand() *cobra.Command {
 	f := &runFlags{}
 	cmd := &cobra.Command{
-		Use:   "run [ID|FILE …]",
+		Use:   "run [ID|FILE|CAPSULE …]",
 		Short: "Run scenarios: the whole catalogue, or those named",
 		Long: `Run scenarios of the catalogue by their ids, or scenario files by their paths.
 Every scenario runs with its controls, each in a lab of its own.
+
+A scenario that is not as expected leaves capsule-ID.tar.zst, with everything
+that is known of it: in the report's folder, or else in the current one. A
+capsule is run again like a scenario file, with the seed that it was made with.
 
 Ctrl-C takes everything down; a second one ends natlab at once, and the kernel
 takes down the rest.`,
 		Example: `  natlab run                       # the whole catalogue
   natlab run TC-03 --report out    # one scenario, with a report in out/
   natlab run my-nat.yaml --keep    # leave the lab standing if it fails
-  natlab run TC-02 --repeat 50     # fifty times, with fifty seeds`,
+  natlab run TC-02 --repeat 50     # fifty times, with fifty seeds
+  natlab run capsule-TC-02.tar.zst # a failure once more`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := loadAll(args)
+			list, capsules, err := loadWithCapsules(args)
 			list, missing := f.withPrograms(list, len(args) == 0, cmd.ErrOrStderr())
+			err = errors.Join(f.adopt(list, capsules, cmd.Flags()), err)
 			if err = errors.Join(f.check(), err, missing, f.findProgram(list)); err != nil {
 				return err
 			}
+			f.tellVersions(list, cmd.ErrOrStderr())
 			if err := kernel.Enter(); err != nil {
 				return err
 			}
@@ -64,6 +75,7 @@ takes down the rest.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.report, "report", "", "write the report (HTML, JSON, JUnit, Markdown, captures) to this `directory`")
+	fl.StringVar(&f.capsules, "capsules", "", "write capsules of failures to this `directory`, or none (default: the report's, or the current one)")
 	fl.IntVar(&f.parallel, "parallel", 3*runtime.NumCPU(), "how many labs stand at once")
 	fl.Lookup("parallel").DefValue = "3 for each processor"
 	fl.Uint64Var(&f.seed, "seed", 1, "seed of keys, payload, random ports and losses")
@@ -96,6 +108,7 @@ func (f runFlags) check() error {
 			errs = append(errs, fmt.Errorf("--report: %w", err))
 		}
 	}
+	errs = append(errs, f.checkCapsules())
 	return errors.Join(errs...)
 }
 
@@ -128,6 +141,9 @@ func (f *runFlags) findProgram(list []*scenarios.Scenario) error {
 func (f runFlags) run(ctx context.Context, list []*scenarios.Scenario, stdout, stderr io.Writer) error {
 	rep := &scenarios.Report{
 		Schema: 1, Fabric: kernel.Fabric{}.Name(), Seed: f.seed, Version: version(), RealTime: f.realTime, Started: time.Now(),
+	}
+	if len(list) > 0 {
+		rep.Seed = f.seedOf(list[0])
 	}
 	runs := 0
 	for _, sc := range list {
@@ -165,6 +181,7 @@ func (f runFlags) finish(rep *scenarios.Report, stdout io.Writer) error {
 		if f.report != "" {
 			fmt.Fprintf(stdout, "\nreport: %s\n", report.Index(f.report))
 		}
+		f.tellCapsules(rep, stdout)
 	}
 	for _, res := range rep.Scenarios {
 		if res.Verdict != scenarios.Expected {

@@ -123,6 +123,35 @@ func HTML(w io.Writer, rep *scenarios.Report) error {
 	return page.Execute(w, data)
 }
 
+var ladderPage = template.Must(template.Must(page.Clone()).New("ladder page").Parse(`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{{.Title}}</title>
+<style>{{.Style}}</style>
+</head>
+<body>
+<main>
+<article>
+<h2>{{.Title}}</h2>
+{{with .Ladder}}{{template "ladder" .}}{{else}}<p class="why">There is no ladder: no packets were captured, or the peers did not get to run.</p>{{end}}
+</article>
+</main>
+</body>
+</html>
+`))
+
+// LadderPage writes the ladder of a run as a page of its own.
+func LadderPage(w io.Writer, title string, run *scenarios.Run) error {
+	return ladderPage.Execute(w, struct {
+		Title  string
+		Style  template.CSS
+		Ladder template.HTML
+	}{title, Style(), newLadder(run)})
+}
+
 // shown are the results that the page shows in full: the first, and the first
 // few that failed.
 func (g group) shown() []*scenarios.Result {

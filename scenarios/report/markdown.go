@@ -67,5 +67,8 @@ var markdownSpecial = strings.NewReplacer(
 	"\r", " ", "\n", " ",
 )
 
+// Plain is text on one line that Markdown leaves as it is.
+func Plain(text string) string { return escape(text) }
+
 // escape keeps text from being taken for Markdown or HTML, and in a table's cell.
 func escape(text string) string { return markdownSpecial.Replace(text) }

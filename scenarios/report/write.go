@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -49,7 +51,7 @@ func Writable(dir string) error {
 
 // Write writes a whole report into a directory, which is made if need be. What
 // an earlier report left there is replaced. The page refers to nothing but the
-// captures beside it.
+// captures and capsules beside it.
 func Write(dir string, rep *scenarios.Report) error {
 	if err := WriteWithoutJUnit(dir, rep); err != nil {
 		return err
@@ -65,11 +67,38 @@ func WriteWithoutJUnit(dir string, rep *scenarios.Report) error {
 		return err
 	}
 	return errors.Join(
+		removeCapsules(dir, rep),
 		writeCaptures(captures, rep),
 		writeJSON(filepath.Join(dir, resultsFile), rep),
 		WriteFile(filepath.Join(dir, summaryFile), func(f io.Writer) error { return Markdown(f, rep) }),
 		WriteFile(filepath.Join(dir, indexFile), func(f io.Writer) error { return HTML(f, rep) }),
 	)
+}
+
+// removeCapsules removes the capsules that an earlier report in the directory
+// says are part of it.
+func removeCapsules(dir string, rep *scenarios.Report) error {
+	data, err := os.ReadFile(filepath.Join(dir, resultsFile))
+	var old struct {
+		Scenarios []struct {
+			Capsule string `json:"capsule"`
+		} `json:"scenarios"`
+	}
+	if err != nil || json.Unmarshal(data, &old) != nil {
+		return nil // there was none
+	}
+	var errs []error
+	for _, res := range old.Scenarios {
+		name := res.Capsule
+		if !strings.HasPrefix(name, "capsule-") || filepath.Base(name) != name ||
+			slices.ContainsFunc(rep.Scenarios, func(res *scenarios.Result) bool { return res.Capsule == name }) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func writeJSON(path string, rep *scenarios.Report) error {

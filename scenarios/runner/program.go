@@ -197,7 +197,7 @@ func besideFile(sc *scenarios.Scenario, path string) string {
 	if filepath.IsAbs(path) {
 		return path
 	}
-	full, err := filepath.Abs(filepath.Join(filepath.Dir(sc.File), path))
+	full, err := filepath.Abs(filepath.Join(sc.Folder, path))
 	if err != nil {
 		return path
 	}

@@ -17,6 +17,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/capsule"
 	. "p2pmodel/scenarios/matchers"
 	"p2pmodel/scenarios/report"
 	"p2pmodel/scenarios/runner"
@@ -113,12 +114,22 @@ var _ = ReportAfterSuite("report", func(rep Report) {
 		return
 	}
 	sortByCatalogue(out.Scenarios)
+	for _, res := range out.Scenarios {
+		if err := capsule.Leave(*reportDir, *reportDir, res, capsule.Origin{RealTime: *realTime, Made: started, Versions: capsule.Here("")}); err != nil {
+			fmt.Fprintf(os.Stderr, "the capsule of %s was not written: %v\n", res.ID, err)
+		}
+	}
 	Expect(report.WriteWithoutJUnit(*reportDir, out)).To(Succeed())
 	Expect(writeJUnit(rep)).To(Succeed())
 	var table bytes.Buffer
 	report.Table(&table, out, os.Getenv("NO_COLOR") == "")
 	writeLeftOut(&table, rep)
 	fmt.Fprintf(&table, "\nreport: %s\n", report.Index(*reportDir))
+	for _, res := range out.Scenarios {
+		if res.Capsule != "" {
+			fmt.Fprintf(&table, "capsule: %s\n", capsule.Path(*reportDir, res))
+		}
+	}
 	if *tableFile == "" {
 		fmt.Print(table.String())
 		return

@@ -43,6 +43,9 @@ type Document struct {
 	File string
 	root *Node
 	errs Errors
+
+	referred, attached map[string][]byte // by the names in the file
+	sealed             bool              // no files but the attached ones
 }
 
 // Parse reads a file's text. The error is of type Errors and is about YAML
