@@ -251,7 +251,7 @@ func TestTheExampleComesOutAsTheReadmeSays(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, natlab, append([]string{"run", "--format", "json"}, run.args...)...)
+			cmd := exec.CommandContext(ctx, natlab, append([]string{"run", "--format", "json", "--capsules", "none"}, run.args...)...)
 			cmd.Stderr = os.Stderr
 			out, err := cmd.Output()
 			if status := cmd.ProcessState.ExitCode(); status != run.status {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/report"
@@ -73,7 +74,12 @@ takes down the rest.`,
 			return (*f).run(cmd.Context(), list, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	fl := cmd.Flags()
+	f.add(cmd.Flags())
+	return cmd
+}
+
+// add adds the flags to those of a command.
+func (f *runFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.report, "report", "", "write the report (HTML, JSON, JUnit, Markdown, captures) to this `directory`")
 	fl.StringVar(&f.capsules, "capsules", "", "write capsules of failures to this `directory`, or none (default: the report's, or the current one)")
 	fl.IntVar(&f.parallel, "parallel", 3*runtime.NumCPU(), "how many labs stand at once")
@@ -85,7 +91,6 @@ takes down the rest.`,
 	fl.BoolVar(&f.realTime, "real-time", false, "NAT timeouts as the files have them (30 s and more) instead of scaled to seconds")
 	fl.StringVar(&f.p2pmodel, "p2pmodel", "", "the `program` p2pmodel, for scenarios of the shard structure (default: the one beside natlab, or in the PATH)")
 	fl.BoolVar(&f.skipControls, "skip-controls", false, "run without controls: faster, and nothing is proved")
-	return cmd
 }
 
 // check finds what is wrong with the flags before anything is built.

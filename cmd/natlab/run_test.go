@@ -112,7 +112,7 @@ func TestRunRepeatedWithReport(t *testing.T) {
 func TestRunOfAWrongExpectation(t *testing.T) {
 	needLabs(t)
 	mine := file(t, "mine.yaml", strings.Replace(good, "path: direct", "path: none", 1))
-	status, out, _ := call(t.Context(), "run", mine)
+	status, out, _ := call(t.Context(), "run", mine, "--capsules", noCapsules)
 	if status != exitUnexpected {
 		t.Errorf("status %d, want %d", status, exitUnexpected)
 	}
@@ -151,7 +151,9 @@ func TestKeep(t *testing.T) {
 	stderr := &watched{want: "--net=/proc/", seen: make(chan struct{})}
 	var out bytes.Buffer
 	status := make(chan int, 1)
-	go func() { status <- run(ctx, []string{"run", mine, "--keep", "--parallel", "1"}, &out, stderr) }()
+	go func() {
+		status <- run(ctx, []string{"run", mine, "--keep", "--parallel", "1", "--capsules", noCapsules}, &out, stderr)
+	}()
 	select {
 	case <-stderr.seen:
 	case <-ctx.Done():
@@ -179,7 +181,9 @@ func TestInterrupt(t *testing.T) {
 	var out bytes.Buffer
 	status := make(chan int, 1)
 	// TC-05 takes long, so that it is under way when TC-01 has ended.
-	go func() { status <- run(ctx, []string{"run", "TC-05", "TC-01", "--skip-controls"}, &out, stderr) }()
+	go func() {
+		status <- run(ctx, []string{"run", "TC-05", "TC-01", "--skip-controls", "--capsules", noCapsules}, &out, stderr)
+	}()
 	select {
 	case <-stderr.seen:
 	case <-ctx.Done():

@@ -75,8 +75,10 @@ func Read(r io.Reader, file string) (*Capsule, error) {
 		return c, nil
 	case errors.Is(err, zstd.ErrMagicMismatch), errors.Is(err, tar.ErrHeader), errors.Is(err, errEmpty):
 		return nil, fmt.Errorf("%s: %w: a capsule is a tar archive, compressed by zstd, with %s in it", file, ErrNotCapsule, manifestEntry)
+	case errors.Is(err, zstd.ErrCRCMismatch):
+		return nil, fmt.Errorf("%s: the capsule is damaged: %w", file, err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, fmt.Errorf("%s: the capsule is cut off: %w", file, err)
+		return nil, fmt.Errorf("%s: the capsule is cut off, or is none: %w", file, err)
 	}
 	var places document.Errors
 	if errors.As(err, &places) { // each begins with its place

@@ -185,6 +185,50 @@ func TestWriteReplacesItsOwn(t *testing.T) {
 	}
 }
 
+// Capsules of an earlier report go with it; those of anybody else stay, and so do
+// those of this one.
+func TestWriteReplacesItsCapsules(t *testing.T) {
+	dir := t.TempDir()
+	reports := []string{"capsule-TC-06.tar.zst", "capsule-TC-07.tar.zst", "../mine.tar.zst"}
+	for _, name := range append(reports[:2:2], "capsule-mine.tar.zst") {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	results := []*scenarios.Result{roaming(t), random(t), failed(t)}
+	for i, name := range reports {
+		results[i].Capsule = name
+	}
+	left := func() (names []string) {
+		names, err := filepath.Glob(filepath.Join(dir, "*.tar.zst"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range names {
+			names[i] = filepath.Base(names[i])
+		}
+		return names
+	}
+	if err := Write(dir, reportOf(results...)); err != nil {
+		t.Fatal(err)
+	}
+	if got := left(); len(got) != 3 {
+		t.Errorf("its own capsules are gone: %v", got)
+	}
+	page := string(read(t, dir, indexFile))
+	for _, want := range []string{`<a href="capsule-TC-06.tar.zst">`, `<a href="../mine.tar.zst">`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not have %s", want)
+		}
+	}
+	if err := Write(dir, reportOf(results[1])); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := left(), []string{"capsule-TC-07.tar.zst", "capsule-mine.tar.zst"}; !slices.Equal(got, want) {
+		t.Errorf("left %v, want %v", got, want)
+	}
+}
+
 func TestCaptureNames(t *testing.T) {
 	res := good(t)
 	res.ID = "Ab.C_1"
