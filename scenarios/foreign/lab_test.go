@@ -18,6 +18,7 @@ import (
 
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel"
+	"p2pmodel/sim/witness"
 )
 
 // patience bounds the wait for what is going to happen, on a busy machine.
@@ -56,8 +57,13 @@ func stand(tb testing.TB, yaml string) *lab {
 	return l
 }
 
-// describe logs what the NATs hold.
+// describe logs what the NATs hold, and what became of packets that did not
+// arrive.
 func (l *lab) describe() {
+	if err := l.Err(); err != nil {
+		l.tb.Logf("a fault of the laboratory itself: %v", err)
+	}
+	l.describeLost()
 	for _, r := range l.Lab().Routers {
 		running, err := l.Router(r.Name)
 		if err != nil {
@@ -66,6 +72,31 @@ func (l *lab) describe() {
 		if text, err := running.Mappings(); err == nil {
 			l.tb.Logf("router %s, external %v:\n%s", r.Name, running.External(), text)
 		}
+	}
+}
+
+// manyLost is how many lost packets are worth reading.
+const manyLost = 40
+
+// describeLost logs which packets died, where, and why.
+func (l *lab) describeLost() {
+	traces := witness.Traces(l.Packets(), l.scene())
+	drops, err := l.Drops()
+	if err != nil {
+		l.tb.Logf("the list of drops is not whole: %v", err)
+	}
+	witness.Attribute(traces, drops, nil)
+	lost := 0
+	for _, t := range traces {
+		if t.Arrived {
+			continue
+		}
+		if lost++; lost <= manyLost {
+			l.tb.Logf("%s lost: %v", t.First().At.UTC().Format("15:04:05.000000"), t)
+		}
+	}
+	if lost > manyLost {
+		l.tb.Logf("… and %d more were lost", lost-manyLost)
 	}
 }
 
@@ -94,9 +125,17 @@ type program struct {
 	read int // how far await has read in out
 }
 
-// start starts a program on a host. When the test fails, what the program said
-// is printed.
+// start starts a program on a host, of which the lab's test hears.
 func (l *lab) start(host string, p sim.Program) *program {
+	l.tb.Helper()
+	running := l.launch(host, p)
+	running.answersTo(l.tb)
+	return running
+}
+
+// launch starts a program on a host, and leaves it to the caller which test is to
+// hear of it.
+func (l *lab) launch(host string, p sim.Program) *program {
 	l.tb.Helper()
 	h, err := l.Host(host)
 	if err != nil {
@@ -109,12 +148,18 @@ func (l *lab) start(host string, p sim.Program) *program {
 		l.tb.Fatal(err)
 	}
 	name := fmt.Sprintf("%s$ %s", host, strings.Join(append([]string{p.Path}, p.Args...), " "))
-	l.tb.Cleanup(func() {
-		if l.tb.Failed() {
-			l.tb.Logf("%s\n%s", name, out.digest())
+	return &program{RunningProgram: running, tb: l.tb, host: host, name: name, out: out}
+}
+
+// answersTo has a test hear of the program: when it fails, what the program said
+// is printed.
+func (p *program) answersTo(tb testing.TB) {
+	p.tb = tb
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("%s\n%s", p.name, p.out.digest())
 		}
 	})
-	return &program{RunningProgram: running, tb: l.tb, host: host, name: name, out: out}
 }
 
 // finish waits for a program that ends by itself and gives its exit code.

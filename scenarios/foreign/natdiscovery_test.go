@@ -4,131 +4,62 @@ package foreign_test
 
 import (
 	"fmt"
-	"net/netip"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
+	"p2pmodel/nat"
 	"p2pmodel/sim"
 )
 
-// The verdicts of turnutils_natdiscovery, word for word.
-const (
-	saysEIM  = "NAT with Endpoint Independent Mapping!"
-	saysADM  = "NAT with Address Dependent Mapping!"
-	saysAPDM = "NAT with Address and Port Dependent Mapping!"
-
-	saysEIF  = "NAT with Endpoint Independent Filtering!"
-	saysADF  = "NAT with Address Dependent Filtering!"
-	saysAPDF = "NAT with Address and Port Dependent Filtering!"
-
-	saysNoNAT = "No NAT! (Endpoint Independent Mapping)"
-)
-
-// natdiscovery is what the tool printed.
-type natdiscovery struct {
-	verdicts  []string
-	responses []response
-	timeouts  int // answers that it waited for and did not get
-	requests  int // requests that reached it: its own, by hairpin
+// defendant is a NAT that is judged.
+type defendant struct {
+	name     string // a preset's name or a behaviour, as in lab files
+	declared nat.Behavior
+	router   string
+	host     string // behind it, with two addresses
 }
 
-// response is one answer to the tool, as it printed it.
-type response struct {
-	mapped                          string // MAPPED-ADDRESS beside XOR-MAPPED-ADDRESS
-	origin, other, reflexive, local netip.AddrPort
-}
-
-var (
-	natdiscoveryAddress = regexp.MustCompile(`^\d+: : IPv4\. (Response origin: |Other addr: |UDP reflexive addr|Local addr: ): (\S+)$`)
-	natdiscoveryCount   = regexp.MustCompile(`^RFC 5780 response (\d+)$`)
-	natdiscoverySection = regexp.MustCompile(`^-= (Mapping|Filtering|Hairpinning|Mapping Lifetime|Collision) Behavior Discovery =-$`)
-)
-
-// parseNatdiscovery takes each line for what it is; a line that it does not know
-// is an error, for it may be a complaint.
-func parseNatdiscovery(text string) (d natdiscovery, err error) {
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		switch {
-		case line == "", strings.Trim(line, "=") == "", natdiscoverySection.MatchString(line):
-		case slices.Contains([]string{saysEIM, saysADM, saysAPDM, saysEIF, saysADF, saysAPDF, saysNoNAT}, line):
-			d.verdicts = append(d.verdicts, line)
-		case line == "STUN receive timeout..":
-			d.timeouts++
-		case line == "Received a request (maybe a successful hairpinning)":
-			d.requests++
-		case natdiscoveryCount.MatchString(line):
-			n, _ := strconv.Atoi(natdiscoveryCount.FindStringSubmatch(line)[1])
-			d.responses = append(d.responses, response{})
-			if n != len(d.responses) {
-				return d, fmt.Errorf("%q is the %d. response", line, len(d.responses))
-			}
-		case len(d.responses) == 0:
-			return d, fmt.Errorf("%q before any response", line)
-		default:
-			if err := d.responses[len(d.responses)-1].set(line); err != nil {
-				return d, err
-			}
+// defendants are the NATs of these names.
+func defendants(tb testing.TB, names []string) (all []*defendant) {
+	tb.Helper()
+	for i, name := range names {
+		declared, err := nat.ParseBehavior(name)
+		if err != nil {
+			tb.Fatal(err)
 		}
+		all = append(all, &defendant{name, declared, fmt.Sprintf("nat-%d", i+1), fmt.Sprintf("a-%d", i+1)})
 	}
-	return d, nil
+	return all
 }
 
-// set takes a line about a response.
-func (r *response) set(line string) error {
-	if line == "No ALG: Mapped == XOR-Mapped" {
-		r.mapped = line
-		return nil
+// presetNames are the names of all presets.
+func presetNames() (names []string) {
+	for _, p := range nat.Presets() {
+		names = append(names, p.Name)
 	}
-	found := natdiscoveryAddress.FindStringSubmatch(line)
-	if found == nil {
-		return fmt.Errorf("unknown line %q", line)
-	}
-	addr, err := netip.ParseAddrPort(found[2])
-	if err != nil {
-		return fmt.Errorf("%q: %w", line, err)
-	}
-	*map[byte]*netip.AddrPort{'R': &r.origin, 'O': &r.other, 'U': &r.reflexive, 'L': &r.local}[found[1][0]] = addr
-	return nil
+	return names
 }
 
-// natdiscovery runs the tool on a host of the lab.
-func (l *lab) natdiscovery(host string, server netip.AddrPort, options ...string) natdiscovery {
-	l.tb.Helper()
-	args := append(options, "-L", l.address(host, 0).String(), "-p", strconv.Itoa(int(server.Port())), server.Addr().String())
-	p := l.start(host, sim.Program{Path: "turnutils_natdiscovery", Args: args})
-	if code := p.finish(); code != 0 {
-		l.tb.Fatalf("%s: exit code %d", p.name, code)
-	}
-	d, err := parseNatdiscovery(p.out.String())
-	if err != nil {
-		l.tb.Fatalf("%s: %v", p.name, err)
-	}
-	for i, r := range d.responses {
-		if r.mapped == "" {
-			l.tb.Errorf("%s: response %d has no MAPPED-ADDRESS (RFC 5780 section 6.1)", p.name, i+1)
+// bench is a lab with all of them, each with a host behind, and two servers.
+func bench(all []*defendant) string {
+	var routers, hosts strings.Builder
+	for _, d := range all {
+		addresses := 1
+		if d.declared.Pooling == nat.PoolArbitrary {
+			addresses = 2 // with one there is nothing to choose
 		}
+		fmt.Fprintf(&routers, "    %s: {nat: %q, addresses: %d}\n", d.router, d.name, addresses)
+		fmt.Fprintf(&hosts, "    %s: {behind: %s, addresses: 2}\n", d.host, d.router)
 	}
-	return d
+	return "lab:\n  routers:\n" + routers.String() + "  hosts:\n" + hosts.String() +
+		"    rendezvous: {addresses: 2}\n    coturn: {addresses: 2}\n"
 }
 
-// behind is a lab of a host behind one router and the rendezvous.
-func behind(router string) string {
-	return `
-lab:
-  routers:
-    router: {` + router + `}
-  hosts:
-    a: {behind: router}
-    rendezvous: {addresses: 2}
-`
-}
-
-// TestNatdiscovery has coturn's tool classify all nine pairs of mapping and
-// filtering, and routers that do not translate.
+// TestNatdiscovery has coturn's tool judge every preset, all nine pairs of
+// mapping and filtering, and what else may lead it astray, by our server, by
+// coturn's own, and by ours with requests and answers that are padded to more than a link
+// carries: NATs that do not put fragments together fail there.
 //
 // It cannot tell ADM from APDM by a server that keeps to RFC 5780. It finds the
 // third place to ask in the OTHER-ADDRESS of its second answer, where the RFC has
@@ -137,47 +68,177 @@ lab:
 // address with the alternate port: the tool compares mappings towards two
 // addresses where it means to compare two ports. coturn's server names its other
 // port in that answer, against the RFC, so the tool is right about its own
-// server only: TestNatdiscoveryByItsOwnServer.
+// server only.
+//
+// Masquerade is EIM to it: it asks from one host, and no other wants its port.
+// Arbitrary pooling it does not notice: a mapping that depends on nothing has one
+// address, and others differ from each other anyhow.
+//
+// A hairpin (-H) it tries from a second socket: the mapping must let somebody in
+// whom it never sent to, so only EIF can show one. Internal hairpins cannot be seen
+// from one host: the packet has the host's own address as source, and Linux drops
+// such. What it says is that a request came, or nothing.
+//
+// A collision (-c) is two addresses behind one NAT that use one port for one
+// destination. It says what they are seen as, and gives no verdict: whoever
+// preserves ports can do so for the first only, and both must keep apart.
 func TestNatdiscovery(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		router             string
-		mapping, filtering string
-		timeouts           int // filtering: an answer that must not come is waited for
-	}{
-		{"nat: {mapping: EIM, filtering: EIF}", saysEIM, saysEIF, 0},
-		{"nat: {mapping: EIM, filtering: ADF}", saysEIM, saysADF, 1},
-		{"nat: {mapping: EIM, filtering: APDF}", saysEIM, saysAPDF, 2},
-		{"nat: {mapping: ADM, filtering: EIF}", saysAPDM, saysEIF, 0},
-		{"nat: {mapping: ADM, filtering: ADF}", saysAPDM, saysADF, 1},
-		{"nat: {mapping: ADM, filtering: APDF}", saysAPDM, saysAPDF, 2},
-		{"nat: {mapping: APDM, filtering: EIF}", saysAPDM, saysEIF, 0},
-		{"nat: {mapping: APDM, filtering: ADF}", saysAPDM, saysADF, 1},
-		{"nat: {mapping: APDM, filtering: APDF}", saysAPDM, saysAPDF, 2},
-		{"nat: full-cone", saysEIM, saysEIF, 0},
-		{"nat: restricted-cone", saysEIM, saysADF, 1},
-		{"nat: port-restricted-cone", saysEIM, saysAPDF, 2},
-		{"nat: symmetric", saysAPDM, saysAPDF, 2},
-		{"nat: linux", saysEIM, saysAPDF, 2},
-		{`nat: "symmetric,ports=random"`, saysAPDM, saysAPDF, 2},
-		{`nat: "mapping=APDM,filtering=EIF,ports=random"`, saysAPDM, saysEIF, 0},
-	} {
-		t.Run(c.router, func(t *testing.T) {
-			t.Parallel()
-			court.call(t, "turnutils_natdiscovery")
-			l := stand(t, behind(c.router))
-			_, server := l.rendezvous("rendezvous")
-			d := l.natdiscovery("a", server, "-m", "-f")
-			if want := []string{c.mapping, c.filtering}; !slices.Equal(d.verdicts, want) || d.timeouts != c.timeouts {
-				t.Errorf("the tool says %q after %d timeouts; want %q after %d", d.verdicts, d.timeouts, want, c.timeouts)
-			}
-			for i, r := range d.responses {
-				if r.reflexive.Addr() != l.external("router") || r.local.Addr() != l.address("a", 0) {
-					t.Errorf("response %d: %v seen as %v; the router's address is %v", i+1, r.local, r.reflexive, l.external("router"))
-				}
-			}
+	court.call(t, "turnutils_natdiscovery", "turnserver")
+	all := defendants(t, slices.Concat(presetNames(), []string{
+		"mapping=EIM,filtering=EIF", "mapping=EIM,filtering=ADF", "mapping=EIM,filtering=APDF",
+		"mapping=ADM,filtering=EIF", "mapping=ADM,filtering=ADF", "mapping=ADM,filtering=APDF",
+		"mapping=APDM,filtering=EIF", "mapping=APDM,filtering=ADF", "mapping=APDM,filtering=APDF",
+		"symmetric,ports=random", "mapping=APDM,filtering=EIF,ports=random",
+		"full-cone,ports=sequential,pooling=arbitrary", "mapping=ADM,filtering=ADF,ports=sequential,pooling=arbitrary",
+		"mapping=EIM,filtering=EIF,hairpin=external", "mapping=APDM,filtering=EIF,hairpin=external",
+		"mapping=EIM,filtering=ADF,hairpin=external", "mapping=EIM,filtering=EIF,hairpin=internal",
+	}))
+	l := stand(t, bench(all))
+	_, ours := l.rendezvous("rendezvous")
+	coturns := l.turnserver("coturn")
+	// All wait for answers that do not come, so all start before one is heard.
+	var trials []*trial
+	for _, d := range all {
+		trials = append(trials, &trial{
+			defendant: d, lab: l,
+			ours:    l.launchNatdiscovery(d.host, ours, "-m", "-f"),
+			coturns: l.launchNatdiscovery(d.host, coturns, "-m", "-f"),
+			padded:  l.launchNatdiscovery(d.host, ours, "-m", "-f", "-P"),
+			rest:    l.launchNatdiscovery(d.host, ours, "-H", "-c", "-A", l.address(d.host, 1).String()),
 		})
 	}
+	for _, c := range trials {
+		t.Run(c.name, c.hear)
+	}
+}
+
+// trial is the tool behind one NAT, four times.
+type trial struct {
+	*defendant
+	lab                         *lab
+	ours, coturns, padded, rest *program
+}
+
+// hear compares what the tool says with what was declared.
+func (c *trial) hear(t *testing.T) {
+	for _, p := range []*program{c.ours, c.coturns, c.padded, c.rest} {
+		p.answersTo(t)
+	}
+	byOurs, byCoturn, padded, rest := c.ours.discovered(), c.coturns.discovered(), c.padded.discovered(), c.rest.discovered()
+
+	const sameAddress, samePort = true, true
+	c.mapping(t, c.ours, byOurs, [3]string{saysEIM, saysAPDM, saysAPDM}, !sameAddress, !samePort)
+	c.mapping(t, c.coturns, byCoturn, [3]string{saysEIM, saysADM, saysAPDM}, sameAddress, !samePort)
+	c.mapping(t, c.padded, padded, [3]string{saysEIM, saysAPDM, saysAPDM}, !sameAddress, !samePort)
+	c.filtering(t, c.ours, byOurs)
+	c.filtering(t, c.coturns, byCoturn)
+	c.filtering(t, c.padded, padded)
+	hairpin := c.hairpin(t, rest)
+	collision := c.collision(t, rest)
+
+	t.Logf("declared %v; coturn says %q and %q by our server, %q and %q by its own, of hairpin %s, of collision %s",
+		c.declared.Text(nat.AxisMapping, nat.AxisFiltering, nat.AxisPorts, nat.AxisPooling, nat.AxisHairpin),
+		byOurs["Mapping"].verdicts, byOurs["Filtering"].verdicts, byCoturn["Mapping"].verdicts, byCoturn["Filtering"].verdicts, hairpin, collision)
+}
+
+// mapping wants the word for the declared dependence, for the reason that is
+// known: the third place that the tool asks has, or has not, address and port of
+// the second.
+func (c *trial) mapping(t *testing.T, p *program, found natdiscovery, says [3]string, sameAddress, samePort bool) {
+	t.Helper()
+	d := p.about(found, "Mapping")
+	if want := says[c.declared.Mapping]; !d.concludes(0, want) {
+		t.Errorf("%s: the tool says %v; want %q after no timeout", p.name, d, want)
+	}
+	asked := 3
+	if c.declared.Mapping == nat.EndpointIndependent {
+		asked = 2
+	}
+	if len(d.responses) != asked {
+		t.Fatalf("%s: %d responses, want %d", p.name, len(d.responses), asked)
+	}
+	if asked == 3 {
+		second, third := d.responses[1].origin, d.responses[2].origin
+		if (second.Addr() == third.Addr()) != sameAddress || (second.Port() == third.Port()) != samePort {
+			t.Errorf("%s: asked %v and then %v", p.name, second, third)
+		}
+	}
+	c.seen(t, p, d)
+}
+
+// filtering wants the word for the declared dependence. An answer that must not
+// come is waited for.
+func (c *trial) filtering(t *testing.T, p *program, found natdiscovery) {
+	t.Helper()
+	d := p.about(found, "Filtering")
+	if want := []string{saysEIF, saysADF, saysAPDF}[c.declared.Filtering]; !d.concludes(int(c.declared.Filtering), want) {
+		t.Errorf("%s: the tool says %v; want %q after %d timeouts", p.name, d, want, c.declared.Filtering)
+	}
+	c.seen(t, p, d)
+}
+
+// seen wants the router's addresses outside, and the host's inside.
+func (c *trial) seen(t *testing.T, p *program, d *discovery) {
+	t.Helper()
+	router, err := c.lab.Router(c.router)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := c.lab.Plan().Addresses(c.host, sim.DefaultUplink)
+	for i, r := range d.responses {
+		if !slices.Contains(router.External(), r.reflexive.Addr()) || !slices.Contains(inside, r.local.Addr()) {
+			t.Errorf("%s: response %d: %v seen as %v; the router's addresses are %v", p.name, i+1, r.local, r.reflexive, router.External())
+		}
+	}
+}
+
+// hairpin wants one request where the tool can see it, and else that it waits at
+// both of its sockets.
+func (c *trial) hairpin(t *testing.T, found natdiscovery) string {
+	t.Helper()
+	d := c.rest.about(found, "Hairpinning")
+	requests := 0
+	if c.declared.Hairpin == nat.HairpinExternal && c.declared.Filtering == nat.EndpointIndependent {
+		requests = 1
+	}
+	if want := 2 * (1 - requests); len(d.responses) != 1 || d.requests != requests || !d.concludes(want) {
+		t.Errorf("%s: the tool says %v; want 1 response, %d requests by hairpin, %d timeouts", c.rest.name, d, requests, want)
+	}
+	if d.requests > 0 {
+		return "that a request came"
+	}
+	return "nothing"
+}
+
+// collision wants two external endpoints for one port of two inside addresses.
+func (c *trial) collision(t *testing.T, found natdiscovery) string {
+	t.Helper()
+	d := c.rest.about(found, "Collision")
+	if len(d.responses) != 2 || !d.concludes(0) {
+		t.Fatalf("%s: the tool says %v; want 2 responses", c.rest.name, d)
+	}
+	c.seen(t, c.rest, d)
+	first, second := d.responses[0], d.responses[1]
+	if first.local.Port() != second.local.Port() || first.local.Addr() == second.local.Addr() || first.origin != second.origin {
+		t.Errorf("%s: asked %v from %v, and %v from %v: no collision", c.rest.name, first.origin, first.local, second.origin, second.local)
+	}
+	if second.reflexive == first.reflexive {
+		t.Errorf("%s: %v and %v are both seen as %v", c.rest.name, first.local, second.local, first.reflexive)
+	}
+	switch c.declared.Ports {
+	case nat.Preserve:
+		if first.reflexive.Port() != first.local.Port() {
+			t.Errorf("%s: %v is seen as %v, want the port preserved", c.rest.name, first.local, first.reflexive)
+		}
+	case nat.Block:
+		r := c.declared.Resolved()
+		block := func(port uint16) int { return int(port-r.Range.Low) / r.Block }
+		if block(first.reflexive.Port()) == block(second.reflexive.Port()) {
+			t.Errorf("%s: %v and %v are in one block of %d ports, of two hosts", c.rest.name, first.reflexive, second.reflexive, r.Block)
+		}
+	}
+	return fmt.Sprintf("%d → %d and %d", first.local.Port(), first.reflexive.Port(), second.reflexive.Port())
 }
 
 // TestNatdiscoveryWithoutNAT is the same behind routers that only forward.
@@ -195,145 +256,74 @@ func TestNatdiscoveryWithoutNAT(t *testing.T) {
 			court.call(t, "turnutils_natdiscovery")
 			l := stand(t, behind(c.router))
 			_, server := l.rendezvous("rendezvous")
-			d := l.natdiscovery("a", server, "-m", "-f")
+			p := l.launchNatdiscovery("a", server, "-m", "-f")
+			p.answersTo(t)
+			found := p.discovered()
 			// It says what it found of the address, and then what it says of NATs.
-			if want := []string{saysNoNAT, saysEIM, saysNoNAT, c.filtering}; !slices.Equal(d.verdicts, want) || d.timeouts != c.timeouts {
-				t.Errorf("the tool says %q after %d timeouts; want %q after %d", d.verdicts, d.timeouts, want, c.timeouts)
+			if d := p.about(found, "Mapping"); !d.concludes(0, saysNoNAT, saysEIM) {
+				t.Errorf("the tool says %v; want %q", d, []string{saysNoNAT, saysEIM})
+			}
+			if d := p.about(found, "Filtering"); !d.concludes(c.timeouts, saysNoNAT, c.filtering) {
+				t.Errorf("the tool says %v; want %q after %d timeouts", d, []string{saysNoNAT, c.filtering}, c.timeouts)
 			}
 		})
 	}
 }
 
-// TestNatdiscoveryByItsOwnServer has the tool judge our NATs by coturn's server:
-// there it tells ADM from APDM, which by ours it cannot (see TestNatdiscovery).
-func TestNatdiscoveryByItsOwnServer(t *testing.T) {
-	t.Parallel()
-	for mapping, want := range map[string]string{"EIM": saysEIM, "ADM": saysADM, "APDM": saysAPDM} {
-		t.Run(mapping, func(t *testing.T) {
-			t.Parallel()
-			court.call(t, "turnutils_natdiscovery", "turnserver")
-			l := stand(t, behind("nat: {mapping: "+mapping+", filtering: EIF}"))
-			server := l.turnserver("rendezvous")
-			if d := l.natdiscovery("a", server, "-m"); !slices.Equal(d.verdicts, []string{want}) {
-				t.Errorf("the tool says %q, want %q", d.verdicts, want)
-			}
-		})
-	}
-}
-
-// turnserver starts coturn's server for discovery on a host with two addresses.
-func (l *lab) turnserver(host string) netip.AddrPort {
-	l.tb.Helper()
-	dir := l.tb.TempDir()
-	p := l.start(host, sim.Program{Path: "turnserver", Dir: dir, Args: []string{
-		"-n", "-v", "--no-tls", "--no-dtls", "--no-tcp", "--no-auth", "--no-cli",
-		"--listening-ip", l.address(host, 0).String(), "--listening-ip", l.address(host, 1).String(),
-		"--listening-port", "3478", "--alt-listening-port", "3479",
-		"--userdb", dir + "/turndb", "--pidfile", dir + "/pid", "--log-file", "stdout", "--simple-log",
-	}})
-	p.await(`IPv4\. UDP listener opened on: `, 4)
-	return netip.AddrPortFrom(l.address(host, 0), 3478)
-}
-
-// TestNatdiscoveryOfFragments has requests and answers padded to more than a
-// link carries: NATs that do not put fragments together fail here.
-func TestNatdiscoveryOfFragments(t *testing.T) {
-	t.Parallel()
-	for nat, want := range map[string][]string{
-		"full-cone": {saysEIM, saysEIF},
-		"symmetric": {saysAPDM, saysAPDF},
-	} {
-		t.Run(nat, func(t *testing.T) {
-			t.Parallel()
-			court.call(t, "turnutils_natdiscovery")
-			l := stand(t, behind("nat: "+nat))
-			_, server := l.rendezvous("rendezvous")
-			if d := l.natdiscovery("a", server, "-m", "-f", "-P"); !slices.Equal(d.verdicts, want) {
-				t.Errorf("the tool says %q, want %q", d.verdicts, want)
-			}
-		})
-	}
-}
-
-// TestNatdiscoveryHairpin has the tool send to its own external address, from a
-// second socket: the mapping must let somebody in whom it never sent to, so
-// only EIF can show a hairpin. Internal hairpins cannot be seen from one host:
-// the packet has the host's own address as source, and Linux drops such.
-func TestNatdiscoveryHairpin(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		nat      string
-		requests int
-	}{
-		{"mapping=EIM,filtering=EIF,hairpin=external", 1},
-		{"mapping=APDM,filtering=EIF,hairpin=external", 1},
-		{"mapping=EIM,filtering=ADF,hairpin=external", 0},
-		{"mapping=EIM,filtering=EIF,hairpin=internal", 0},
-		{"mapping=EIM,filtering=EIF,hairpin=none", 0},
-	} {
-		t.Run(c.nat, func(t *testing.T) {
-			t.Parallel()
-			court.call(t, "turnutils_natdiscovery")
-			l := stand(t, behind(fmt.Sprintf("nat: %q", c.nat)))
-			_, server := l.rendezvous("rendezvous")
-			d := l.natdiscovery("a", server, "-H")
-			// Without a hairpin it waits at both sockets.
-			if want := 2 * (1 - c.requests); len(d.responses) != 1 || d.requests != c.requests || d.timeouts != want {
-				t.Errorf("%d responses, %d requests by hairpin, %d timeouts; want 1, %d, %d", len(d.responses), d.requests, d.timeouts, c.requests, want)
-			}
-		})
-	}
-}
-
-// TestNatdiscoveryLifetime has the tool rest, and then ask from a second socket
-// for an answer to the first one's mapping (RESPONSE-PORT): it comes if the
-// mapping lives.
-func TestNatdiscoveryLifetime(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		rest  string // seconds
-		alive bool
-	}{{"1", true}, {"4", false}} {
-		t.Run("3s after "+c.rest+"s", func(t *testing.T) {
-			t.Parallel()
-			court.call(t, "turnutils_natdiscovery")
-			l := stand(t, behind(`nat: "port-restricted,timeout=3s"`))
-			_, server := l.rendezvous("rendezvous")
-			d := l.natdiscovery("a", server, "-t", "-T", c.rest)
-			want := natdiscovery{responses: make([]response, 2)}
-			if !c.alive {
-				want = natdiscovery{responses: make([]response, 1), timeouts: 1}
-			}
-			if len(d.responses) != len(want.responses) || d.timeouts != want.timeouts {
-				t.Errorf("%d responses and %d timeouts, want %d and %d", len(d.responses), d.timeouts, len(want.responses), want.timeouts)
-			}
-		})
-	}
-}
-
-// TestNatdiscoveryCollision has two addresses behind one NAT use one port: a NAT
-// that preserves ports can do so for the first only, and both must keep apart.
-func TestNatdiscoveryCollision(t *testing.T) {
-	t.Parallel()
-	court.call(t, "turnutils_natdiscovery")
-	l := stand(t, `
+// behind is a lab of a host behind one router and the rendezvous.
+func behind(router string) string {
+	return `
 lab:
   routers:
-    router: {nat: port-restricted-cone}
+    router: {` + router + `}
   hosts:
-    a: {behind: router, addresses: 2}
+    a: {behind: router}
     rendezvous: {addresses: 2}
-`)
-	_, server := l.rendezvous("rendezvous")
-	d := l.natdiscovery("a", server, "-c", "-A", l.address("a", 1).String())
-	if len(d.responses) != 2 || d.timeouts > 0 {
-		t.Fatalf("%d responses, %d timeouts; want 2 and none", len(d.responses), d.timeouts)
+`
+}
+
+// TestNatdiscoveryLifetime has the tool rest behind every preset, whose times are
+// 3 s here, and then ask from a second socket for an answer to the first one's
+// mapping (RESPONSE-PORT): it comes if the mapping lives. It counts in whole seconds.
+//
+// With arbitrary pooling it finds all mappings dead: the second socket has another
+// external address, and the server answers to that one, where nobody has the port.
+func TestNatdiscoveryLifetime(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, p := range nat.Presets() {
+		name := p.Name + ",timeout=3s"
+		if p.Behavior.Stream > 0 { // the answer makes the mapping such a one
+			name += ",stream=3s"
+		}
+		names = append(names, name)
 	}
-	first, second := d.responses[0], d.responses[1]
-	if first.local.Port() != second.local.Port() || first.local.Addr() == second.local.Addr() {
-		t.Errorf("the tool asked from %v and %v: no collision", first.local, second.local)
-	}
-	if first.reflexive.Port() != first.local.Port() || second.reflexive == first.reflexive {
-		t.Errorf("%v is seen as %v, and %v as %v: want the port preserved once, then another", first.local, first.reflexive, second.local, second.reflexive)
+	names = append(names, "mapping=ADM,filtering=ADF,timeout=3s")
+	for rest, alive := range map[string]bool{"2": true, "4": false} {
+		t.Run("after "+rest+"s", func(t *testing.T) {
+			t.Parallel()
+			court.call(t, "turnutils_natdiscovery")
+			all := defendants(t, names)
+			l := stand(t, bench(all))
+			_, server := l.rendezvous("rendezvous")
+			var running []*program
+			for _, d := range all {
+				running = append(running, l.launchNatdiscovery(d.host, server, "-t", "-T", rest))
+			}
+			for i, d := range all {
+				t.Run(d.name, func(t *testing.T) {
+					p := running[i]
+					p.answersTo(t)
+					found := p.about(p.discovered(), "Mapping Lifetime")
+					responses, timeouts := 1, 1
+					if alive && d.declared.Pooling != nat.PoolArbitrary {
+						responses, timeouts = 2, 0
+					}
+					if len(found.responses) != responses || !found.concludes(timeouts) {
+						t.Errorf("%s: the tool says %v, want %d responses and %d timeouts", p.name, found, responses, timeouts)
+					}
+				})
+			}
+		})
 	}
 }
