@@ -105,16 +105,6 @@ func (l *lab) address(host string, n int) netip.Addr {
 	return l.Plan().Addresses(host, sim.DefaultUplink)[n]
 }
 
-// external is the outer address of a router.
-func (l *lab) external(router string) netip.Addr {
-	l.tb.Helper()
-	r, err := l.Router(router)
-	if err != nil {
-		l.tb.Fatal(err)
-	}
-	return r.External()[0]
-}
-
 // program runs on a host of a lab.
 type program struct {
 	sim.RunningProgram
