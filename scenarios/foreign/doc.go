@@ -2,9 +2,10 @@
 // judge ours, in labs of real namespaces with real NATs between them.
 //
 //   - coturn's turnutils_natdiscovery and Debian's stun client stand behind each
-//     kind of NAT, ask our rendezvous, and have to find what the lab declares.
-//     They share no code with the laboratory: that the model, the kernel's rules
-//     and our own measurement agree could be one mistake made three times.
+//     preset and kind of NAT, ask our rendezvous and coturn's turnserver, and have
+//     to find what the lab declares. They share no code with the laboratory: that
+//     the model, the kernel's rules and our own measurement agree could be one
+//     mistake made three times.
 //   - coturn's turnutils_uclient and turnutils_peer move data through our relay.
 //   - The binary p2pmodel runs on hosts as any program would, is killed and
 //     restarted, and is judged by the wires.
