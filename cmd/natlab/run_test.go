@@ -180,9 +180,10 @@ func TestInterrupt(t *testing.T) {
 	stderr := &watched{want: "TC-01", seen: make(chan struct{})}
 	var out bytes.Buffer
 	status := make(chan int, 1)
+	capsules := filepath.Join(t.TempDir(), "capsules")
 	// TC-05 takes long, so that it is under way when TC-01 has ended.
 	go func() {
-		status <- run(ctx, []string{"run", "TC-05", "TC-01", "--skip-controls", "--capsules", noCapsules}, &out, stderr)
+		status <- run(ctx, []string{"run", "TC-05", "TC-01", "--skip-controls", "--capsules", capsules}, &out, stderr)
 	}()
 	select {
 	case <-stderr.seen:
@@ -196,6 +197,9 @@ func TestInterrupt(t *testing.T) {
 	contains(t, stderr.text.String(), "interrupted: taking everything down", "natlab: interrupted; everything has been taken down\n")
 	if out.Len() > 0 {
 		t.Errorf("standard output of an interrupted run: %s", out.String())
+	}
+	if _, err := os.Stat(capsules); err == nil {
+		t.Error("what was interrupted left a capsule")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -269,4 +270,21 @@ func TestCapturesAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	has(t, "notes", strings.Join(m.Notes, "\n"), "runs/own/packets.pcapng: 7 of 69 packets were left out in the middle: it would have had more than 64 MiB")
+}
+
+// What is written can be read: of very many routers, runs of controls are left out.
+func TestEntriesAreBounded(t *testing.T) {
+	res := failure(t, parse(t, "least.yaml", least))
+	for i := range maxEntries / 2 {
+		name := fmt.Sprintf("nat-%d", i)
+		res.Run.Rules[name], res.Controls[0].Run.Rules[name] = "rules", "rules"
+	}
+	c, err := Read(bytes.NewReader(packed(t, res)), "x.tar.zst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Runs) != 1 || c.Runs[0].Folder != "runs/own" {
+		t.Errorf("runs %+v", c.Runs)
+	}
+	has(t, "notes", strings.Join(c.Notes, "\n"), "runs/control-full-cone---both-sides: left out, since a capsule has 10000 entries at most")
 }

@@ -31,7 +31,7 @@ type records struct {
 }
 
 // runsOf gives the scenario's own run and those of its controls that failed, and
-// enters them into the manifest.
+// notes in the manifest what is not in them.
 func runsOf(res *scenarios.Result, m *Manifest) []*records {
 	all := []*records{{Run: Run{Folder: runsFolder + "/own", Verdict: res.Verdict, Reason: res.Reason}, lab: res.Scenario.Lab, run: res.Run}}
 	taken := map[string]bool{}
@@ -49,7 +49,6 @@ func runsOf(res *scenarios.Result, m *Manifest) []*records {
 	}
 	most := min(maxCapture, maxCaptures/len(all))
 	for _, r := range all {
-		m.Runs = append(m.Runs, r.Run)
 		if r.run == nil {
 			m.Notes = append(m.Notes, r.Folder+": nothing was recorded: the lab did not stand, or the run was one of many")
 			continue

@@ -90,7 +90,13 @@ func pack(res *scenarios.Result, o Origin) (*Manifest, []entry, error) {
 		Scenarios: []*scenarios.Result{res},
 	}))
 	for _, r := range runsOf(res, m) {
-		entries = append(entries, r.entries()...)
+		files := r.entries()
+		if len(entries)+len(files) > maxEntries-2 { // README.md and capsule.json are to come
+			m.Notes = append(m.Notes, fmt.Sprintf("%s: left out, since a capsule has %d entries at most", r.Folder, maxEntries))
+			continue
+		}
+		m.Runs = append(m.Runs, r.Run)
+		entries = append(entries, files...)
 	}
 	m.notePrograms(sc)
 	return m, append([]entry{text(readmeEntry, readme(m, res)), asJSON(manifestEntry, m)}, entries...), nil
