@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"p2pmodel/nat"
 	"p2pmodel/sim/witness"
 )
 
@@ -27,6 +28,18 @@ func (j *judgement) attribute() {
 	}
 	run := j.o.run
 	run.Drops = witness.Attribute(j.traces, run.Drops, resets)
+	for _, t := range j.traces {
+		d := t.Drop
+		if d == nil || d.Link != "" || !j.untracked(t.Last()) {
+			continue
+		}
+		for i := range run.Drops {
+			if e := &run.Drops[i]; e.At.Equal(d.At) && e.Node == d.Node && e.Addresses == d.Addresses {
+				e.Cause = witness.CauseDamaged
+			}
+		}
+		d.Cause = witness.CauseDamaged
+	}
 	run.Unexplained = 0
 	if len(run.Packets) == 0 {
 		return
@@ -37,6 +50,17 @@ func (j *judgement) attribute() {
 			run.Unexplained++
 		}
 	}
+}
+
+// untracked reports whether a packet came to a NAT of conntrack with a wrong
+// checksum: conntrack verifies them, and does not look for such a packet's flow
+// (nf_conntrack_checksum). Rules of our own translate it as it is, like most NATs.
+func (j *judgement) untracked(h witness.Hop) bool {
+	if h.Direction != witness.In || !h.Damaged {
+		return false
+	}
+	r, ok := j.s.v.lab.Router(h.Point.Node)
+	return ok && r.NAT != nil && r.NAT.Kind != nat.KindRFC
 }
 
 // consumed reports whether a packet came to a router that it was for, as ICMP

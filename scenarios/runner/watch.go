@@ -130,7 +130,7 @@ func (j *judgement) observations(r sim.Router) []watch.Observation {
 			continue
 		}
 		for i, h := range t.Hops {
-			if h.Point.Node != r.Name || h.Direction != witness.In {
+			if h.Point.Node != r.Name || h.Direction != witness.In || j.untracked(h) {
 				continue
 			}
 			o := watch.Observation{

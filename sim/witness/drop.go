@@ -21,6 +21,8 @@ const (
 	CauseReset Cause = "mapping lost in a reset"
 	// CauseExhausted is a NAT's own: it could make no new mapping.
 	CauseExhausted Cause = "no free port, or full table"
+	// CauseDamaged: a link corrupted the packet before, and its checksum told.
+	CauseDamaged Cause = "bad checksum"
 	// causeNoMapping is the cause that these two make more precise.
 	causeNoMapping Cause = "no mapping"
 )

@@ -20,6 +20,8 @@ type Hop struct {
 	// the node between the two translated them.
 	Translated bool
 	TTL        uint8
+	// Damaged: the UDP or TCP checksum is wrong, so that a link corrupted the packet.
+	Damaged bool
 }
 
 func (h Hop) String() string {
@@ -123,7 +125,7 @@ func Traces(packets []Packet, scene Scene) []Trace {
 		if err != nil {
 			continue
 		}
-		hop := Hop{At: p.At, Point: p.Point, Direction: p.Direction, Addresses: Addresses{p.Src, p.Dst}, TTL: h.ttl}
+		hop := Hop{At: p.At, Point: p.Point, Direction: p.Direction, Addresses: Addresses{p.Src, p.Dst}, TTL: h.ttl, Damaged: !ChecksumValid(p.Data)}
 		k := identity(seed, h)
 		candidates := open[k]
 		if len(candidates) > manyOpen {

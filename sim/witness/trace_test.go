@@ -201,3 +201,21 @@ func TestTraceCarries(t *testing.T) {
 		}
 	}
 }
+
+func TestTracesTellDamage(t *testing.T) {
+	s := (&story{tb: t}).way(0, payload(1), directAB)
+	for i, damaged := range []int{2, 3} { // on the link to the router's neighbour: in the checksum, which is no part of what a packet is known by
+		p := &s.packets[damaged]
+		p.Data = append([]byte(nil), p.Data...)
+		p.Data[26+i] ^= 0x10
+	}
+	traces := witness.Traces(s.packets, scene)
+	if len(traces) != 1 {
+		t.Fatalf("%d traces, want 1:\n%s", len(traces), traceLines(traces))
+	}
+	for i, h := range traces[0].Hops {
+		if want := i == 2 || i == 3; h.Damaged != want {
+			t.Errorf("hop %d, %v: damaged is %v, want %v", i, h, h.Damaged, want)
+		}
+	}
+}
