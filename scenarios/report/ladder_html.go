@@ -33,7 +33,8 @@ func (l *ladder) html() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<ol class="ladder" tabindex="0" aria-label="Ladder diagram of packets" style="--n:%d"><li class=h><p>seconds, datagram</p><div>`, max(len(l.nodes)-1, 1))
 	for i, n := range l.nodes {
-		fmt.Fprintf(&b, `<b style=--a:%d>%s</b>`, i, template.HTMLEscapeString(n))
+		name := template.HTMLEscapeString(n)
+		fmt.Fprintf(&b, `<b style=--a:%d title="%s">%s</b>`, i, name, name)
 	}
 	b.WriteString("</div>\n")
 	for _, r := range l.rows {
