@@ -289,26 +289,28 @@ func unknownAxis(key string) error {
 	for _, a := range Axes() {
 		names = append(names, string(a))
 	}
-	return fmt.Errorf("%w %q; did you mean %q? The axes are %s",
-		ErrUnknownAxis, key, nearest(key, names), strings.Join(names, ", "))
+	return fmt.Errorf("%w %q%s; the axes are %s", ErrUnknownAxis, key, suggest(key, names), strings.Join(names, ", "))
 }
 
-// nearest gives the candidate with the smallest edit distance to the word, or one
-// that begins with it.
-func nearest(word string, candidates []string) string {
+// suggest gives `; did you mean "x"?` with the candidate that begins with the
+// word, or has the smallest edit distance to it; nothing if half of the word
+// would have to be another.
+func suggest(word string, candidates []string) string {
 	word = strings.ToLower(word)
+	best, least := "", (max(len(word), 2)+1)/2
 	for _, c := range candidates {
+		d := distance(word, c)
 		if len(word) > 2 && strings.HasPrefix(c, word) {
-			return c
+			d = 0
+		}
+		if d < least {
+			best, least = c, d
 		}
 	}
-	best, bestDistance := "", -1
-	for _, c := range candidates {
-		if d := distance(word, c); bestDistance < 0 || d < bestDistance {
-			best, bestDistance = c, d
-		}
+	if best == "" {
+		return ""
 	}
-	return best
+	return fmt.Sprintf("; did you mean %q?", best)
 }
 
 // distance is Levenshtein's, with one row of memory.

@@ -47,7 +47,7 @@ func Presets() []Preset {
 }
 
 // PresetNamed gives the preset of this name or alias, in any case. The error
-// names the nearest one.
+// names one that is near.
 func PresetNamed(name string) (Preset, error) {
 	var words []string
 	for _, p := range Presets() {
@@ -59,5 +59,5 @@ func PresetNamed(name string) (Preset, error) {
 			}
 		}
 	}
-	return Preset{}, fmt.Errorf("unknown NAT preset %q; did you mean %q? natlab presets lists them", name, nearest(name, words))
+	return Preset{}, fmt.Errorf("unknown NAT preset %q%s; natlab presets lists them", name, suggest(name, words))
 }
