@@ -19,9 +19,11 @@
 package document
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -56,6 +58,10 @@ func Parse(file string, data []byte) (doc *Document, err error) {
 	if len(data) > MaxSize {
 		return nil, doc.fail(position{1, 1}, fmt.Sprintf("the file has %d bytes; the most is %d", len(data), MaxSize))
 	}
+	if i := firstInvalid(data); i >= 0 {
+		line := 1 + bytes.Count(data[:i], []byte("\n"))
+		return nil, doc.fail(position{line, 1}, "this line is not in UTF-8")
+	}
 	// The parser is a library's and reads files of strangers: should it break on
 	// one, this is a bad file and no reason to end the program.
 	defer func() {
@@ -74,7 +80,7 @@ func Parse(file string, data []byte) (doc *Document, err error) {
 		pos, message := position{1, 1}, perr.Error()
 		var detailed yaml.Error
 		if errors.As(perr, &detailed) {
-			pos, message = at(detailed.GetToken()), detailed.GetMessage()
+			pos, message = at(detailed.GetToken()), explained(detailed.GetMessage())
 		}
 		return nil, doc.fail(pos, message)
 	}
@@ -96,6 +102,18 @@ func Parse(file string, data []byte) (doc *Document, err error) {
 		return nil, doc.errs.sorted()
 	}
 	return doc, nil
+}
+
+// firstInvalid is where data stops to be UTF-8, or -1.
+func firstInvalid(data []byte) int {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && size == 1 {
+			return i
+		}
+		i += size
+	}
+	return -1
 }
 
 // Root is the whole file.

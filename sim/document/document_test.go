@@ -175,3 +175,40 @@ func TestNearestWord(t *testing.T) {
 		}
 	}
 }
+
+// What the parser says is for those who wrote it; people are told what to do.
+func TestErrorsOfSyntaxSayWhatToDo(t *testing.T) {
+	for text, want := range map[string]string{
+		"\ta: 1\n":                 "f:1:2: a tab cannot indent",
+		"a:\n\tb: 1\n":             "f:2:1: a tab cannot indent",
+		"a: |\n x\n\ty\n":          "f:3:1: a tab cannot indent",
+		"a:\n   b: 1\n  c: 2\n":    "f:3:3: this is not indented as",
+		"a:\n  b: 1\n   c: 2\n":    "f:2:6: no key can stand here",
+		"title: it's: bad\n":       "f:1:8: no key can stand here: a text that has",
+		"a: 1\nfoo\nb: 2\n":        "f:2:1: a key with a colon",
+		"a: \"x\nb: 1\n":           "f:1:4: the quote (\") that begins here",
+		"a: 'x\nb: 1\n":            "f:1:4: the quote (') that begins here",
+		"a: [1, 2\nb: 1\n":         "f:2:1: the list",
+		"a: {b: 1\nc: 2\n":         "f:2:1: the mapping",
+		"a: @x\n":                  "f:1:4: a text that begins with @",
+		": x\n":                    "f:1:1: there is no name before the colon",
+		"a: 1\nb: \xff\n":          "f:2:1: this line is not in UTF-8",
+		"a: 1\n\xc3(: caf\xc3\xa9": "f:2:1: this line is not in UTF-8",
+	} {
+		_, err := Parse("f", []byte(text))
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s…", text, err, want)
+		}
+	}
+}
+
+func TestErrorsRepeatTheBeginningOfLongValues(t *testing.T) {
+	doc, err := Parse("f", []byte("a: "+strings.Repeat("é", 3000)+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc.Root().Map("a").Get("a").Duration()
+	if err := doc.Err(); err == nil || len(err.Error()) > 300 || !strings.Contains(err.Error(), "é\"…") {
+		t.Errorf("want a short error, got %v", err)
+	}
+}

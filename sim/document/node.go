@@ -69,9 +69,15 @@ func (n *Node) wrong(want string) {
 	n.Errorf("%s: want %s, got %s", n.name, want, n.describe())
 }
 
+// describedLength is how many characters of a value an error repeats.
+const describedLength = 60
+
 func (n *Node) describe() string {
 	switch n.kind {
 	case Text, Number, Bool:
+		if r := []rune(n.text); len(r) > describedLength {
+			return fmt.Sprintf("%q…", string(r[:describedLength]))
+		}
 		return fmt.Sprintf("%q", n.text)
 	default:
 		return n.kind.String()
