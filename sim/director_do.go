@@ -91,7 +91,7 @@ func (d *Director) router(e Event) (p Proof, err error) {
 		return p, err
 	}
 	p.State = proved(len(p.Before) > 0)
-	forgot := fmt.Sprintf("forgot %d mappings", len(p.Before))
+	forgot := "forgot " + mappingCount(len(p.Before))
 	switch e.Kind {
 	case EventReboot:
 		p.Text = fmt.Sprintf("%s rebooted and %s", e.Router, forgot)
@@ -115,9 +115,16 @@ func (d *Director) router(e Event) (p Proof, err error) {
 		if e.Host != "" {
 			whose = e.Host
 		}
-		p.Text = fmt.Sprintf("%s silently ended %d mappings of %s; their external ports are closed and taken", e.Router, len(p.Before), whose)
+		p.Text = fmt.Sprintf("%s silently ended %s of %s; the external ports are closed and taken", e.Router, mappingCount(len(p.Before)), whose)
 	}
 	return p, nil
+}
+
+func mappingCount(n int) string {
+	if n == 1 {
+		return "1 mapping"
+	}
+	return fmt.Sprintf("%d mappings", n)
 }
 
 // change does it. Of a rebinding, what was before is what it ended.

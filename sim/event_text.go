@@ -45,7 +45,7 @@ func ParseEventWords(lab *Lab, words []string) (Event, error) {
 	}
 	yaml, err := form.yaml(words[1:])
 	if err != nil {
-		return Event{}, fmt.Errorf("%s: %w; usage: %s", kind, err, form.usage())
+		return Event{}, fmt.Errorf("%s: %w\n%s", kind, err, form.told())
 	}
 	doc, err := document.Parse("event", yaml)
 	if err != nil {
@@ -68,7 +68,7 @@ func plain(kind string, form eventForm, err error) error {
 	for _, e := range all {
 		messages = append(messages, e.Message)
 	}
-	return fmt.Errorf("%s: %s; usage: %s", kind, strings.Join(messages, "; "), form.usage())
+	return fmt.Errorf("%s: %s\n%s", kind, strings.Join(messages, "; "), form.told())
 }
 
 // EventUsage is a line for each kind of event, for help.
@@ -84,6 +84,15 @@ func EventUsage() []string {
 func EventHelp(kind EventKind) string {
 	f, _ := formOf(kind)
 	return f.help
+}
+
+// told is how an error tells the form of the line; that of a link's impairments is
+// too long for it.
+func (f eventForm) told() string {
+	if usage := f.usage(); len(usage) < 120 {
+		return "usage: " + usage
+	}
+	return "usage: `natlab event --help` has the form"
 }
 
 // usage is the form of the line.

@@ -244,8 +244,15 @@ func (c *eventCheck) groups() {
 	if len(c.e.Groups) < 2 {
 		c.add(keyGroups, "a partition is between at least two groups of hosts, [[a, b], [c]]")
 	}
-	for _, g := range c.e.Groups {
+	in := map[string]int{} // host → its group, from 1
+	for i, g := range c.e.Groups {
 		c.hosts(keyGroups, g)
+		for _, h := range g {
+			if first := in[h]; first != 0 && first != i+1 {
+				c.add(keyGroups, "host %s is in two groups of the partition", h)
+			}
+			in[h] = i + 1
+		}
 	}
 }
 

@@ -70,16 +70,17 @@ func DecodeTimeline(n *document.Node, lab *Lab, phases ...string) Timeline {
 				s.Phase = v.Word("phase", phases...)
 			}
 		}
-		events := 0
+		events, unknown := 0, false
 		for _, v := range m.Entries() {
 			if !slices.Contains(kindWords(), v.Name()) {
+				unknown = unknown || !slices.Contains(TimelineKeys(), v.Name()) // an error of its own
 				continue
 			}
 			if events++; events == 1 {
 				s.Event = DecodeEvent(v, lab)
 			}
 		}
-		if events != 1 {
+		if events > 1 || events == 0 && !unknown {
 			entry.Errorf("an entry of a timeline has one event, as in {at: 5s, cut: LINK}; events are %s", strings.Join(kindWords(), ", "))
 		}
 		for _, p := range s.problems() {
