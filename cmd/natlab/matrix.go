@@ -124,6 +124,9 @@ func (f *matrixFlags) prepare(args []string) (*grid.Grid, *grid.Result, error) {
 		return nil, nil, err
 	}
 	for _, a := range sides { // what cannot be built is told before
+		if err := (kernel.Fabric{}).Supports(a.Behavior); err != nil {
+			return nil, nil, fmt.Errorf("behaviour %q: %w", a.Name, err)
+		}
 		for _, b := range sides {
 			if _, _, err := template.Cell(a, b); err != nil {
 				return nil, nil, err

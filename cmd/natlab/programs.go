@@ -9,6 +9,7 @@ import (
 
 	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/runner"
+	"p2pmodel/sim/kernel"
 )
 
 // programPath is where programs of scenarios are looked for before the PATH: beside
@@ -21,12 +22,17 @@ func programPath() []string {
 	return []string{filepath.Dir(own)}
 }
 
-// withPrograms makes sure that there are the programs which scenarios run. Of the
-// whole catalogue those that lack one are left out, and told.
+// withPrograms makes sure that the scenarios can be built, and that there are the
+// programs which they run. Of the whole catalogue those that lack one are left out,
+// and told.
 func (f *runFlags) withPrograms(list []*scenarios.Scenario, all bool, stderr io.Writer) ([]*scenarios.Scenario, error) {
 	var kept []*scenarios.Scenario
 	var errs []error
 	for _, sc := range list {
+		if err := runner.Unsupported(sc, kernel.Fabric{}.Supports); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		switch err := runner.Missing(sc, programPath()); {
 		case err == nil:
 			kept = append(kept, sc)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"p2pmodel/nat"
 	"p2pmodel/nat/ruleset"
 	"p2pmodel/sim"
 )
@@ -36,6 +37,9 @@ func (Fabric) Build(ctx context.Context, lab *sim.Lab, opt sim.Options) (sim.Net
 	}
 	return n, nil
 }
+
+// Supports says why no NAT of this behaviour can be built, if so.
+func (Fabric) Supports(b nat.Behavior) error { return ruleset.Supported(b) }
 
 func build(ctx context.Context, lab *sim.Lab, opt sim.Options) (*Network, error) {
 	plan, err := lab.Plan()

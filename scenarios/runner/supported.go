@@ -1,0 +1,31 @@
+package runner
+
+import (
+	"fmt"
+
+	"p2pmodel/nat"
+	"p2pmodel/scenarios"
+)
+
+// Unsupported says which NAT of a scenario cannot be built, of the lab's own, those
+// of its controls, and those that events bring; nil if all can be. supported
+// tells of one.
+func Unsupported(sc *scenarios.Scenario, supported func(nat.Behavior) error) error {
+	for _, v := range variants(sc, false) {
+		for _, r := range v.lab.Routers {
+			if r.NAT == nil {
+				continue
+			}
+			for _, b := range v.behaviors(r) {
+				if err := supported(b); err != nil {
+					where := sc.ID
+					if v.name != "" {
+						where += fmt.Sprintf(", control %q", v.name)
+					}
+					return fmt.Errorf("%s: router %s: %w", where, r.Name, err)
+				}
+			}
+		}
+	}
+	return nil
+}
