@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 	"time"
 
 	"p2pmodel/core/identity"
@@ -30,7 +31,8 @@ type outcome struct {
 // fail makes the outcome broken: the laboratory failed.
 func (o *outcome) fail(format string, args ...any) *outcome {
 	o.verdict = scenarios.Broken
-	o.reason = fmt.Sprintf(format, args...)
+	// Joined errors come a line each, and a reason is one.
+	o.reason = strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
 	return o
 }
 
