@@ -289,13 +289,13 @@ func unknownAxis(key string) error {
 	for _, a := range Axes() {
 		names = append(names, string(a))
 	}
-	return fmt.Errorf("%w %q%s; the axes are %s", ErrUnknownAxis, key, suggest(key, names), strings.Join(names, ", "))
+	return fmt.Errorf("%w %q%s", ErrUnknownAxis, key, suggest(key, names, "the axes are "+strings.Join(names, ", ")))
 }
 
-// suggest gives `; did you mean "x"?` with the candidate that begins with the
-// word, or has the smallest edit distance to it; nothing if half of the word
-// would have to be another.
-func suggest(word string, candidates []string) string {
+// suggest ends a message about an unknown word: `; did you mean "x"?`, with the
+// candidate that begins with the word or has the smallest edit distance to it,
+// unless half of the word would have to be another; and which words there are.
+func suggest(word string, candidates []string, known string) string {
 	word = strings.ToLower(word)
 	best, least := "", (max(len(word), 2)+1)/2
 	for _, c := range candidates {
@@ -308,9 +308,9 @@ func suggest(word string, candidates []string) string {
 		}
 	}
 	if best == "" {
-		return ""
+		return "; " + known
 	}
-	return fmt.Sprintf("; did you mean %q?", best)
+	return fmt.Sprintf("; did you mean %q? %s%s", best, strings.ToUpper(known[:1]), known[1:])
 }
 
 // distance is Levenshtein's, with one row of memory.

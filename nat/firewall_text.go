@@ -66,8 +66,8 @@ func FirewallPresetNamed(name string) (FirewallPreset, error) {
 		}
 		names = append(names, p.Name)
 	}
-	return FirewallPreset{}, fmt.Errorf("unknown firewall %q%s; it takes %s, or key=value with the keys %s",
-		strings.TrimSpace(name), suggest(strings.TrimSpace(name), names), strings.Join(names, ", "), strings.Join(FirewallKeys(), ", "))
+	return FirewallPreset{}, fmt.Errorf("unknown firewall %q%s", strings.TrimSpace(name), suggest(strings.TrimSpace(name), names,
+		fmt.Sprintf("it takes %s, or key=value with the keys %s", strings.Join(names, ", "), strings.Join(FirewallKeys(), ", "))))
 }
 
 // ParseFirewall reads the text form: the name of a preset, or items separated by
@@ -171,8 +171,7 @@ func (f *Firewall) Set(key, value string) error {
 		f.Portal = Portal{On: true, Session: d}
 		return nil
 	}
-	return fmt.Errorf("unknown firewall key %q%s; the keys are %s",
-		key, suggest(key, FirewallKeys()), strings.Join(FirewallKeys(), ", "))
+	return fmt.Errorf("unknown firewall key %q%s", key, suggest(key, FirewallKeys(), "the keys are "+strings.Join(FirewallKeys(), ", ")))
 }
 
 // parsePortList reads the value of udp and tcp.

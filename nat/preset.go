@@ -59,5 +59,5 @@ func PresetNamed(name string) (Preset, error) {
 			}
 		}
 	}
-	return Preset{}, fmt.Errorf("unknown NAT preset %q%s; natlab presets lists them", name, suggest(name, words))
+	return Preset{}, fmt.Errorf("unknown NAT preset %q%s", name, suggest(name, words, "`natlab presets` lists them"))
 }

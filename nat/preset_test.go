@@ -110,6 +110,9 @@ func TestPresetsAsText(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, one.String())
 		}
 	}
+	if err := nat.WritePreset(&one, "foo"); err == nil || strings.Contains(err.Error(), "did you mean") {
+		t.Errorf("what is near to foo? %v", err)
+	}
 	if err := nat.WritePreset(&one, "mikrotic"); err == nil || !strings.Contains(err.Error(), `did you mean "mikrotik"?`) {
 		t.Errorf("a word that is none: %v", err)
 	}

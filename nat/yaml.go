@@ -73,7 +73,7 @@ func yamlMapping(unmarshal func(any) error, what string, keys []string) (map[str
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if !slices.Contains(keys, key) {
-			return nil, fmt.Errorf("unknown key %q in a %s%s; it takes the keys %s", key, what, suggest(key, keys), strings.Join(keys, ", "))
+			return nil, fmt.Errorf("unknown key %q in a %s%s", key, what, suggest(key, keys, "it takes "+strings.Join(keys, ", ")))
 		}
 	}
 	return values, nil

@@ -59,7 +59,7 @@ func ExampleParseLab() {
 `))
 	fmt.Println(err)
 	// Output:
-	// lab.yaml:3:17: nat: unknown NAT preset "ful-cone"; did you mean "full-cone"? natlab presets lists them
+	// lab.yaml:3:17: nat: unknown NAT preset "ful-cone"; did you mean "full-cone"? `natlab presets` lists them
 	// lab.yaml:5:17: host "a": there is no router "hoem"; did you mean "home"?
 	// lab.yaml:6:9: unknown key "behnid"; did you mean "behind"?
 }
