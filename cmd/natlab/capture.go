@@ -56,6 +56,9 @@ after it; --interface chooses one: uplink (the outside), or "to NODE".`,
 }
 
 func (f *captureFlags) run(ctx context.Context, node string, stdout, stderr io.Writer) (err error) {
+	if f.write == "-" && screen(stdout) != nil {
+		return errors.New("--write - writes a file of packets, and standard output is a terminal: pipe it (| wireshark -k -i -), or leave --write out for a line each")
+	}
 	lab, err := standing.Find(ctx, f.lab)
 	if err != nil {
 		return err

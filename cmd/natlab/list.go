@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+
 	"github.com/spf13/cobra"
 
 	"p2pmodel/scenarios"
@@ -17,7 +19,7 @@ func newListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return report.List(cmd.OutOrStdout(), all)
+			return report.Narrow(cmd.OutOrStdout(), func(w io.Writer) error { return report.List(w, all) })
 		},
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -80,7 +81,30 @@ or a machine that cannot.`,
 		newSweepCommand(),
 		commands.New(),
 	)
+	for _, c := range root.Commands() {
+		if c.Args != nil {
+			c.Args = explainArguments(c.Args)
+		}
+	}
 	return root
+}
+
+// explainArguments says what a command takes, where it got something else.
+func explainArguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if check(cmd, args) == nil {
+			return nil
+		}
+		got := "no argument"
+		if len(args) > 0 {
+			got = fmt.Sprintf("%q", args)
+			got = got[1 : len(got)-1]
+		}
+		if strings.Contains(cmd.Use, " ") {
+			return fmt.Errorf("%s: want natlab %s, got %s", cmd.Name(), cmd.Use, got)
+		}
+		return fmt.Errorf("%s takes no arguments, got %s", cmd.Name(), got)
+	}
 }
 
 // knownCommand is met when the first argument names no command.
@@ -97,9 +121,23 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("no command %q%s", args[0], document.Suggest(args[0], names))
 }
 
+// flagKinds are the types of flags in words.
+var flagKinds = map[string]string{
+	"duration": "a duration, as 20ms, 5s or 1m30s",
+	"int":      "a whole number",
+	"uint64":   "a whole number from 0",
+	"bool":     "true or false",
+}
+
 // explainFlag adds the nearest flag to the message about one that is unknown.
 func explainFlag(cmd *cobra.Command, err error) error {
 	help := fmt.Sprintf("\n%s --help lists the flags", cmd.CommandPath())
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		if want, ok := flagKinds[invalid.GetFlag().Value.Type()]; ok {
+			return fmt.Errorf("--%s: want %s, got %q%s", invalid.GetFlag().Name, want, invalid.GetValue(), help)
+		}
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
 		return fmt.Errorf("%w%s", err, help)

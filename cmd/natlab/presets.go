@@ -1,9 +1,12 @@
 package main
 
 import (
+	"io"
+
 	"github.com/spf13/cobra"
 
 	"p2pmodel/nat"
+	"p2pmodel/scenarios/report"
 )
 
 func newPresetsCommand() *cobra.Command {
@@ -24,9 +27,9 @@ secondary source), D (derived) or M (from memory).`,
 			case asJSON:
 				return nat.WritePresetsJSON(cmd.OutOrStdout(), args...)
 			case len(args) == 1:
-				return nat.WritePreset(cmd.OutOrStdout(), args[0])
+				return report.Narrow(cmd.OutOrStdout(), func(w io.Writer) error { return nat.WritePreset(w, args[0]) })
 			}
-			return nat.WritePresets(cmd.OutOrStdout())
+			return report.Narrow(cmd.OutOrStdout(), nat.WritePresets)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs, with all axes, sources and notes")

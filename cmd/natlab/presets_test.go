@@ -16,7 +16,7 @@ func TestPresetsCommand(t *testing.T) {
 		{[]string{"presets", "OpenWrt"}, 0, "linux: Linux with masquerade", ""},
 		{[]string{"presets", "cisco"}, 2, "", `did you mean "cisco-asa"?`},
 		{[]string{"presets", "--json", "cisco"}, 2, "", `did you mean "cisco-asa"?`},
-		{[]string{"presets", "linux", "symmetric"}, 2, "", "at most 1 arg"},
+		{[]string{"presets", "linux", "symmetric"}, 2, "", "want natlab presets [NAME]"},
 		{[]string{"__complete", "presets", ""}, 0, "cgn-rfc6888\ta carrier's NAT", ""},
 	} {
 		status, out, err := call(t.Context(), c.args...)

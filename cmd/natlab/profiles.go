@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"p2pmodel/scenarios/report"
 	"p2pmodel/sim"
 )
 
@@ -18,7 +19,7 @@ func newProfilesCommand() *cobra.Command {
 			if asJSON {
 				return sim.WriteProfilesJSON(cmd.OutOrStdout())
 			}
-			return sim.WriteProfiles(cmd.OutOrStdout())
+			return report.Narrow(cmd.OutOrStdout(), sim.WriteProfiles)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs, with the source of each")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"p2pmodel/scenarios/report"
 	"p2pmodel/sim/kernel/standing"
 )
 
@@ -34,7 +35,7 @@ func newPsCommand() *cobra.Command {
 					Labs []standing.Description `json:"labs"`
 				}{labs}))
 			}
-			return errors.Join(err, listLabs(cmd.OutOrStdout(), labs, time.Now()))
+			return errors.Join(err, report.Narrow(cmd.OutOrStdout(), func(w io.Writer) error { return listLabs(w, labs, time.Now()) }))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")

@@ -169,9 +169,11 @@ func (f runFlags) run(ctx context.Context, list []*scenarios.Scenario, stdout, s
 
 // finish writes the report and the closing table, and judges the whole.
 func (f runFlags) finish(rep *scenarios.Report, stdout io.Writer) error {
+	// What was found out is told, also where it cannot be written down.
+	var unwritten error
 	if f.report != "" {
 		if err := report.Write(f.report, rep); err != nil {
-			return fmt.Errorf("write the report: %w", err)
+			unwritten = fmt.Errorf("write the report: %w", err)
 		}
 	}
 	if f.format == "json" {
@@ -179,14 +181,17 @@ func (f runFlags) finish(rep *scenarios.Report, stdout io.Writer) error {
 		enc.SetIndent("", "  ")
 		enc.SetEscapeHTML(false)
 		if err := enc.Encode(rep); err != nil {
-			return err
+			return errors.Join(unwritten, err)
 		}
 	} else {
 		report.Table(stdout, rep, colorful(stdout))
-		if f.report != "" {
+		if f.report != "" && unwritten == nil {
 			fmt.Fprintf(stdout, "\nreport: %s\n", report.Index(f.report))
 		}
 		f.tellCapsules(rep, stdout)
+	}
+	if unwritten != nil {
+		return unwritten
 	}
 	for _, res := range rep.Scenarios {
 		if res.Verdict != scenarios.Expected {
