@@ -165,9 +165,9 @@ func (j *judgement) observations(r sim.Router) []watch.Observation {
 	return all
 }
 
-// watched says which protocol of the model a trace is of. Fragments are put together
-// in a NAT, so that they are not seen to leave as they came; of a system's TCP
-// connections not every packet is captured.
+// watched says which protocol of the model a trace is of. Fragments that never became
+// whole do not get as far as the NAT; of a system's TCP connections not every packet
+// is captured.
 func (j *judgement) watched(t witness.Trace) (table.Protocol, bool) {
 	switch {
 	case t.Fragment():

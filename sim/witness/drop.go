@@ -23,6 +23,11 @@ const (
 	CauseExhausted Cause = "no free port, or full table"
 	// CauseDamaged: a link corrupted the packet before, and its checksum told.
 	CauseDamaged Cause = "bad checksum"
+	// CauseTooLarge: it was larger than the next link carries, and must not be divided.
+	CauseTooLarge Cause = "mtu"
+	// CauseIncomplete: another part of the packet died, and nothing can be done with
+	// this one.
+	CauseIncomplete Cause = "another fragment died"
 	// causeNoMapping is the cause that these two make more precise.
 	causeNoMapping Cause = "no mapping"
 )
@@ -148,6 +153,11 @@ func Attribute(traces []Trace, drops []Drop, resets []Reset) []Drop {
 			t.Drop, t.Arrived = &found, false // it came to its host, and not in
 		}
 	}
+	more := append(tooLarge(traces), incomplete(traces, drops)...)
+	if len(more) > 0 {
+		drops = append(drops, more...)
+		slices.SortStableFunc(drops, func(a, b Drop) int { return a.At.Compare(b.At) })
+	}
 	return drops
 }
 
@@ -157,6 +167,9 @@ func (t Trace) ended(d Drop) bool {
 	last := t.Last()
 	if d.Protocol != t.Protocol || d.Link != "" && last.Direction != Out {
 		return false
+	}
+	if t.hasPart(d.Data) {
+		return true
 	}
 	if d.Addresses != last.Addresses && (d.Link != "" || d.Src != last.Src && d.Dst != last.Dst) {
 		return false

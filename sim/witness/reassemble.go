@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // fragmentKey is what the fragments of one packet share at one point (RFC 791,
@@ -21,6 +22,10 @@ type fragment struct {
 	index  int // in the result: of the first fragment seen
 	packet Packet
 }
+
+// strayFragment is how far apart fragments of one packet may be whose addresses
+// differ.
+const strayFragment = time.Second
 
 // Reassemble replaces the fragments of each UDP packet, point by point, by the
 // whole packet at the time when its last fragment was seen. Fragments of
@@ -44,15 +49,45 @@ func Reassemble(packets []Packet) []Packet {
 	}
 	drop := map[int]bool{}
 	var joined []Packet
-	for _, parts := range groups {
+	take := func(parts []fragment) bool {
 		whole, ok := join(parts)
 		if !ok {
-			continue
+			return false
 		}
 		joined = append(joined, whole)
 		for _, f := range parts {
 			drop[f.index] = true
 		}
+		return true
+	}
+	// Linux may write the translated addresses into later fragments before a capture
+	// copies what came in: those that are left go by one of their addresses.
+	var left []fragment
+	for _, parts := range groups {
+		if !take(parts) {
+			left = append(left, parts...)
+		}
+	}
+	slices.SortFunc(left, func(a, b fragment) int { return a.index - b.index })
+	others := map[fragmentKey][]fragment{}
+	for _, f := range left {
+		if f.header.offset > 0 {
+			k := fragmentKey{point: f.packet.Point, direction: f.packet.Direction, protocol: f.header.protocol, id: f.header.id}
+			others[k] = append(others[k], f)
+		}
+	}
+	for _, f := range left {
+		if f.header.offset > 0 {
+			continue
+		}
+		parts := []fragment{f}
+		for _, o := range others[fragmentKey{point: f.packet.Point, direction: f.packet.Direction, protocol: f.header.protocol, id: f.header.id}] {
+			apart := o.packet.At.Sub(f.packet.At)
+			if !drop[o.index] && max(apart, -apart) <= strayFragment && (o.header.src == f.header.src || o.header.dst == f.header.dst) {
+				parts = append(parts, o)
+			}
+		}
+		take(parts)
 	}
 	out := make([]Packet, 0, len(packets))
 	for i, p := range packets {

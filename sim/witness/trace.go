@@ -117,6 +117,7 @@ func Traces(packets []Packet, scene Scene) []Trace {
 	for _, h := range scene.Hosts {
 		hosts[h] = true
 	}
+	packets = Reassemble(packets) // a router may divide a packet, or make it whole again
 	seed := maphash.MakeSeed()
 	open := map[uint64][]tracing{}
 	var traces []*Trace
