@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"p2pmodel/sim/kernel/standing"
@@ -58,7 +59,7 @@ func newExecCommand() *cobra.Command {
 		Short: "Run a command on a host of a lab that stands",
 		Long: `Run a command on a host: in its network, with this machine's files, this folder,
 environment, input and output. It gets a terminal of its own if input and output are
-one, or with --tty. Signals and Ctrl-C go to the program; natlab ends as it does, with
+one and natlab has it in the foreground, or with --tty. Signals and Ctrl-C go to the program; natlab ends as it does, with
 its exit status, 128 plus the signal, 127 where there is no such program and 126 where
 it cannot be run. Whatever it leaves behind is killed.
 
@@ -78,7 +79,7 @@ LAB_HOST), and the names of nodes that its host can reach in /etc/hosts.`,
 			}
 			tty := f.terminal
 			if !cmd.Flags().Changed("tty") {
-				tty = term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))
+				tty = inForeground(os.Stdin) && term.IsTerminal(int(os.Stdout.Fd()))
 			}
 			env, err := f.environ()
 			if err != nil {
@@ -90,6 +91,13 @@ LAB_HOST), and the names of nodes that its host can reach in /etc/hosts.`,
 	f.add(cmd)
 	cmd.Flags().BoolVarP(&f.terminal, "tty", "t", false, "give it a terminal of its own; --tty=false: never")
 	return cmd
+}
+
+// inForeground reports whether the file is a terminal that is ours to use: a job
+// that a shell has put into the background (&) would be stopped when it sets one up.
+func inForeground(f *os.File) bool {
+	group, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }
 
 // run runs a program and ends as it does. Signals are the program's, so that the

@@ -206,7 +206,12 @@ type dialogue struct {
 
 func (b *bench) talk(args ...string) *dialogue {
 	b.Helper()
-	cmd := b.command(args...)
+	return b.onTerminal(b.command(args...))
+}
+
+// onTerminal starts a command with a terminal of its own.
+func (b *bench) onTerminal(cmd *exec.Cmd) *dialogue {
+	b.Helper()
 	cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
 	tty, err := pty.StartWithAttrs(cmd, &pty.Winsize{Rows: 33, Cols: 77}, cmd.SysProcAttr)
 	if err != nil {
@@ -293,6 +298,19 @@ func TestTerminals(t *testing.T) {
 	d.tty.Close()
 	b.soon("it has ended", func() bool { return b.ps().Labs[0].Programs == 0 })
 	_ = d.cmd.Wait()
+
+	// A job in the background gets none: asking for one would stop it.
+	if bash, err := exec.LookPath("bash"); err == nil {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := b.command()
+		cmd.Path, cmd.Args = bash, []string{"bash", "-mc", self + " exec a -- sh -c 'echo it runs; exit 7' & wait $!"}
+		d = b.onTerminal(cmd)
+		d.hears("it runs")
+		d.ends(7)
+	}
 
 	// Without a terminal there is none, but on demand.
 	if out := b.must("exec", "a", "--", "sh", "-c", "tty || true"); out != "not a tty\n" {
