@@ -9,50 +9,79 @@ import (
 	"testing"
 )
 
-// What docs/laboratory.md tells people to type is typed here, from its first block
-// to its last, in one shell that ends with the first command that fails.
-func TestTheTutorialWorks(t *testing.T) {
-	for _, name := range []string{"bash", "curl", "python3"} {
-		needProgram(t, name)
-	}
-	b := newBench(t)
-	root, err := filepath.Abs("../..")
+var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+
+// typed types what a page of the documents tells people to type, from its first
+// block to its last, in one shell that ends with the first command that fails. The
+// folder is where the shell begins; natlab is this program. It gives what was
+// printed.
+func typed(b *bench, page, folder string, replace ...string) string {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join("../../docs", page))
 	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile(filepath.Join(root, "docs", "laboratory.md"))
-	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
 	var script strings.Builder
 	// Jobs are numbered, as in a person's shell.
 	script.WriteString("set -e -m\n")
-	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(page), -1)
+	blocks := shellBlock.FindAllStringSubmatch(string(text), -1)
 	for _, block := range blocks {
 		script.WriteString(block[1])
 	}
 	if len(blocks) < 5 {
-		t.Fatalf("only %d blocks: are they spelt otherwise?", len(blocks))
+		b.Fatalf("only %d blocks in %s: are they spelt otherwise?", len(blocks), page)
 	}
-	bin := t.TempDir()
+	bin := b.TempDir()
 	self, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(bin, "natlab"), []byte("#!/bin/sh\nexec '"+self+"' \"$@\"\n"), 0o755); err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
-	text := strings.ReplaceAll(script.String(), "/tmp/home.pcapng", filepath.Join(bin, "home.pcapng"))
-	cmd := exec.Command("bash", "-c", text)
+	cmd := exec.Command("bash", "-c", strings.NewReplacer(replace...).Replace(script.String()))
 	cmd.Env = append(b.command().Env, "PATH="+bin+":"+os.Getenv("PATH"))
-	cmd.Dir = root
+	cmd.Dir = folder
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		b.Fatalf("%s: %v\n%s", page, err, out)
 	}
-	contains(t, string(out), "Lab lab stands: 3 hosts, 2 routers", "tcp 192.168.1.2:", "home rebooted and forgot ",
+	return string(out)
+}
+
+func TestLaboratoryPageWorks(t *testing.T) {
+	for _, name := range []string{"bash", "curl", "python3"} {
+		needProgram(t, name)
+	}
+	b := newBench(t)
+	capture := filepath.Join(t.TempDir(), "home.pcapng")
+	out := typed(b, "laboratory.md", "../..", "/tmp/home.pcapng", capture)
+	contains(t, out, "Lab lab stands: 3 hosts, 2 routers", "tcp 192.168.1.2:", "home rebooted and forgot ",
 		"I am phone, and the server is 198.18.0.5", "lab is down")
-	if info, err := os.Stat(filepath.Join(bin, "home.pcapng")); err != nil || info.Size() < 1000 {
+	if info, err := os.Stat(capture); err != nil || info.Size() < 1000 {
 		t.Errorf("the capture: %v, %v", info, err)
+	}
+}
+
+// The tutorial ends as it says, step by step.
+func TestTutorialWorks(t *testing.T) {
+	for _, name := range []string{"bash", "go"} {
+		needProgram(t, name)
+	}
+	b := newBench(t)
+	out := typed(b, "tutorial.md", t.TempDir())
+	for _, want := range []string{
+		"server: hello from 127.0.0.1:", "phone: wake up", "server: the phone is awake",
+		"Lab lab stands: 2 hosts, 1 router",
+		"server: hello from 198.18.0.2:", "udp 192.168.1.2:", "the server ended with status 1", "no mappings",
+		"full cone: still broken", "one minute: it works", "lab is down",
+		"PAGER is unexpected", "natlab ended with status 1", `3             "cause": "expired mapping",`,
+		"PAGER  expected", "1/1", "PAGER is unexpected", `"cause": "mapping lost in a reset",`, "PAGER  expected", "1/1",
+	} {
+		_, rest, found := strings.Cut(out, want)
+		if !found {
+			t.Fatalf("the tutorial does not come to %q; what is left of its output:\n%s", want, out)
+		}
+		out = rest
 	}
 }

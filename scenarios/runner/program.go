@@ -123,6 +123,7 @@ func (s *stage) startProgram(ctx context.Context, spec *scenarios.Program, a *ac
 	p.started = time.Now()
 	p.running, err = h.Start(ctx, sim.Program{
 		Name: spec.Name, Path: path, Args: p.command[1:], Env: env, Dir: p.dir, User: spec.User,
+		Hosts:  sim.HostsFile(s.net, spec.Host),
 		OnLine: func(l sim.Line) { s.heed(p, a, l) },
 	})
 	if err != nil {

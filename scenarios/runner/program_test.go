@@ -96,6 +96,11 @@ programs:
   server: {host: b, run: 'SELF tcp4 :7000', env: {P2PMODEL_TEST_ACT: listen}, ready: {port: tcp/7000}}
   client: {host: a, run: 'SELF $LAB_ADDR_B:7000', env: {P2PMODEL_TEST_ACT: dial}}
 expect: {exits: {client: 0}}`, scenarios.Expected, "client ended with status 0"},
+		{"names of the lab", `
+programs:
+  server: {host: b, run: 'SELF tcp4 :7000', env: {P2PMODEL_TEST_ACT: listen}, ready: {port: tcp/7000}}
+  client: {host: a, run: 'SELF b:7000', env: {P2PMODEL_TEST_ACT: dial}}
+expect: {exits: {client: 0}}`, scenarios.Expected, "client ended with status 0"},
 		{"ready by a UDP port", `
 programs:
   server: {host: b, run: 'SELF udp4 :7000', env: {P2PMODEL_TEST_ACT: listen}, ready: {port: udp/7000}}
