@@ -118,9 +118,16 @@ func (c *campaign) pack(res *scenarios.Result) {
 // tellVersions says before the run how what a capsule was made by differs from what
 // is here.
 func (f *runFlags) tellVersions(list []*scenarios.Scenario, w io.Writer) {
-	here := capsule.Here(version())
 	for _, sc := range list {
-		if c := f.replays[sc]; c != nil && c.Versions != here {
+		c := f.replays[sc]
+		if c == nil {
+			continue
+		}
+		here := capsule.Here(version())
+		if c.Versions.Natlab == "" { // the suite made it, which knows of none
+			here.Natlab = ""
+		}
+		if c.Versions != here {
 			fmt.Fprintf(w, "%s was made by %s; this is %s\n", c.Path, c.Versions, here)
 		}
 	}

@@ -70,7 +70,8 @@ type happening struct {
 	key    key
 	remote netip.AddrPort
 	out    bool
-	ended  string // not "": mappings end here; key names the router, and the external endpoint if it is about one only
+	ended  string       // not "": mappings end here; key names the router, and the external endpoint if it is about one only
+	inside []netip.Addr // whose mappings end; empty: everybody's
 }
 
 // How mappings end that nothing was seen to end.
@@ -140,7 +141,11 @@ func happenings(run *scenarios.Run) []happening {
 		}
 		switch event.Kind {
 		case sim.EventReboot, sim.EventFlush, sim.EventSwap, sim.EventRebind:
-			all = append(all, happening{at: e.At, key: key{router: event.Router}, ended: "event: " + e.Text})
+			h := happening{at: e.At, key: key{router: event.Router}, ended: "event: " + e.Text}
+			if host, ok := run.Lab.Host(event.Host); ok && run.Plan != nil {
+				h.inside = run.Plan.Addresses(host.Name, host.ActiveUplink())
+			}
+			all = append(all, h)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b happening) int { return a.at.Compare(b.at) })
@@ -218,6 +223,9 @@ func (b *biography) end(h happening) {
 	for k, m := range b.live {
 		one := h.key.external.IsValid()
 		if k.router != h.key.router || one && (k.external != h.key.external || k.protocol != h.key.protocol) {
+			continue
+		}
+		if len(h.inside) > 0 && !slices.Contains(h.inside, k.inside.Addr()) {
 			continue
 		}
 		m.Ended, m.EndedMS = h.ended, b.since(h.at)

@@ -86,13 +86,24 @@ func TestHistory(t *testing.T) {
 				{At: begin.Add(15 * time.Millisecond), Text: "the rendezvous restarts"},
 				{At: begin.Add(20 * time.Millisecond), Text: "reboot router=nat-a new-address=true"}},
 			want: []string{"nat-a udp " + inside + " → " + first + " 1–1 1/0 (" + b + " 1/0) event: reboot router=nat-a new-address=true @20"}},
+		{name: "an event about a host ends its mappings",
+			tell: func(r *recording) { r.out(1, inside, first, b, "payload 1") },
+			events: []scenarios.EventMark{
+				{At: begin.Add(10 * time.Millisecond), Text: "rebind router=nat-a host=b"},
+				{At: begin.Add(20 * time.Millisecond), Text: "rebind router=nat-a host=a"}},
+			want: []string{"nat-a udp " + inside + " → " + first + " 1–1 1/0 (" + b + " 1/0) event: rebind router=nat-a host=a @20"}},
 		{name: "nothing was translated", tell: func(r *recording) { r.see(1, "a", "uplink", witness.Out, inside, b, "payload 1") }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &recording{t: t}
 			tt.tell(r)
+			lab := parse(t, "least.yaml", strings.Replace(least, "b: {behind: nat-b}", "b: {behind: nat-a}", 1)).Lab
+			plan, err := lab.Plan()
+			if err != nil {
+				t.Fatal(err)
+			}
 			run := &scenarios.Run{
-				Lab: parse(t, "least.yaml", least).Lab, Started: begin, Packets: r.packets, Drops: tt.drops, Events: tt.events,
+				Lab: lab, Plan: plan, Started: begin, Packets: r.packets, Drops: tt.drops, Events: tt.events,
 				Mappings: map[string]string{"nat-a": tt.atEnd},
 			}
 			all := history(run)
