@@ -23,7 +23,10 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require github.com/florianl/go-nflog/v2 v2.2.0 // indirect
+require (
+	github.com/cavaliergopher/cpio v1.0.1 // indirect
+	github.com/florianl/go-nflog/v2 v2.2.0 // indirect
+)
 
 require github.com/creack/pty v1.1.24
 
