@@ -17,7 +17,7 @@ var packages = []string{"nat/ruleset", "sim/kernel", "sim/kernel/wire", "sim/ker
 var (
 	mappings    = []string{"EIM", "ADM", "APDM"}
 	filterings  = []string{"EIF", "ADF", "APDF"}
-	allocations = []string{"preserve", "sequential", "random", "blocks"}
+	allocations = []string{"preserve", "sequential", "random", "block"}
 )
 
 const natlab = "/bin/natlab"
@@ -35,7 +35,7 @@ func allJobs() []job.Job {
 		jobs = append(jobs, job.Job{Name: "certify-" + ports, Args: args, Limit: 5 * time.Minute})
 	}
 	jobs = append(jobs, job.Job{
-		Name: "certify-linux", Args: []string{natlab, "certify", "--parallel", "1", "linux"}, Limit: 5 * time.Minute,
+		Name: "certify-linux", Args: []string{natlab, "certify", "--parallel", "1", "linux", "linux-early-accept", "linux-random", "linux-fully-random"}, Limit: 5 * time.Minute,
 	})
 	for n := 1; n <= 7; n++ {
 		id := fmt.Sprintf("TC-%02d", n)

@@ -18,7 +18,7 @@ import (
 const (
 	emulator = "qemu-system-x86_64"
 	memory   = "2G"
-	cpus     = "2"
+	cpus     = "1"
 )
 
 // findEmulator makes sure that there is one.
@@ -38,7 +38,7 @@ func findEmulator() (string, error) {
 func boot(ctx context.Context, qemu string, k kernel, initrd, scratch string, out io.Writer) ([]job.Result, error) {
 	results := filepath.Join(scratch, "results")
 	cmd := exec.CommandContext(ctx, qemu,
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", cpus, "-m", memory,
+		"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm", "-cpu", "max", "-smp", cpus, "-m", memory,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", k.image, "-initrd", initrd,
 		"-append", "console=ttyS0 rdinit=/init quiet loglevel=3 panic=-1 random.trust_cpu=on mitigations=off",

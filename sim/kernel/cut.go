@@ -152,6 +152,9 @@ func (c *cable) Impair(up, down link.Impairment) error {
 	if err := errors.Join(up.Validate(), down.Validate()); err != nil {
 		return c.errorf("impair", err)
 	}
+	if err := c.refused(up, down); err != nil {
+		return c.errorf("impair", err)
+	}
 	c.wire.up, c.wire.down = up, down
 	if err := c.setMTU(); err != nil {
 		return c.errorf("impair", err)

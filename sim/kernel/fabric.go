@@ -20,7 +20,10 @@ import (
 // of a lab has a name outside of it.
 //
 // It needs the privileges of root over a network, be it as root or after Enter.
-type Fabric struct{}
+type Fabric struct {
+	// Links is what carries the links that labs declare; "" is WireLinks.
+	Links Backend
+}
 
 var _ sim.Fabric = Fabric{}
 
@@ -30,8 +33,8 @@ func (Fabric) Name() string { return "kernel" }
 // Build implements sim.Fabric. The lab must have been validated. When ctx ends
 // before the lab stands, Build takes down what it has made so far and returns
 // the context's error.
-func (Fabric) Build(ctx context.Context, lab *sim.Lab, opt sim.Options) (sim.Network, error) {
-	n, err := build(ctx, lab, opt)
+func (f Fabric) Build(ctx context.Context, lab *sim.Lab, opt sim.Options) (sim.Network, error) {
+	n, err := f.build(ctx, lab, opt)
 	if err != nil {
 		return nil, fmt.Errorf("build the lab: %w", err)
 	}
@@ -41,7 +44,7 @@ func (Fabric) Build(ctx context.Context, lab *sim.Lab, opt sim.Options) (sim.Net
 // Supports says why no NAT of this behaviour can be built, if so.
 func (Fabric) Supports(b nat.Behavior) error { return ruleset.Supported(b) }
 
-func build(ctx context.Context, lab *sim.Lab, opt sim.Options) (*Network, error) {
+func (f Fabric) build(ctx context.Context, lab *sim.Lab, opt sim.Options) (*Network, error) {
 	plan, err := lab.Plan()
 	if err != nil {
 		return nil, err
@@ -54,11 +57,17 @@ func build(ctx context.Context, lab *sim.Lab, opt sim.Options) (*Network, error)
 			return nil, fmt.Errorf("router %s: %w", r.Name, err)
 		}
 	}
+	if f.Links == NetemLinks {
+		if err := refusedByNetem(lab, plan); err != nil {
+			return nil, err
+		}
+	}
 	release, err := claim(demandOf(lab))
 	if err != nil {
 		return nil, err
 	}
 	n := newNetwork(lab, plan, opt)
+	n.backend = f.Links
 	n.release = release
 	began := time.Now()
 	steps := []func(context.Context) error{

@@ -23,6 +23,8 @@ type Network struct {
 	lab  *sim.Lab
 	plan *sim.Plan
 	opt  sim.Options
+	// backend carries the declared links.
+	backend Backend
 
 	// Filled by Build and not changed afterwards.
 	nodes   map[string]*node

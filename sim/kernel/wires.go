@@ -54,7 +54,7 @@ func (s ownThread) add(a, b wire.End, up, down link.Impairment, seed uint64) (wi
 // process of its own, which is ready by the time that the interfaces are. A
 // binary that does not call Init gets a thread, which is less exact.
 func (n *Network) hireWires(context.Context) error {
-	if len(n.lab.Links) == 0 {
+	if len(n.lab.Links) == 0 || n.backend == NetemLinks {
 		return nil
 	}
 	if !initialised {
@@ -89,6 +89,11 @@ func (n *Network) startWires(context.Context) error {
 
 // join joins the halves of a link.
 func (c *cable) join(by carrier) error {
+	seed := seedOf(c.network.opt.Seed, c.planned.ID)
+	done, err := c.joinByNetem(seed)
+	if done || err != nil {
+		return err
+	}
 	lower, err := c.wireEnd(c.wire.lower, c.child, c.lower)
 	if err != nil {
 		return err
@@ -97,10 +102,15 @@ func (c *cable) join(by carrier) error {
 	if err != nil {
 		return errors.Join(err, lower.Close())
 	}
-	l, err := by.add(lower, upper, c.wire.up, c.wire.down, seedOf(c.network.opt.Seed, c.planned.ID))
+	l, err := by.add(lower, upper, c.wire.up, c.wire.down, seed)
 	if err != nil {
 		return err
 	}
+	return c.joined(l)
+}
+
+// joined takes what moves the link's frames.
+func (c *cable) joined(l wireLink) error {
 	c.wire.link = l
 	c.wire.mtuUp, c.wire.mtuDown = c.mtu(sim.Up), c.mtu(sim.Down)
 	if c.unplugged {
@@ -120,14 +130,22 @@ func (c *cable) wireEnd(inner *iface, node *node, outer *iface) (wire.End, error
 	if err != nil {
 		return wire.End{}, fmt.Errorf("%w%s", err, hintFor(err))
 	}
+	if end.Offload, err = openOffload(node, outer); err != nil {
+		return wire.End{}, errors.Join(err, end.Close())
+	}
+	return end, nil
+}
+
+// openOffload opens the switch of an interface's offloads.
+func openOffload(node *node, i *iface) (offload *wire.Offload, err error) {
 	err = node.ns.inside(func() (err error) {
-		end.Offload, err = wire.OpenOffload(outer.name)
+		offload, err = wire.OpenOffload(i.name)
 		return err
 	})
 	if err != nil {
-		return wire.End{}, errors.Join(fmt.Errorf("%w%s", err, hintFor(err)), end.Close())
+		return nil, fmt.Errorf("%w%s", err, hintFor(err))
 	}
-	return end, nil
+	return offload, nil
 }
 
 // seedOf gives each link a seed of its own, whatever other links the lab has.
@@ -187,8 +205,9 @@ func (n *Network) wireDrops() (drops []witness.Drop, missing uint64) {
 
 // stopWires ends the wires' thread.
 func (n *Network) stopWires() error {
-	if n.wires == nil {
-		return nil
+	err := errors.Join(n.wireFaults(), n.closeNetem())
+	if n.wires != nil {
+		err = errors.Join(err, n.wires.Close())
 	}
-	return errors.Join(n.wireFaults(), n.wires.Close())
+	return err
 }

@@ -23,6 +23,10 @@ type line struct {
 	remainder uint64
 }
 
+// QueueSize is the number of bytes that wait for a link with a Rate: Queue, or
+// what stands for it.
+func (i Impairment) QueueSize() int { return queueOf(i.Queue, i.Rate) }
+
 // queueOf is the size of a queue before a line of a rate in bits a second.
 func queueOf(queue int, rate uint64) int {
 	if queue > 0 {
