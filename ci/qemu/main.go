@@ -119,17 +119,22 @@ func assemble(ctx context.Context, cache, scratch string, k kernel, jobs []job.J
 	c := contents{
 		init: filepath.Join(scratch, "init"), modules: modules, jobs: jobs,
 		busybox:  filepath.Join(busybox, "bin", "busybox"),
-		programs: map[string]string{natlab: filepath.Join(scratch, "natlab")},
+		programs: map[string]string{},
 		trees:    map[string]string{},
 	}
 	if err := build(ctx, "build", c.init, "./ci/qemu/init"); err != nil {
 		return "", err
 	}
-	if err := build(ctx, "build", filepath.Join(scratch, "natlab"), "./cmd/natlab"); err != nil {
+	runs := func(program string) bool {
+		return slices.ContainsFunc(jobs, func(j job.Job) bool { return j.Args[0] == program })
+	}
+	if c.programs[natlab] = filepath.Join(scratch, "natlab"); !runs(natlab) {
+		delete(c.programs, natlab)
+	} else if err := build(ctx, "build", c.programs[natlab], "./cmd/natlab"); err != nil {
 		return "", err
 	}
 	for _, p := range packages {
-		if !slices.ContainsFunc(jobs, func(j job.Job) bool { return slices.Contains(j.Args, testOf(p)) }) {
+		if !runs(testOf(p)) {
 			continue
 		}
 		binary := filepath.Join(scratch, strings.ReplaceAll(p, "/", "-")+".test")

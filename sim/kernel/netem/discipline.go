@@ -35,7 +35,7 @@ func shape(ifindex int, now, before link.Impairment, shaped bool, seed uint64) e
 	if !shaped {
 		flags = unix.NLM_F_CREATE | unix.NLM_F_EXCL
 	}
-	if err := ask(unix.RTM_NEWQDISC, flags, ifindex, rootHandle, netlink.HANDLE_ROOT, kind("netem"), netemOptions(now, seed)); err != nil {
+	if err := ask(unix.RTM_NEWQDISC, flags, ifindex, rootHandle, netlink.HANDLE_ROOT, kind("netem"), netemOptions(now, seed), sizeTable()); err != nil {
 		return missing("sch_netem", err)
 	}
 	limited := shaped && before.Rate > 0
@@ -45,7 +45,7 @@ func shape(ifindex int, now, before link.Impairment, shaped bool, seed uint64) e
 		if !limited {
 			flags = unix.NLM_F_CREATE | unix.NLM_F_EXCL
 		}
-		err := ask(unix.RTM_NEWQDISC, flags, ifindex, rateHandle, netlink.MakeHandle(1, 1), kind("tbf"), tbfOptions(now), sizeTable())
+		err := ask(unix.RTM_NEWQDISC, flags, ifindex, rateHandle, netlink.MakeHandle(1, 1), kind("tbf"), tbfOptions(now))
 		return missing("sch_tbf", err)
 	case limited:
 		return ask(unix.RTM_DELQDISC, 0, ifindex, rateHandle, netlink.MakeHandle(1, 1))

@@ -71,12 +71,12 @@ var trials = []trial{
 	{"delay 20 ms", link.Impairment{Delay: 20 * ms}, 400, 5 * ms, 100, []metric{
 		{"p50", percentile(50), 20, late, "ms"}, {"p99", percentile(99), 20, 5 * late, "ms"}, {"mean", mean, 20, late, "ms"},
 	}},
-	{"jitter 30 ± 20 ms", link.Impairment{Delay: 30 * ms, Jitter: 20 * ms, Reorder: true}, 2000, 5 * ms, 100, []metric{
+	{"jitter 30 ± 20 ms", link.Impairment{Delay: 30 * ms, Jitter: 20 * ms, Reorder: true}, 2000, 2 * ms, 100, []metric{
 		{"mean", mean, 30, late + 2, "ms"}, {"deviation", deviation, 20 / math.Sqrt(3), 1, "ms"},
 		{"p5", percentile(5), 12, 2 + late, "ms"}, {"p95", percentile(95), 48, 2 + late, "ms"},
 		{"KS distance", distance(func(x float64) float64 { return (x - 10) / 40 }), 0, ks(2000, late/40), ""},
 	}},
-	{"normal jitter 40, σ 8 ms", link.Impairment{Delay: 40 * ms, Jitter: 8 * ms, Distribution: link.Normal, Reorder: true}, 2000, 5 * ms, 100, []metric{
+	{"normal jitter 40, σ 8 ms", link.Impairment{Delay: 40 * ms, Jitter: 8 * ms, Distribution: link.Normal, Reorder: true}, 2000, 2 * ms, 100, []metric{
 		{"mean", mean, 40, late + 1, "ms"}, {"deviation", deviation, 8, 1, "ms"},
 		{"KS distance", distance(func(x float64) float64 { return (1 + math.Erf((x-40)/8/math.Sqrt2)) / 2 }), 0, ks(2000, late/8*0.4), ""},
 	}},
@@ -93,8 +93,8 @@ var trials = []trial{
 	// What is wrong by a bit falls to a checksum. netem's bit is one of the whole
 	// frame, of which that of the sender's address (6 of 1042 bytes) hurts nobody.
 	{"corrupt 4 %", link.Impairment{Corrupt: .04}, 8000, 200 * time.Microsecond, 1000, []metric{share("lost", lost, .04, 8000, 1)}},
-	{"overtake 10 %", link.Impairment{Delay: 30 * ms, Overtake: link.Overtake{Share: .1}}, 2000, 5 * ms, 100, []metric{share("overtook", overtook, .1, 2000, 1)}},
-	{"overtake, gap 5", link.Impairment{Delay: 30 * ms, Overtake: link.Overtake{Share: .5, Gap: 5}}, 2000, 5 * ms, 100, []metric{
+	{"overtake 10 %", link.Impairment{Delay: 30 * ms, Overtake: link.Overtake{Share: .1}}, 2000, 2 * ms, 100, []metric{share("overtook", overtook, .1, 2000, 1)}},
+	{"overtake, gap 5", link.Impairment{Delay: 30 * ms, Overtake: link.Overtake{Share: .5, Gap: 5}}, 2000, 2 * ms, 100, []metric{
 		// Four that may not, then two on average until one does: each sixth.
 		share("overtook", overtook, 1.0/6, 2000, 1),
 	}},
@@ -112,6 +112,10 @@ func TestBackendsAreEqual(t *testing.T) {
 	needNetem(t)
 	var table strings.Builder
 	tw := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	defer func() {
+		_ = tw.Flush()
+		t.Logf("\n%s", table.String())
+	}()
 	fmt.Fprint(tw, "link\tnumber\tpromised\twire\tnetem\ttolerance\t\n")
 	for _, c := range trials {
 		var seen [2]observation
@@ -130,8 +134,6 @@ func TestBackendsAreEqual(t *testing.T) {
 			fmt.Fprintf(tw, "%s\t%s\t%.4g %s\t%.4g\t%.4g\t± %.2g\t%s\n", c.name, m.name, m.promised, m.unit, got[0], got[1], m.tolerance, verdict)
 		}
 	}
-	_ = tw.Flush()
-	t.Logf("\n%s", table.String())
 }
 
 // needNetem skips where there is no netem, and says so.

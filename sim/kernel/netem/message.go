@@ -101,8 +101,9 @@ func tbfOptions(i link.Impairment) *nl.RtAttr {
 	return options
 }
 
-// sizeTable makes a discipline count packets from their IP header on, as the model
-// does: struct tc_sizespec without a table, and an overhead below zero.
+// sizeTable makes the disciplines count packets from their IP header on, as the model
+// does: struct tc_sizespec without a table, and an overhead below zero. The root
+// has it for both, and loses it with a change that leaves it out.
 func sizeTable() *nl.RtAttr {
 	spec := make([]byte, 24)
 	overhead := int32(-headerSize)
