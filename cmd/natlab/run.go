@@ -33,6 +33,7 @@ type runFlags struct {
 	skipControls bool
 	p2pmodel     string
 	capsules     string
+	links        kernel.Backend
 
 	replays replays
 	seeds   map[*scenarios.Scenario]uint64 // of capsules; others have seed
@@ -90,6 +91,7 @@ func (f *runFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
 	fl.BoolVar(&f.realTime, "real-time", false, "NAT timeouts as the files have them (30 s and more) instead of scaled to seconds")
 	fl.StringVar(&f.p2pmodel, "p2pmodel", "", "the `program` p2pmodel, for scenarios of the shard structure (default: the one beside natlab, or in the PATH)")
+	linksFlag(fl, &f.links)
 	fl.BoolVar(&f.skipControls, "skip-controls", false, "run without controls: faster, and nothing is proved")
 }
 

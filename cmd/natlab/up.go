@@ -74,6 +74,7 @@ kernel takes down the lab and all programs in it.`,
 	fl.StringVar(&spec.Name, "name", "", "the lab's `name` (default: the file's, without its extension)")
 	fl.BoolVarP(&detach, "detach", "d", false, "have a process of its own hold the lab, and return when it stands")
 	fl.Uint64Var(&spec.Seed, "seed", 1, "seed of losses and jitter")
+	linksFlag(fl, &spec.Links)
 	fl.BoolVar(&spec.Uncertified, "no-certify", false, "do not measure the NATs")
 	return cmd
 }

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,13 +27,22 @@ const (
 // Backends are the names of all backends.
 func Backends() []string { return []string{string(WireLinks), string(NetemLinks), string(AutoLinks)} }
 
-// ParseBackend reads a backend's name; "" is wire.
-func ParseBackend(name string) (Backend, error) {
-	switch b := Backend(name); b {
-	case "", WireLinks:
-		return WireLinks, nil
-	case NetemLinks, AutoLinks:
-		return b, nil
+// Set reads a backend's name; with String and Type it is a flag's value.
+func (b *Backend) Set(name string) error {
+	if !slices.Contains(Backends(), name) {
+		return fmt.Errorf("links are carried by %s, not by %q", strings.Join(Backends(), ", "), name)
 	}
-	return "", fmt.Errorf("links are carried by %s, not by %q", strings.Join(Backends(), ", "), name)
+	*b = Backend(name)
+	return nil
 }
+
+// String is the backend's name.
+func (b Backend) String() string {
+	if b == "" {
+		return string(WireLinks)
+	}
+	return string(b)
+}
+
+// Type is what usage texts call the value.
+func (Backend) Type() string { return strings.Join(Backends(), "|") }

@@ -17,17 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"p2pmodel/sim"
+	"p2pmodel/sim/kernel"
 )
 
 // order is what a process that is to hold a lab reads first.
 type order struct {
-	Name        string       `json:"name"`
-	Lab         string       `json:"lab"` // YAML
-	Events      sim.Timeline `json:"events,omitempty"`
-	File        string       `json:"file"`
-	Seed        uint64       `json:"seed"`
-	Uncertified bool         `json:"uncertified,omitempty"`
-	Directory   string       `json:"directory"`
+	Name        string         `json:"name"`
+	Lab         string         `json:"lab"` // YAML
+	Events      sim.Timeline   `json:"events,omitempty"`
+	File        string         `json:"file"`
+	Seed        uint64         `json:"seed"`
+	Links       kernel.Backend `json:"links,omitempty"`
+	Uncertified bool           `json:"uncertified,omitempty"`
+	Directory   string         `json:"directory"`
 }
 
 // outcome is what it answers: that the lab stands, or why not.
@@ -71,7 +73,7 @@ func Detach(ctx context.Context, spec Spec, arguments ...string) (Standing, erro
 	// It notices that its input has ended, and takes everything down.
 	giveUp := context.AfterFunc(ctx, func() { _ = stdin.Close() })
 	defer giveUp()
-	o := order{spec.Name, string(spec.Lab.YAML()), spec.Events, absolute(spec.File), spec.Seed, spec.Uncertified, spec.Directory}
+	o := order{spec.Name, string(spec.Lab.YAML()), spec.Events, absolute(spec.File), spec.Seed, spec.Links, spec.Uncertified, spec.Directory}
 	var got outcome
 	err = json.NewEncoder(stdin).Encode(o)
 	if err == nil {
@@ -131,7 +133,7 @@ func Serve(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 		}
 		kept <- err
 	}()
-	spec := Spec{Name: o.Name, Lab: lab, Events: o.Events, File: o.File, Seed: o.Seed, Uncertified: o.Uncertified, Directory: o.Directory}
+	spec := Spec{Name: o.Name, Lab: lab, Events: o.Events, File: o.File, Seed: o.Seed, Links: o.Links, Uncertified: o.Uncertified, Directory: o.Directory}
 	stood := false
 	err = Hold(ctx, spec, func(s Standing) error {
 		if err := say(outcome{Standing: &s}); err != nil {

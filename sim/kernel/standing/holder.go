@@ -27,6 +27,8 @@ type Spec struct {
 	// File is what the lab was read from, for people.
 	File string
 	Seed uint64
+	// Links is what carries the lab's links; "": the wire.
+	Links kernel.Backend
 	// Uncertified leaves out the measurement of the NATs.
 	Uncertified bool
 	// Directory is where the lab can be found; see the function of that name.
@@ -67,7 +69,7 @@ func Hold(ctx context.Context, spec Spec, ready func(Standing) error) (err error
 	}
 	defer name.release()
 	began := time.Now()
-	built, err := kernel.Fabric{}.Build(ctx, spec.Lab, sim.Options{Seed: spec.Seed, Unrecorded: true})
+	built, err := kernel.Fabric{Links: spec.Links}.Build(ctx, spec.Lab, sim.Options{Seed: spec.Seed, Unrecorded: true})
 	if err != nil {
 		return err
 	}
