@@ -22,7 +22,7 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build examples generate scenarios test unit lint bench judges clean
+.PHONY: help build examples generate scenarios test unit lint bench judges qemu clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
@@ -87,6 +87,11 @@ lint: ## gofmt, go vet, staticcheck, generated code is current
 
 bench: build ## benchmarks of the laboratory and the core
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(PACKAGES)
+
+qemu: ## certification, scenarios, tests and links on Debian's kernel, emulated: half an hour or more
+	@mkdir -p bin
+	$(GO) build -o bin/qemu ./ci/qemu
+	@GO=$(GO) bin/qemu $(ARGS)
 
 clean: ## what was made
 	rm -rf bin reports .cache
