@@ -60,7 +60,9 @@ func TestLink(t *testing.T) {
 	impair(link.Impairment{Loss: 1})
 	say(7, "all are lost", func(up link.Counts) bool { return up.Delivered == 13 && up.By[link.Loss] == 7 })
 	impair(link.Impairment{Burst: link.Burst{P: 1, R: 1e-9, Bad: 1, Good: 1}})
-	say(4, "all are in bursts", func(up link.Counts) bool { return up.Delivered == 13 && up.By[link.Loss] == 7 && up.By[link.Bursty] == 4 })
+	say(4, "all are in bursts", func(up link.Counts) bool {
+		return up.Delivered == 13 && up.By[link.Loss] == 7 && up.By[link.Bursty] == 4
+	})
 	impair(link.Impairment{Rate: 8000, Queue: 200})
 	// One packet passes at once for it fits the bucket, more wait: the rest is lost.
 	say(40, "a queue is full", func(up link.Counts) bool { return up.By[link.Queue] > 20 })
