@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel"
+	"p2pmodel/sim/kernel/residue"
 )
 
 func TestMain(m *testing.M) {
@@ -107,55 +107,20 @@ func router(tb testing.TB, n *kernel.Network, name string) *kernel.Router {
 
 // leftovers are what a lab could leave in this process and its namespace:
 // descriptors of namespaces, interfaces, and child processes.
-func leftovers(tb testing.TB) map[string]string {
+func leftovers(tb testing.TB) residue.Snapshot {
 	tb.Helper()
-	found := make(map[string]string)
-	// The fabric keeps one descriptor of our own namespace, for good.
-	home, err := os.Readlink("/proc/self/ns/net")
+	found, err := residue.Look()
 	if err != nil {
 		tb.Fatal(err)
-	}
-	found["descriptor of "+home] = ""
-	descriptors, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, d := range descriptors {
-		// A descriptor that is gone again was that of the directory.
-		if to, err := os.Readlink("/proc/self/fd/" + d.Name()); err == nil && (strings.HasPrefix(to, "net:") || strings.HasPrefix(to, "socket:")) {
-			found["descriptor of "+to] = d.Name()
-		}
-	}
-	interfaces, err := os.ReadDir("/sys/class/net")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, i := range interfaces {
-		found["interface "+i.Name()] = ""
-	}
-	threads, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, t := range threads {
-		children, _ := os.ReadFile("/proc/self/task/" + t.Name() + "/children")
-		for _, c := range strings.Fields(string(children)) {
-			found["child process "+c] = ""
-		}
-		if ns, err := os.Readlink("/proc/self/task/" + t.Name() + "/ns/net"); err == nil {
-			found["a thread in "+ns] = t.Name()
-		}
 	}
 	return found
 }
 
 // sameAs fails if something is there that was not there before.
-func sameAs(tb testing.TB, before map[string]string) {
+func sameAs(tb testing.TB, before residue.Snapshot) {
 	tb.Helper()
-	for what, where := range leftovers(tb) {
-		if _, ok := before[what]; !ok {
-			tb.Errorf("left behind: %s %s", what, where)
-		}
+	for _, what := range leftovers(tb).Since(before) {
+		tb.Errorf("left behind: %s", what)
 	}
 }
 
