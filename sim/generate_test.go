@@ -87,6 +87,10 @@ func drawNAT(t *rapid.T, r *Router) {
 		return
 	}
 	times := rapid.SampledFrom([]time.Duration{0, 5 * time.Second, 90 * time.Second})
+	if rapid.IntRange(0, 3).Draw(t, "kernel's own") == 0 {
+		r.NAT = drawMasquerade(t, times)
+		return
+	}
 	b := nat.Behavior{
 		Mapping:     nat.Dependence(rapid.IntRange(0, 2).Draw(t, "mapping")),
 		Filtering:   nat.Dependence(rapid.IntRange(0, 2).Draw(t, "filtering")),
@@ -114,6 +118,22 @@ func drawNAT(t *rapid.T, r *Router) {
 		b.Delta = rapid.SampledFrom([]int{0, 2, 5}).Draw(t, "delta")
 	}
 	r.NAT = &b
+}
+
+// drawMasquerade draws Linux's own NAT, which decides most axes by its kind.
+func drawMasquerade(t *rapid.T, times *rapid.Generator[time.Duration]) *nat.Behavior {
+	text := rapid.SampledFrom([]string{"kind=masquerade", "kind=masquerade,early-inbound=accept", "kind=masquerade-random", "kind=masquerade-fully-random"}).Draw(t, "kind")
+	text += rapid.SampledFrom([]string{"", ",range=40000-49999"}).Draw(t, "range") + rapid.SampledFrom([]string{"", ",size=1000"}).Draw(t, "size")
+	for _, key := range []string{"timeout", "stream", "timeout-tcp", "timeout-icmp"} {
+		if d := times.Draw(t, key); d > 0 {
+			text += "," + key + "=" + d.String()
+		}
+	}
+	b, err := nat.ParseBehavior(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &b
 }
 
 func drawHost(t *rapid.T, name string, fronts []string) Host {
@@ -187,6 +207,13 @@ func drawImpairment(t *rapid.T) link.Impairment {
 }
 
 func drawFirewall(t *rapid.T) *nat.Firewall {
+	if rapid.Bool().Draw(t, "firewall by name") {
+		f, err := nat.ParseFirewall(rapid.SampledFrom([]string{"stateful", "udp-blocked", "tcp-443-only", "udp-blocked,reject=out", "tcp-443-only,tcp-reject=reset,reject=both"}).Draw(t, "name"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &f
+	}
 	ports := rapid.SampledFrom([][]uint16{nil, {}, {443, 3478}})
 	f := &nat.Firewall{
 		Inbound: nat.InboundReplies, OutboundUDP: ports.Draw(t, "udp"), OutboundTCP: ports.Draw(t, "tcp"),

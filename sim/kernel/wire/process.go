@@ -73,6 +73,9 @@ func StartProcess(name string) (*Process, error) {
 	command := exec.Command("/proc/self/exe", "wires")
 	command.Args[0] = name
 	command.Stderr = os.Stderr
+	// What the race detector was built into sleeps for a second before it ends,
+	// for which everybody waits who closes a lab.
+	command.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	command.ExtraFiles = theirs
 	// A terminal's signals are for the laboratory, which ends its wires last.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

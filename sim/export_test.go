@@ -1,0 +1,4 @@
+package sim
+
+// Labs generates valid labs of every shape, for tests that build them.
+var Labs = labs
