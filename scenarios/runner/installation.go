@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -96,6 +97,8 @@ func (n *installation) folder() (err error) {
 		if lock, err := lockFolder(dir, 0); err == nil {
 			_ = os.RemoveAll(dir) // another one may do it at the same time
 			lock.Close()
+		} else if st, gone := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && gone == nil && time.Since(st.ModTime()) > time.Minute {
+			_ = os.Remove(dir) // whoever made it did not come to its lock
 		}
 	}
 	if n.dir, err = os.MkdirTemp("", folderPrefix); err != nil {
@@ -106,7 +109,7 @@ func (n *installation) folder() (err error) {
 }
 
 // lockFolder takes a folder's lock; it is free where nobody lives who has it. One
-// without a lock is being made.
+// without a lock is just being made.
 func lockFolder(dir string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|flags, 0o600)
 	if err != nil {
