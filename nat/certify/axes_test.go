@@ -1,6 +1,7 @@
 package certify_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -117,15 +118,20 @@ func TestNoSeedFalsifies(t *testing.T) {
 	for text, addresses := range map[string]int{
 		"full-cone": 1, "symmetric": 1, "symmetric,ports=random": 1, "port-restricted-cone,fallback=random": 1, "port-restricted-cone,parity=keep": 1,
 		"symmetric,parity=keep": 1, "symmetric,ports=random,range=40000-41999": 1, "full-cone,ports=block,block=64": 1,
-		"symmetric,ports=block": 1, "full-cone,pooling=arbitrary": 2, "full-cone,ports=block": 2, "full-cone,ports=block,block=128,pooling=arbitrary": 2, "symmetric,parity=keep,ports=preserve": 2, "kind=masquerade": 1, "kind=masquerade-random": 1, "symmetric,delta=7": 1,
+		"symmetric,ports=block": 1, "full-cone,pooling=arbitrary": 2, "full-cone,ports=block": 2, "full-cone,ports=block,block=128,pooling=arbitrary": 2, "symmetric,ports=block,block=100,pooling=arbitrary": 5, "symmetric,parity=keep,ports=preserve": 2, "kind=masquerade": 1, "kind=masquerade-random": 1, "symmetric,delta=7": 1,
 	} {
 		b := behavior(t, text)
+		external := slices.Clone(externalAddrs)
+		for len(external) < addresses {
+			external = append(external, external[len(external)-1].Next())
+		}
+		external = external[:addresses]
 		for seed := range uint64(40) {
-			w := newWorld(t, b, externalAddrs[:addresses])
+			w := newWorld(t, b, external)
 			for range seed {
 				w.rand.Uint64() // the NAT draws from it, too
 			}
-			if r := w.certify(t, config(b, externalAddrs[:addresses], seed)); !r.OK() {
+			if r := w.certify(t, config(b, external, seed)); !r.OK() {
 				t.Errorf("%s, seed %d: declared %s\nmeasured %s\n%s", text, seed, r.Declared, r.Measured, evidence(r))
 			}
 		}

@@ -125,6 +125,13 @@ func (p *Probe) doubt(now time.Time, left int) {
 	case left == 0 || len(p.samples) < portSamples || int(p.room()) < len(p.samples)+2:
 	case j.Lucky >= 0:
 		plan = p.beside(j.Lucky)
+	case p.scattered(j):
+		// Each host has a block of each address: two ports of each are wanted.
+		for range len(p.cfg.External) {
+			for _, host := range p.rivals {
+				plan = append(plan, sampling{host, p.freshPort()})
+			}
+		}
 	case j.Clusters && j.Allocation == nat.Random.String() && len(p.rivals) > 1:
 		plan = []sampling{{p.rivals[0], p.freshPort()}, {p.rivals[1], p.freshPort()}}
 	case j.Parity != "":
@@ -145,6 +152,13 @@ func (p *Probe) doubt(now time.Time, left int) {
 		return
 	}
 	p.take(now, plan, func(now time.Time) { p.doubt(now, left-1) })
+}
+
+// scattered says that the ports of declared blocks are too few to tell, since they
+// are of several addresses.
+func (p *Probe) scattered(j analysis.Ports) bool {
+	n := len(p.cfg.External)
+	return declaredBlock(p.cfg.Declared.Resolved()) > 0 && n > 1 && j.Allocation == nat.Random.String() && len(p.samples) < 4*n*max(len(p.rivals), 1)
 }
 
 // room is how many mappings the NAT claims to have room for.
