@@ -137,11 +137,15 @@ func (l *live) status() {
 	}
 	slices.Sort(parts)
 	text += "  " + strings.Join(parts, " · ")
-	// The terminal echoes ^C behind it.
-	if r, most := []rune(text), width(l.tty)-3; len(r) > most {
-		text = string(r[:most-1]) + "…"
+	fmt.Fprintf(l.w, "\r\x1b[K%s", fitted(l.tty, text))
+}
+
+// fitted cuts a status line to the terminal's width, which echoes ^C behind it.
+func fitted(terminal *os.File, text string) string {
+	if r, most := []rune(text), width(terminal)-3; len(r) > most {
+		return string(r[:most-1]) + "…"
 	}
-	fmt.Fprintf(l.w, "\r\x1b[K%s", text)
+	return text
 }
 
 func (l *live) erase() {

@@ -200,16 +200,17 @@ func (f *matrixFlags) run(ctx context.Context, g *grid.Grid, base *grid.Result, 
 		return err
 	}
 	res.Version = version()
-	if f.report != "" {
-		if err := res.Write(f.report); err != nil {
-			return fmt.Errorf("write the report: %w", err)
+	if f.report != "" { // what was found out is told, also where it cannot be written down
+		if err = res.Write(f.report); err != nil {
+			err = fmt.Errorf("write the report: %w", err)
+			f.report = ""
 		}
 	}
 	switch f.format {
 	case "json":
-		err = res.WriteJSON(stdout)
+		err = errors.Join(err, res.WriteJSON(stdout))
 	case "csv":
-		err = res.WriteCSV(stdout)
+		err = errors.Join(err, res.WriteCSV(stdout))
 	default:
 		f.print(stdout, res)
 	}

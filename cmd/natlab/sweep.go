@@ -129,7 +129,7 @@ func (f *sweepFlags) run(ctx context.Context, s *sweep.Sweep, stdout, stderr io.
 		ended, total := 0, len(s.Pairs)*s.Steps
 		s.Done = func(pair int, _ sweep.Point) {
 			ended++
-			fmt.Fprintf(stderr, "\r\x1b[K%d of %d offsets, %s ↔ %s", ended, total, s.Pairs[pair][0].Name, s.Pairs[pair][1].Name)
+			fmt.Fprint(stderr, "\r\x1b[K"+fitted(t, fmt.Sprintf("%d of %d offsets, %s ↔ %s", ended, total, s.Pairs[pair][0].Name, s.Pairs[pair][1].Name)))
 		}
 		defer fmt.Fprint(stderr, "\r\x1b[K")
 	}
@@ -141,16 +141,17 @@ func (f *sweepFlags) run(ctx context.Context, s *sweep.Sweep, stdout, stderr io.
 	if screen(stderr) != nil {
 		fmt.Fprint(stderr, "\r\x1b[K")
 	}
-	if f.report != "" {
-		if err := res.Write(f.report); err != nil {
-			return fmt.Errorf("write the report: %w", err)
+	if f.report != "" { // what was found out is told, also where it cannot be written down
+		if err = res.Write(f.report); err != nil {
+			err = fmt.Errorf("write the report: %w", err)
+			f.report = ""
 		}
 	}
 	switch f.format {
 	case "json":
-		err = res.WriteJSON(stdout)
+		err = errors.Join(err, res.WriteJSON(stdout))
 	case "csv":
-		err = res.WriteCSV(stdout)
+		err = errors.Join(err, res.WriteCSV(stdout))
 	default:
 		fmt.Fprint(stdout, res.Text())
 		if f.report != "" {

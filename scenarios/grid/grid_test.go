@@ -162,6 +162,10 @@ func TestCellsAndTheirForms(t *testing.T) {
 		}
 	}
 	var b bytes.Buffer
+	if err := r.HTML(&b); err != nil || strings.Count(b.String(), `class="k broken"`) != 1 || strings.Contains(b.String(), `class="k none"`) {
+		t.Errorf("the legend has to name what is there, and no more: %v", err)
+	}
+	b.Reset()
 	if err := r.WriteJSON(&b); err != nil {
 		t.Fatal(err)
 	}

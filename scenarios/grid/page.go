@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"p2pmodel/scenarios"
@@ -19,6 +20,7 @@ var pageHTML string
 
 var page = template.Must(template.New("grid").Funcs(template.FuncMap{
 	"millis":  report.Millis,
+	"axes":    report.Axes,
 	"seconds": report.Seconds,
 	"percent": func(v float64) string { return fmt.Sprintf("%.0f %%", v*100) },
 }).Parse(pageHTML))
@@ -52,6 +54,17 @@ type pageCell struct {
 
 // Summary and OK are methods of Result; the page needs them as values.
 func (p pageData) Summary() string { return p.Result.Summary() }
+
+// OtherPaths are those seen in some cell that are neither direct nor relayed.
+func (p pageData) OtherPaths() (others []scenarios.Path) {
+	for _, c := range p.Cells {
+		if c.Observed != scenarios.Direct && c.Observed != scenarios.Relay && !slices.Contains(others, c.Observed) {
+			others = append(others, c.Observed)
+		}
+	}
+	slices.Sort(others)
+	return others
+}
 
 // HTML writes the heat map. Its cells lead to reports in the folder beside it.
 func (r *Result) HTML(w io.Writer) error {

@@ -30,7 +30,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"want":     expectedWords,
 	"mark":     func(v scenarios.Verdict) string { return marks[v] },
 	"sentence": sentence,
-	"axes":     axes,
+	"axes":     Axes,
 }).Parse(pageText))
 
 // pageData is what the template sees.
@@ -317,8 +317,8 @@ var rawEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 // it leaves quotes alone, of which rules have very many.
 func raw(text string) template.HTML { return template.HTML(rawEscapes.Replace(text)) }
 
-// axes lets a long list of axes break after a comma.
-func axes(text string) template.HTML {
+// Axes lets a long list of axes break after a comma.
+func Axes(text string) template.HTML {
 	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(text), ",", ",<wbr>"))
 }
 

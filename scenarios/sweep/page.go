@@ -14,7 +14,7 @@ import (
 //go:embed page.html
 var pageHTML string
 
-var page = template.Must(template.New("sweep").Funcs(template.FuncMap{"seconds": report.Seconds}).Parse(pageHTML))
+var page = template.Must(template.New("sweep").Funcs(template.FuncMap{"seconds": report.Seconds, "axes": report.Axes}).Parse(pageHTML))
 
 type plotted struct {
 	Series

@@ -9,7 +9,7 @@ import (
 // The drawing, in units of the SVG.
 const (
 	plotWidth, plotHeight = 900.0, 300.0
-	plotLeft, plotRight   = 64.0, 16.0
+	plotLeft, plotRight   = 64.0, 28.0
 	plotTop, plotBottom   = 16.0, 52.0
 )
 
@@ -29,26 +29,19 @@ func (s Series) SVG(rttMS float64) template.HTML {
 	}
 	for i := -4; i <= 4; i++ {
 		offset := rttMS * float64(i) / 4
-		label := fmt.Sprintf("%+.0f ms", offset)
+		label := strings.Replace(fmt.Sprintf("%+.0f ms", offset), "-", "−", 1)
 		switch i {
 		case -4:
-			label = fmt.Sprintf("−RTT (%.0f ms)", -rttMS)
+			label = "−RTT"
 		case 0:
 			label = "both at once"
 		case 4:
-			label = fmt.Sprintf("+RTT (%.0f ms)", rttMS)
+			label = "+RTT"
 		}
-		anchor := "middle"
-		if i == 4 {
-			anchor = "end"
-		}
-		if i == -4 {
-			anchor = "start"
-		}
-		fmt.Fprintf(&b, `<path d="M%.1f %.1fv6" stroke="var(--dim)"/><text x="%.1f" y="%.1f" text-anchor="%s" fill="var(--dim)">%s</text>`,
-			x(offset), y(0), x(offset), y(0)+22, anchor, label)
+		fmt.Fprintf(&b, `<path d="M%.1f %.1fv6" stroke="var(--dim)"/><text x="%.1f" y="%.1f" text-anchor="middle" fill="var(--dim)">%s</text>`,
+			x(offset), y(0), x(offset), y(0)+22, label)
 	}
-	fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="middle" fill="var(--dim)">how much later the second host begins</text>`, (plotLeft+plotWidth-plotRight)/2, plotHeight-8)
+	fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="middle" fill="var(--dim)">how much later the second host begins (RTT: %.0f ms)</text>`, (plotLeft+plotWidth-plotRight)/2, plotHeight-8, rttMS)
 	line := ""
 	for i, p := range s.Points {
 		share := 0.0
