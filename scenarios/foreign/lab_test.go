@@ -27,7 +27,8 @@ const patience = 30 * time.Second
 // lab is a network that stands, with programs on its hosts.
 type lab struct {
 	sim.Network
-	tb testing.TB
+	tb       testing.TB
+	overflow uint64 // when it was built
 }
 
 // stand builds a lab. When the test fails, the state of all NATs is printed.
@@ -36,6 +37,7 @@ func stand(tb testing.TB, yaml string) *lab {
 	if court.closed != nil {
 		leaveOut(tb, "no lab can be built: %v", court.closed)
 	}
+	before := overflow(tb)
 	plan, err := sim.ParseLab("lab.yaml", []byte(yaml))
 	if err != nil {
 		tb.Fatal(err)
@@ -45,7 +47,7 @@ func stand(tb testing.TB, yaml string) *lab {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	l := &lab{network, tb}
+	l := &lab{network, tb, before}
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			l.describe()
@@ -63,6 +65,9 @@ func (l *lab) describe() {
 	if err := l.Err(); err != nil {
 		l.tb.Logf("a fault of the laboratory itself: %v", err)
 	}
+	if n := overflow(l.tb) - l.overflow; n > 0 {
+		l.tb.Logf("meanwhile the kernel lost %d packets of this machine, whosever, because a processor was too far behind (softnet_stat)", n)
+	}
 	l.describeLost()
 	for _, r := range l.Lab().Routers {
 		running, err := l.Router(r.Name)
@@ -73,6 +78,25 @@ func (l *lab) describe() {
 			l.tb.Logf("router %s, external %v:\n%s", r.Name, running.External(), text)
 		}
 	}
+}
+
+// overflow counts the packets that the kernel has lost because a processor was
+// more than net.core.netdev_max_backlog packets behind: those of all namespaces
+// share that queue, and nothing in a lab tells of it.
+func overflow(tb testing.TB) (n uint64) {
+	tb.Helper()
+	stat, err := os.ReadFile("/proc/net/softnet_stat")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for line := range strings.Lines(string(stat)) {
+		var processed, dropped uint64
+		if _, err := fmt.Sscanf(line, "%x %x", &processed, &dropped); err != nil {
+			tb.Fatalf("/proc/net/softnet_stat: %q: %v", line, err)
+		}
+		n += dropped
+	}
+	return n
 }
 
 // manyLost is how many lost packets are worth reading.
