@@ -40,6 +40,7 @@ func (i *initramfs) folder(name string) error {
 
 // text adds a small file.
 func (i *initramfs) text(name string, mode cpio.FileMode, content []byte) error {
+	name = strings.TrimPrefix(name, "/")
 	if err := i.folder(path.Dir(name)); err != nil {
 		return err
 	}
