@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"p2pmodel/nat"
+	"p2pmodel/nat/ruleset"
 	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/runner"
 	"p2pmodel/sim"
@@ -115,30 +117,37 @@ func TestNATSwappedAfterCertificationIsBroken(t *testing.T) {
 // the NAT must not have treated so, though the path stays what it was.
 func TestARuleEditedByHandIsCaughtByTheWatch(t *testing.T) {
 	t.Parallel()
+	// The packets of the edits are UDP, every fifth of the chain.
+	fifth := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+		&expr.Numgen{Register: 1, Modulus: 5, Type: unix.NFT_NG_INCREMENTAL}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, 0}},
+	}
+	drop := append(slices.Clone(fifth), &expr.Verdict{Kind: expr.VerdictDrop})
+	write := func(offset uint32, data ...byte) []expr.Any {
+		return append(slices.Clone(fifth), &expr.Immediate{Register: 1, Data: data}, &expr.Payload{
+			OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: uint32(len(data)),
+			CsumType: expr.CsumTypeInet, CsumOffset: 6})
+	}
 	for name, c := range map[string]struct {
-		edit []expr.Any
-		want string
+		chain, from string
+		edit        []expr.Any
+		want        string
 	}{
-		"every fifth packet from outside is dropped in silence": {
-			[]expr.Any{&expr.Numgen{Register: 1, Modulus: 5, Type: unix.NFT_NG_INCREMENTAL},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, 0}}, &expr.Verdict{Kind: expr.VerdictDrop}},
-			"did not leave",
-		},
-		"every fifth packet gets another destination": {
-			[]expr.Any{&expr.Numgen{Register: 1, Modulus: 5, Type: unix.NFT_NG_INCREMENTAL},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, 0}},
-				&expr.Immediate{Register: 1, Data: []byte{0x13, 0x88}}, // port 5000
-				&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2,
-					CsumType: expr.CsumTypeInet, CsumOffset: 6}},
-			"forbids that",
-		},
+		"packets from outside are dropped in silence":  {"arrive", "from outside", drop, "did not leave"},
+		"packets from inside are dropped in silence":   {"forward", "from inside", drop, "did not leave"},
+		"packets from outside get another destination": {"arrive", "from outside", write(2, 0x13, 0x88), "forbids that"},
+		"packets from outside get another sender":      {"arrive", "from outside", write(0, 0x13, 0x88), "it has to become"},
+		"packets from inside get another sender":       {"forward", "from inside", write(0, 0x13, 0x88), "it has to become"},
+		"packets from inside leave as they came":       {"forward", "from inside", append(slices.Clone(fifth), &expr.Verdict{Kind: expr.VerdictAccept}), "it has to become"},
+		"packets from inside are dropped, with a lie":  {"forward", "from inside", append(slices.Clone(fifth), ruleset.Drop(ruleset.CauseFiltered, "nat forward: no")...), "was dropped: filtered"},
+		"packets from inside are said to find no port": {"forward", "from inside", append(slices.Clone(fifth), ruleset.Drop(ruleset.CauseExhausted, "nat forward: no")...), "it has to pass"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fabric := &tampered{}
 			r := &runner.Runner{Fabric: fabric, Seed: 1, SkipControls: true, Progress: func(p runner.Progress) {
 				if p.Stage == "phase connect" {
-					fabric.insert(t, "nat-a", "arrive", c.edit)
+					fabric.insert(t, "nat-a", c.chain, c.edit)
 				}
 			}}
 			sc, err := scenarios.Find("TC-01")
@@ -150,7 +159,7 @@ func TestARuleEditedByHandIsCaughtByTheWatch(t *testing.T) {
 				t.Fatal(err)
 			}
 			want(t, res, scenarios.Broken)
-			for _, text := range []string{"router nat-a did not behave as declared: ", "from outside", c.want} {
+			for _, text := range []string{"router nat-a did not behave as declared: ", c.from, c.want} {
 				if !strings.Contains(res.Reason, text) {
 					t.Errorf("the reason lacks %q: %s", text, res.Reason)
 				}
