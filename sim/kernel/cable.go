@@ -23,6 +23,7 @@ type cable struct {
 	mu        sync.Mutex
 	addrs     []netip.Addr // the node's present addresses
 	unplugged bool         // the node's end is down
+	lonely    losing       // tells what is for the node meanwhile, on a plain link
 	cut       bool
 	losing    losing // the cut of a plain veth
 	holes     losing // black holes

@@ -120,3 +120,60 @@ lab:
 		}
 	}
 }
+
+// TestDropsTellWhoLeft: what is for a host that has left its uplink dies on that
+// link, though it is a plain one without a carrier; and what comes when it is back
+// arrives.
+func TestDropsTellWhoLeft(t *testing.T) {
+	t.Parallel()
+	n := stand(t, `
+lab:
+  routers:
+    home: {nat: full-cone}
+  hosts:
+    phone: {uplinks: {wifi: {behind: home}, 4g: {}}}
+    server: {}
+`)
+	if _, err := n.Drops(); err != nil {
+		t.Skipf("needs a kernel with nfnetlink_log: %v", err)
+	}
+	phone := host(t, n, "phone")
+	here, err := phone.ListenPacket(t.Context(), "udp4", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	there, err := host(t, n, "server").ListenPacket(t.Context(), "udp4", ":9000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer there.Close()
+	if _, err := here.WriteTo([]byte("makes a mapping"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(addressOf(n, "server"), 9000))); err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 64)
+	_, external, err := there.ReadFrom(buffer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ uplink, text, fate string }{
+		{"4g", "is for who left", "died on the link of phone/wifi, after home: unplugged"},
+		{"wifi", "is for who is back", "entered phone"},
+	} {
+		if err := phone.Move(step.uplink); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := there.WriteTo([]byte(step.text), external); err != nil {
+			t.Fatal(err)
+		}
+		soon(t, step.text+" "+step.fate, func() bool {
+			traces := witness.Traces(n.Packets(), witness.Scene{Hosts: []string{"phone", "server"}})
+			drops, err := n.Drops()
+			if err != nil {
+				t.Fatal(err)
+			}
+			witness.Attribute(traces, drops, nil)
+			return slices.ContainsFunc(traces, func(tr witness.Trace) bool { return string(tr.Payload) == step.text && tr.Fate() == step.fate })
+		})
+	}
+}

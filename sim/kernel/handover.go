@@ -176,6 +176,12 @@ func (c *cable) setPlugged(plugged bool) error {
 		c.plug(&b)
 	} else {
 		c.unplug(&b)
+		if c.wire == nil && tellsDrops() {
+			// Without a carrier the kernel drops what is for the node, and tells nobody.
+			if err := c.lose(&c.lonely, "unplugged", sim.Down); err != nil {
+				return err
+			}
+		}
 		if c.wire != nil {
 			if err := c.wire.link.Cut(true); err != nil {
 				return err
@@ -191,6 +197,9 @@ func (c *cable) setPlugged(plugged bool) error {
 	}
 	if c.wire != nil {
 		return c.wire.link.Cut(c.cut || c.unplugged)
+	}
+	if plugged {
+		return c.lonely.lift()
 	}
 	return nil
 }

@@ -162,16 +162,16 @@ func Attribute(traces []Trace, drops []Drop, resets []Reset) []Drop {
 }
 
 // ended reports whether a drop may be of the packet of a trace: a link takes what
-// left a node, a rule what came in or what the node sends itself.
+// left a node, or was to leave it, a rule what came in or what the node sends itself.
 func (t Trace) ended(d Drop) bool {
 	last := t.Last()
-	if d.Protocol != t.Protocol || d.Link != "" && last.Direction != Out {
+	if d.Protocol != t.Protocol || d.Link != "" && last.Direction != Out && d.Node != last.Point.Node {
 		return false
 	}
 	if t.hasPart(d.Data) {
 		return true
 	}
-	if d.Addresses != last.Addresses && (d.Link != "" || d.Src != last.Src && d.Dst != last.Dst) {
+	if d.Addresses != last.Addresses && (d.Link != "" && last.Direction == Out || d.Src != last.Src && d.Dst != last.Dst) {
 		return false
 	}
 	return sameBytes(d.Data, t.data)
