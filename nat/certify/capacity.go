@@ -20,6 +20,8 @@ const (
 	fillAtOnce = 16
 	// fillTime is how long a mapping has to live for all of them to be there at once.
 	fillTime = 2 * time.Second
+	// fillPatience is how often more mappings are tried where some are missing.
+	fillPatience = 3
 )
 
 // bounds gives the axes that limit how many mappings one host gets, each with its
@@ -49,6 +51,7 @@ func (p *Probe) shares() int {
 type fill struct {
 	axis            nat.Axis
 	limit, attempts int
+	again           int      // how often more may be tried, where some are missing
 	made            []filled // in order
 }
 
@@ -78,6 +81,9 @@ func (p *Probe) measureCapacity(now time.Time) {
 		return
 	}
 	f.attempts = f.limit + beyond
+	if min(r.Timeout, r.Stream) >= fillPatience*fillTime {
+		f.again = fillPatience
+	}
 	p.reset(func(now time.Time, err error) {
 		if err != nil {
 			return // nobody can empty this NAT
@@ -118,6 +124,16 @@ func (p *Probe) fillOne(now time.Time, f *fill) {
 // judgeCapacity concludes from how many mappings there were. Where as many were
 // made as were tried, it looks whether the first ones paid for it.
 func (p *Probe) judgeCapacity(now time.Time, f *fill) {
+	if missing := f.limit - len(f.made); missing > 0 && f.again > 0 {
+		// Who draws ports may miss the last free ones, and a busy machine loses packets.
+		f.again--
+		f.attempts = 2*missing + beyond
+		p.phases = append([]func(now time.Time){func(now time.Time) { p.judgeCapacity(now, f) }}, p.phases...)
+		for range fillAtOnce {
+			p.fillOne(now, f)
+		}
+		return
+	}
 	if len(f.made) < f.limit+beyond {
 		p.foundCapacity(f, len(f.made), nat.FullDrop)
 		return
