@@ -51,8 +51,9 @@ func (p *Probe) shares() int {
 type fill struct {
 	axis            nat.Axis
 	limit, attempts int
-	again           int      // how often more may be tried, where some are missing
-	made            []filled // in order
+	again           int       // how often more may be tried, where some are missing
+	until           time.Time // when: the first mappings must live on
+	made            []filled  // in order
 }
 
 type filled struct {
@@ -81,13 +82,12 @@ func (p *Probe) measureCapacity(now time.Time) {
 		return
 	}
 	f.attempts = f.limit + beyond
-	if min(r.Timeout, r.Stream) >= fillPatience*fillTime {
-		f.again = fillPatience
-	}
+	f.again = fillPatience
 	p.reset(func(now time.Time, err error) {
 		if err != nil {
 			return // nobody can empty this NAT
 		}
+		f.until = now.Add(min(r.Timeout, r.Stream) / 2)
 		p.phases = append([]func(now time.Time){
 			func(now time.Time) { p.judgeCapacity(now, f) },
 			func(time.Time) { p.reset(func(time.Time, error) {}) },
@@ -124,7 +124,7 @@ func (p *Probe) fillOne(now time.Time, f *fill) {
 // judgeCapacity concludes from how many mappings there were. Where as many were
 // made as were tried, it looks whether the first ones paid for it.
 func (p *Probe) judgeCapacity(now time.Time, f *fill) {
-	if missing := f.limit - len(f.made); missing > 0 && f.again > 0 {
+	if missing := f.limit - len(f.made); missing > 0 && f.again > 0 && now.Before(f.until) {
 		// Who draws ports may miss the last free ones, and a busy machine loses packets.
 		f.again--
 		f.attempts = 2*missing + beyond
