@@ -26,9 +26,11 @@ type workflow struct {
 	On          any               `yaml:"on"`
 	Permissions map[string]string `yaml:"permissions"`
 	Jobs        map[string]struct {
-		RunsOn  string `yaml:"runs-on"`
-		Timeout int    `yaml:"timeout-minutes"`
-		Steps   []step `yaml:"steps"`
+		If        string `yaml:"if"`
+		RunsOn    string `yaml:"runs-on"`
+		Container string `yaml:"container"`
+		Timeout   int    `yaml:"timeout-minutes"`
+		Steps     []step `yaml:"steps"`
 	} `yaml:"jobs"`
 }
 
