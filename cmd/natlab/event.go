@@ -21,7 +21,10 @@ func newEventCommand() *cobra.Command {
 		Short: "Do something to a lab that stands, and prove it",
 		Long: `Do an event to a lab that stands, and tell what was seen of it. Without an event:
 list those that were done, those of the file's timeline among them. One that lasts (for=…)
-takes its time; Ctrl-C ends it.
+takes its time; Ctrl-C ends it. ✓ stands before what was seen to have an effect, ○ before
+what met nothing that it could have had one on.
+
+Exit status: 0 it was done; 2 it could not be.
 
   ` + strings.Join(sim.EventUsage(), "\n  "),
 		Example: `  natlab event reboot home new-address=true
@@ -36,6 +39,9 @@ takes its time; Ctrl-C ends it.
 			var all []standing.Happened
 			if len(args) > 0 {
 				h, err := c.Event(ctx, args)
+				if ctx.Err() != nil {
+					return errors.New("interrupted: what the event had begun is ended; the lab stands as before")
+				}
 				if err != nil {
 					return err
 				}
