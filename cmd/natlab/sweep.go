@@ -104,6 +104,9 @@ func sweepPairs(args []string) ([][2]grid.Side, error) {
 			if err != nil {
 				return nil, err
 			}
+			if b.Pooling == nat.PoolArbitrary {
+				return nil, fmt.Errorf("behaviour %q: with pooling=arbitrary it is left to chance which address a probe gets, so that offsets tell nothing: say pooling=paired", text)
+			}
 			pair[i] = grid.Side{Name: text, Behavior: b}
 		}
 		return [][2]grid.Side{pair}, nil

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"p2pmodel/nat"
 	"p2pmodel/scenarios/grid"
 	"p2pmodel/sim"
 	"p2pmodel/sim/link"
@@ -120,9 +119,6 @@ func (s *Sweep) lab(pair [2]grid.Side) *sim.Lab {
 	for i, name := range []string{"a", "b"} {
 		behavior := pair[i].Behavior
 		r := sim.Router{Name: "nat-" + name, NAT: &behavior}
-		if behavior.Pooling == nat.PoolArbitrary {
-			r.Addresses = 2
-		}
 		lab.Routers = append(lab.Routers, r)
 		lab.Hosts = append(lab.Hosts, sim.Host{Name: name, Uplinks: []sim.Uplink{{Name: sim.DefaultUplink, Behind: r.Name}}})
 		lab.Links = append(lab.Links, sim.Link{Node: r.Name, Up: quarter, Down: quarter})
