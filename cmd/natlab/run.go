@@ -146,6 +146,11 @@ func (f *runFlags) findProgram(list []*scenarios.Scenario) error {
 
 // run runs the scenarios, and writes the report and the closing table.
 func (f runFlags) run(ctx context.Context, list []*scenarios.Scenario, stdout, stderr io.Writer) error {
+	for _, sc := range list {
+		if err := (kernel.Fabric{}).Fits(sc.Lab); err != nil {
+			return fmt.Errorf("%s: %w", sc.ID, err)
+		}
+	}
 	rep := &scenarios.Report{
 		Schema: 1, Fabric: kernel.Fabric{}.Name(), Seed: f.seed, Version: version(), RealTime: f.realTime, Started: time.Now(),
 	}

@@ -97,7 +97,7 @@ func TestEventsOfANATsTable(t *testing.T) {
 	}
 
 	// A flush forgets, and the same port is free again.
-	want(t, event(t, d, n, "flush shared"), sim.Proved, "forgot 1 mappings")
+	want(t, event(t, d, n, "flush shared"), sim.Proved, "forgot 1 mapping;")
 	if enters(laptop, first) {
 		t.Error("a mapping outlived the flush")
 	}
@@ -110,7 +110,7 @@ func TestEventsOfANATsTable(t *testing.T) {
 	neighbour := seenFrom(t, tv, server)
 	began := n.Now()
 	o := event(t, d, n, "rebind shared host=laptop")
-	want(t, o, sim.Proved, "silently ended 1 mappings of laptop")
+	want(t, o, sim.Proved, "silently ended 1 mapping of laptop;")
 	if before := o.Proof().Before; len(before) != 1 || !strings.Contains(before[0], first.String()) {
 		t.Errorf("what ended is %q, want the mapping of %v", before, first)
 	}

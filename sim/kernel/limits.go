@@ -162,6 +162,15 @@ func claim(d demand) (release func(), err error) {
 	}), nil
 }
 
+// Fits says whether the machine's limits allow a lab, as Build does: nothing is
+// built. The error is a LimitError.
+func (Fabric) Fits(lab *sim.Lab) error {
+	claims.mu.Lock()
+	defer claims.mu.Unlock()
+	d := demandOf(lab)
+	return readLimits(descriptorsOfProcess+d.add(claims.standing, 1).descriptors()).allow(d, claims.standing)
+}
+
 // readLimits reads them. The limit of open files is raised to what is wanted, as
 // far as this process may: the runtime has raised the soft limit to the hard one
 // already, and root may raise that, too.

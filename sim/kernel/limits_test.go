@@ -93,6 +93,13 @@ func TestClaimsAreReleasedOnce(t *testing.T) {
 	if release, err := claim(demand{nodes: 1 << 40}); release != nil || !errors.As(err, &limit) || limit.Nodes != 1<<40 || limit.Need <= limit.Have {
 		t.Errorf("a lab larger than any machine: %v", err)
 	}
+	lab, err := sim.ParseLab("lab.yaml", []byte("lab: {hosts: {a: }}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (Fabric{}).Fits(lab); err != nil {
+		t.Errorf("the smallest lab does not fit: %v", err)
+	}
 	if got := claims.standing; got != before {
 		t.Errorf("what was refused is claimed: %+v, before %+v", got, before)
 	}
