@@ -101,8 +101,7 @@ func mountAll() error {
 			return err
 		}
 	}
-	// On one processor a burst of a wire, which has real-time priority, is not taken
-	// out of this queue before it ends.
+	// On one processor a wire's burst may wait here as a whole.
 	if err := os.WriteFile("/proc/sys/net/core/netdev_max_backlog", []byte("100000"), 0); err != nil {
 		return err
 	}
