@@ -118,7 +118,7 @@ func TestNoSeedFalsifies(t *testing.T) {
 	for text, addresses := range map[string]int{
 		"full-cone": 1, "symmetric": 1, "symmetric,ports=random": 1, "port-restricted-cone,fallback=random": 1, "port-restricted-cone,parity=keep": 1,
 		"symmetric,parity=keep": 1, "symmetric,ports=random,range=40000-41999": 1, "full-cone,ports=block,block=64": 1,
-		"symmetric,ports=block": 1, "full-cone,pooling=arbitrary": 2, "full-cone,ports=block": 2, "full-cone,ports=block,block=128,pooling=arbitrary": 2, "symmetric,ports=block,block=100,pooling=arbitrary": 5, "symmetric,parity=keep,ports=preserve": 2, "kind=masquerade": 1, "kind=masquerade-random": 1, "symmetric,delta=7": 1,
+		"symmetric,ports=block": 1, "full-cone,pooling=arbitrary": 2, "full-cone,ports=block": 2, "full-cone,ports=block,block=128,pooling=arbitrary": 2, "symmetric,ports=block,block=100,pooling=arbitrary": 5, "symmetric,parity=keep,delta=5,hairpin=external": 1, "symmetric,parity=keep,ports=preserve": 2, "kind=masquerade": 1, "kind=masquerade-random": 1, "symmetric,delta=7": 1,
 	} {
 		b := behavior(t, text)
 		external := slices.Clone(externalAddrs)

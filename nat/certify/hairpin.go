@@ -95,11 +95,11 @@ func (p *Probe) predictHairpin(now time.Time) {
 			})
 		})
 	case p.is(nat.AxisPorts, nat.Sequential.String()):
-		p.foretold = true
-		p.inside(0, func(now time.Time, a *socket) {
-			p.inside(1, func(now time.Time, b *socket) {
-				p.inside(0, func(now time.Time, c *socket) {
+		p.even(0, func(now time.Time, a *socket) {
+			p.even(1, func(now time.Time, b *socket) {
+				p.even(0, func(now time.Time, c *socket) {
 					p.mapped(now, c, func(now time.Time, x netip.AddrPort) {
+						p.foretold = true
 						na := p.successor(x.Port())
 						p.cross(now, a, b, netip.AddrPortFrom(from0, na), netip.AddrPortFrom(from1, p.successor(na)))
 					})
@@ -107,6 +107,17 @@ func (p *Probe) predictHairpin(now time.Time) {
 			})
 		})
 	}
+}
+
+// even opens an inside socket at an even port: each parity may have a counter of
+// its own.
+func (p *Probe) even(host int, opened func(now time.Time, s *socket)) {
+	inside := p.cfg.Inside[host%len(p.cfg.Inside)]
+	p.open(true, netip.AddrPortFrom(inside, p.withParity(p.freshPort(), 0)), func(now time.Time, s *socket) {
+		if s != nil { // somebody has the port
+			opened(now, s)
+		}
+	})
 }
 
 // cross sends from a to where b will be mapped, and a moment later from b to

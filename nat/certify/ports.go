@@ -230,7 +230,14 @@ func (p *Probe) judgePorts() {
 // successor is the port that a sequential NAT tries after this one.
 func (p *Probe) successor(port uint16) uint16 {
 	r := p.cfg.Declared.Resolved()
-	return analysis.Successor(port, r.Delta, r.Range)
+	if r.Parity != nat.ParityKeep {
+		return analysis.Successor(port, r.Delta, r.Range)
+	}
+	next := analysis.Successor(port, r.Delta+r.Delta%2, r.Range)
+	if next%2 != port%2 { // the low end has the other parity
+		next++
+	}
+	return next
 }
 
 // insideRange is where the probe's inside ports come from: the declared range,
