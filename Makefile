@@ -48,7 +48,7 @@ bin/suite: build
 	@$(GO) build -o bin/ginkgo github.com/onsi/ginkgo/v2/ginkgo
 	@$(GO) test -c $(SUITE_RACE) -o bin/scenarios.test ./scenarios/specs
 
-scenarios: bin/suite ## the main job: TC-01…TC-07 on real NATs, with a report
+scenarios: bin/suite ## the main job: the whole catalogue on real NATs, with a report
 	@mkdir -p $(REPORT); rm -f $(REPORT)/.table
 	@status=0; [ -t 1 ] || export NO_COLOR=1; \
 	$(ROOTLESS) bin/ginkgo run --procs=$(PROCS) $${NO_COLOR:+--no-color} \
