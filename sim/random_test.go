@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -42,6 +43,9 @@ func fewer(t *testing.T, checks string) {
 	t.Cleanup(func() { _ = flag.Set(name, usual) })
 }
 
+// tally is what was done to random labs.
+type tally struct{ nodes, links, certified, again atomic.Int64 }
+
 // Random valid lab files are read, built and closed, and nothing is left of them.
 // Of each, one NAT is certified, if it has one: its times are not, which would take
 // them. `make labs` does this a thousand times.
@@ -58,7 +62,7 @@ func TestRandomLabsAreBuiltAndVanish(t *testing.T) {
 		t.Fatal(err)
 	}
 	fewer(t, "40")
-	var nodes, links, certified atomic.Int64
+	var done tally
 	began := time.Now()
 	rapid.Check(t, func(t *rapid.T) {
 		text := sim.Labs().Draw(t, "lab").YAML()
@@ -74,9 +78,9 @@ func TestRandomLabsAreBuiltAndVanish(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\nin:\n%s", err, text)
 		}
-		nodes.Add(int64(len(lab.Hosts) + len(lab.Routers)))
-		links.Add(int64(len(lab.Links)))
-		failure := examine(t, network, &certified)
+		done.nodes.Add(int64(len(lab.Hosts) + len(lab.Routers)))
+		done.links.Add(int64(len(lab.Links)))
+		failure := examine(t, network, &done)
 		if err := errors.Join(failure, network.Err(), network.Close()); err != nil {
 			t.Fatalf("%v\nin:\n%s", err, text)
 		}
@@ -84,11 +88,11 @@ func TestRandomLabsAreBuiltAndVanish(t *testing.T) {
 			t.Fatalf("left behind: %q\nby:\n%s", left, text)
 		}
 	})
-	t.Logf("%d nodes, %d impaired links, %d NATs certified, in %v", nodes.Load(), links.Load(), certified.Load(), time.Since(began).Round(time.Millisecond))
+	t.Logf("%d nodes, %d impaired links, %d NATs certified (%d times again), in %v", done.nodes.Load(), done.links.Load(), done.certified.Load(), done.again.Load(), time.Since(began).Round(time.Millisecond))
 }
 
 // examine certifies one NAT of the lab.
-func examine(t *rapid.T, network sim.Network, certified *atomic.Int64) error {
+func examine(t *rapid.T, network sim.Network, done *tally) error {
 	var nats []string
 	for _, r := range network.Lab().Routers {
 		if r.NAT != nil && measurable(*r.NAT) {
@@ -102,15 +106,19 @@ func examine(t *rapid.T, network sim.Network, certified *atomic.Int64) error {
 	if err != nil {
 		return err
 	}
-	result, err := r.Measure(context.Background(), certify.Options{Patience: time.Millisecond})
-	if err != nil {
-		return err
+	// A busy machine may be why one fails: what is wrong, is so twice.
+	var result certify.Result
+	for range 2 {
+		if result, err = r.Measure(context.Background(), certify.Options{Patience: time.Millisecond}); err != nil {
+			return err
+		}
+		if result.OK() {
+			done.certified.Add(1)
+			return nil
+		}
+		done.again.Add(1)
 	}
-	if !result.OK() {
-		return errors.New("router " + r.Name() + " is not what it is declared to be: " + result.Declared + ", measured " + result.Measured)
-	}
-	certified.Add(1)
-	return nil
+	return fmt.Errorf("router %s is not what it is declared to be: %s, measured %s", r.Name(), result.Declared, result.Measured)
 }
 
 // measurable leaves out tables that would be filled.
