@@ -268,7 +268,7 @@ func TestPlayByTokens(t *testing.T) {
 	if code, says := execute(t.Context(), io.Discard, append([]string{"play", "--account", "eve"}, reach...)...); code != exitFailed || !strings.Contains(says, "log in as eve") {
 		t.Errorf("a name where tokens are wanted: exit %d, %s", code, says)
 	}
-	other := append([]string{"play", "--account", "eve", "--login-timeout", "500ms", "--fingerprint", strings.Repeat("0", 64)}, reach[:2]...)
+	other := append([]string{"play", "--account", "eve", "--login-timeout", "2s", "--fingerprint", strings.Repeat("0", 64)}, reach[:2]...)
 	if code, says := execute(t.Context(), io.Discard, other...); code != exitFailed || !strings.Contains(says, "has the fingerprint") {
 		t.Errorf("another certificate than asked for: exit %d, %s", code, says)
 	}

@@ -195,6 +195,7 @@ func (c *Client) take(l *link, session *agentv1.Session) (away time.Duration, cu
 // context ends; a credential that is refused ends it at once.
 func (c *Client) attempt(ctx context.Context, timeout time.Duration, open func(context.Context, *link) (*agentv1.Session, error)) (*link, *agentv1.Session, error) {
 	wait := c.cfg.Timeouts.Backoff
+	var before error // why the try before gave nothing
 	for tried := 1; ; tried++ {
 		c.mu.Lock()
 		endpoint := c.cfg.Endpoints[c.next%len(c.cfg.Endpoints)]
@@ -207,9 +208,14 @@ func (c *Client) attempt(ctx context.Context, timeout time.Duration, open func(c
 			return l, session, nil
 		}
 		l.close()
+		if ctx.Err() != nil && before != nil {
+			// That the time was over in the middle of a try says less than the former ones.
+			return nil, nil, fmt.Errorf("%w; the try before: %w", err, before)
+		}
 		if ctx.Err() != nil || refused(err) {
 			return nil, nil, err
 		}
+		before = err
 		c.log.Info("client: an Agent gives no session", "endpoint", endpoint, "error", err)
 		if tried%len(c.cfg.Endpoints) == 0 {
 			if !pause(ctx, spread(wait)) {
