@@ -60,8 +60,9 @@ func (f *trackedFlow) local() bool { return !f.inside.IsValid() }
 // a constant of the kernel.
 const streamAfter = 2 * time.Second
 
-func newConntrack(b nat.Behavior, external []netip.Addr, r *rand.Rand) *conntrack {
-	c := &conntrack{behavior: b, external: external, rand: r}
+// newConntrack makes the state of a table whose NAT is of another kind.
+func (t *Table) newConntrack() *conntrack {
+	c := &conntrack{behavior: t.behavior, external: t.external, rand: t.rand, lag: t.lag, follower: t.follower}
 	for i := range c.states {
 		c.states[i] = &tracking{
 			inner:    make(map[flowKey]*trackedFlow),

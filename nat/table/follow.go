@@ -21,9 +21,6 @@ type Follower struct {
 	pairs     map[netip.Addr]netip.Addr
 	seen      netip.AddrPort
 	objection string
-	// unsure are the sequential counters that are not known: the next port is taken
-	// for what it is.
-	unsure map[*int]bool
 }
 
 // slackSteps is how many free ports a sequential NAT may seem to leave out, or how
@@ -41,9 +38,7 @@ func NewFollower(b nat.Behavior, external []netip.Addr, lag time.Duration) (*Fol
 		return nil, err
 	}
 	t.lag, t.follower = lag, f
-	if t.flows != nil {
-		t.flows.lag, t.flows.follower = lag, f
-	}
+	t.Reboot()
 	f.table = t
 	return f, nil
 }
@@ -54,25 +49,11 @@ func (f *Follower) Behavior() nat.Behavior { return f.table.behavior }
 // Reboot is Table.Reboot.
 func (f *Follower) Reboot(external ...netip.Addr) {
 	clear(f.pairs)
-	clear(f.unsure)
-	lag := f.table.lag
 	f.table.Reboot(external...)
-	if f.table.flows != nil {
-		f.table.flows.lag, f.table.flows.follower = lag, f
-	}
 }
 
-// Flush has the NAT lose its mappings and filters, while its sequential counters go
-// on, from wherever they are.
-func (f *Follower) Flush() {
-	f.Reboot()
-	f.unsure = make(map[*int]bool)
-	for _, s := range f.table.states {
-		for i := range s.next {
-			f.unsure[&s.next[i]] = true
-		}
-	}
-}
+// Empty is Table.Empty.
+func (f *Follower) Empty() { f.table.Empty() }
 
 // Outbound is Table.Outbound of a packet that was seen to leave with this external
 // endpoint. objection says why the behaviour does not permit that as a new mapping;
@@ -215,34 +196,8 @@ func (f *Follower) Longest(p Protocol) time.Duration {
 	return max(idle(b, p).longest(), b.Rotate)
 }
 
-// Rebind ends the live mappings of inside addresses, of all if there are none. Their
-// ports are held for the idle timeout, so that new mappings get others.
-func (f *Follower) Rebind(now time.Time, inside ...netip.Addr) {
-	t := f.table
-	ours := func(a netip.Addr) bool { return len(inside) == 0 || slices.Contains(inside, a) }
-	if c := t.flows; c != nil {
-		for _, s := range c.states {
-			for _, flow := range slices.Clone([]*trackedFlow(s.byExpiry)) {
-				if !flow.local() && ours(flow.inside.Addr()) {
-					heap.Remove(&s.byExpiry, flow.index)
-					s.remove(flow)
-					s.add(now, &trackedFlow{external: flow.external, remote: flow.remote, expires: flow.expires})
-				}
-			}
-		}
-		return
-	}
-	for _, s := range t.states {
-		for _, m := range slices.Clone([]*mapping(s.live)) {
-			if ours(m.key.inside.Addr()) {
-				m.held = now.Add(s.longest())
-				m.expires = time.Time{}
-				heap.Fix(&s.live, m.index)
-			}
-		}
-		s.purge(now.Add(-t.lag))
-	}
-}
+// Rebind is Table.Rebind.
+func (f *Follower) Rebind(now time.Time, inside ...netip.Addr) { f.table.Rebind(now, inside...) }
 
 // object notes the first objection.
 func (f *Follower) object(format string, args ...any) {
@@ -310,10 +265,6 @@ func (f *Follower) step(s *state, inside netip.AddrPort) {
 		return
 	}
 	at := apart / p.step
-	if f.unsure[counter] {
-		delete(f.unsure, counter)
-		*counter = at
-	}
 	ahead := (at - *counter + p.count) % p.count
 	if behind := p.count - ahead; behind <= slackSteps && behind < p.count {
 		return

@@ -2,19 +2,16 @@ package table
 
 import (
 	"container/heap"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
-
-	"p2pmodel/nat"
 )
 
 // Empty forgets mappings and filters; their ports are free. Unlike with Reboot,
 // the counters of sequential ports, of blocks and of pooling go on.
 func (t *Table) Empty() {
 	if t.flows != nil {
-		t.flows = newConntrack(t.behavior, t.external, t.rand)
+		t.flows = t.newConntrack()
 		return
 	}
 	for i, s := range t.states {
@@ -27,15 +24,16 @@ func (t *Table) Empty() {
 // Rebind ends the live mappings of inside addresses, of all if there are none,
 // and returns them. Their ports are closed, and held as those of mappings that
 // have expired: the next packet from inside gets another one, also where ports
-// are preserved. NATs of other kinds than nat.KindRFC are refused.
-func (t *Table) Rebind(now time.Time, inside ...netip.Addr) ([]Mapping, error) {
-	if t.flows != nil {
-		return nil, fmt.Errorf("NAT table: rebinding of kind=%s is not modelled, only that of kind=%s", t.behavior.Kind, nat.KindRFC)
-	}
+// are preserved. Conntrack knows flows: a port stays taken towards its remote.
+func (t *Table) Rebind(now time.Time, inside ...netip.Addr) []Mapping {
 	ended := slices.DeleteFunc(t.Mappings(now), func(m Mapping) bool {
 		return len(inside) > 0 && !slices.Contains(inside, m.Inside.Addr())
 	})
 	for _, e := range ended {
+		if t.flows != nil {
+			t.flows.occupy(now, e)
+			continue
+		}
 		s := t.states[e.Protocol]
 		m := s.taken[e.External]
 		heap.Remove(&s.live, m.index)
@@ -47,5 +45,15 @@ func (t *Table) Rebind(now time.Time, inside ...netip.Addr) ([]Mapping, error) {
 		m.closed, m.held = true, now.Add(s.longest())
 		heap.Push(&s.closed, m)
 	}
-	return ended, nil
+	return ended
+}
+
+// occupy ends the flow of a mapping, and has its place taken until it would have
+// ended.
+func (c *conntrack) occupy(now time.Time, e Mapping) {
+	s := c.states[e.Protocol]
+	f := s.inner[flowKey{e.Inside, e.Remote}]
+	heap.Remove(&s.byExpiry, f.index)
+	s.remove(f)
+	s.add(now, &trackedFlow{external: f.external, remote: f.remote, expires: f.expires})
 }

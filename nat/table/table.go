@@ -53,7 +53,7 @@ func (t *Table) Reboot(external ...netip.Addr) {
 		t.external = slices.Clone(external)
 	}
 	if t.behavior.Kind != nat.KindRFC {
-		t.flows = newConntrack(t.behavior, t.external, t.rand)
+		t.flows = t.newConntrack()
 	}
 	for i := range t.states {
 		t.states[i] = newState(idle(t.behavior, Protocol(i)))

@@ -111,7 +111,7 @@ func (w *Watch) Reboot(until time.Time, external ...netip.Addr) {
 // Flush notes that the NAT lost its mappings, while its counters went on.
 func (w *Watch) Flush(until time.Time) {
 	w.pardon(until)
-	w.follower.Flush()
+	w.follower.Empty()
 }
 
 // Swap notes that the NAT became another one.
