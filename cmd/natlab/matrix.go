@@ -200,20 +200,7 @@ func (f *matrixFlags) run(ctx context.Context, g *grid.Grid, base *grid.Result, 
 		return err
 	}
 	res.Version = version()
-	if f.report != "" { // what was found out is told, also where it cannot be written down
-		if err = res.Write(f.report); err != nil {
-			err = fmt.Errorf("write the report: %w", err)
-			f.report = ""
-		}
-	}
-	switch f.format {
-	case "json":
-		err = errors.Join(err, res.WriteJSON(stdout))
-	case "csv":
-		err = errors.Join(err, res.WriteCSV(stdout))
-	default:
-		f.print(stdout, res)
-	}
+	err = tell(res, f.format, f.report, stdout, func(reported bool) { f.print(stdout, res, reported) })
 	if err != nil {
 		return err
 	}
@@ -242,7 +229,7 @@ func (f *matrixFlags) run(ctx context.Context, g *grid.Grid, base *grid.Result, 
 }
 
 // print writes the closing table, and why cells are not as expected.
-func (f *matrixFlags) print(w io.Writer, res *grid.Result) {
+func (f *matrixFlags) print(w io.Writer, res *grid.Result, reported bool) {
 	most := 120
 	if t := screen(w); t != nil {
 		most = width(t)
@@ -254,7 +241,7 @@ func (f *matrixFlags) print(w io.Writer, res *grid.Result) {
 		}
 	}
 	fmt.Fprintf(w, "\n%s, %.1f s\n", res.Summary(), res.DurationMS/1000)
-	if f.report != "" {
+	if reported {
 		fmt.Fprintf(w, "report: %s\n", report.Index(f.report))
 	}
 }

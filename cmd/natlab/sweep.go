@@ -144,23 +144,12 @@ func (f *sweepFlags) run(ctx context.Context, s *sweep.Sweep, stdout, stderr io.
 	if screen(stderr) != nil {
 		fmt.Fprint(stderr, "\r\x1b[K")
 	}
-	if f.report != "" { // what was found out is told, also where it cannot be written down
-		if err = res.Write(f.report); err != nil {
-			err = fmt.Errorf("write the report: %w", err)
-			f.report = ""
-		}
-	}
-	switch f.format {
-	case "json":
-		err = errors.Join(err, res.WriteJSON(stdout))
-	case "csv":
-		err = errors.Join(err, res.WriteCSV(stdout))
-	default:
+	err = tell(res, f.format, f.report, stdout, func(reported bool) {
 		fmt.Fprint(stdout, res.Text())
-		if f.report != "" {
+		if reported {
 			fmt.Fprintf(stdout, "report: %s\n", report.Index(f.report))
 		}
-	}
+	})
 	if err == nil && !res.OK() {
 		return errUnexpected
 	}
