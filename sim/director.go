@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 )
 
 // Director does events to a lab, and proves each. It remembers the faults that
@@ -80,7 +79,7 @@ func (d *Director) do(ctx context.Context, o *Occurrence) (Proof, error) {
 	case EventKill, EventPause, EventResume, EventRestart:
 		return d.programs(ctx, e)
 	}
-	if err := sleepFor(ctx, o.Event.For); err != nil { // EventWait
+	if err := Sleep(ctx, d.net, o.Event.For); err != nil { // EventWait
 		return Proof{}, err
 	}
 	return Proof{State: Proved, Text: fmt.Sprintf("waited for %v", o.Event.For)}, nil
@@ -181,7 +180,7 @@ func (d *Director) fault(ctx context.Context, o *Occurrence) (Proof, error) {
 	if !ends {
 		return Proof{}, nil
 	}
-	waited := sleepFor(ctx, e.For)
+	waited := Sleep(ctx, d.net, e.For)
 	if d.inForce(f) { // and not ended by somebody else
 		if _, err := d.end(ending, f.name); err != nil {
 			return Proof{}, err
@@ -267,16 +266,4 @@ func (d *Director) end(e Event, names ...string) (Proof, error) {
 	}
 	p.Text = strings.Join(texts, "; ")
 	return p, nil
-}
-
-// sleepFor waits for d or ctx's end.
-func sleepFor(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

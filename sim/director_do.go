@@ -219,11 +219,11 @@ func (d *Director) flap(ctx context.Context, o *Occurrence) (p Proof, err error)
 		if err := l.Cut(); err != nil {
 			return p, err
 		}
-		waited := sleepFor(ctx, e.Down)
+		waited := Sleep(ctx, d.net, e.Down)
 		if err := errors.Join(waited, l.Restore()); err != nil {
 			return p, err
 		}
-		if err := sleepFor(ctx, between); err != nil {
+		if err := Sleep(ctx, d.net, between); err != nil {
 			return p, err
 		}
 	}
@@ -255,7 +255,7 @@ func (d *Director) impair(ctx context.Context, e Event) (p Proof, err error) {
 	if e.For == 0 {
 		return p, nil
 	}
-	waited := sleepFor(ctx, e.For)
+	waited := Sleep(ctx, d.net, e.For)
 	p.Text += fmt.Sprintf(", for %v", e.For)
 	return p, errors.Join(waited, l.Impair(was.Up, was.Down))
 }

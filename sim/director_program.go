@@ -45,7 +45,7 @@ func (d *Director) programs(ctx context.Context, e Event) (p Proof, err error) {
 	}
 	ok = ok && !slices.Equal(p.Before, p.After)
 	if e.Kind == EventPause && e.For > 0 {
-		waited := sleepFor(ctx, e.For)
+		waited := Sleep(ctx, d.net, e.For)
 		still, err := processLines(chosen)
 		ok = ok && slices.Equal(still, p.After)
 		for _, c := range chosen {

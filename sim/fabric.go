@@ -36,12 +36,15 @@ type Options struct {
 type Fabric interface {
 	// Name is "kernel" or "virtual".
 	Name() string
+	// Now is the time that a lab built now begins with.
+	Now() time.Time
 	// Build builds the lab, which has been validated. When it fails, nothing is
 	// left behind.
 	Build(ctx context.Context, lab *Lab, opt Options) (Network, error)
 }
 
-// Network is a built lab. Its methods are safe for concurrent use.
+// Network is a built lab. Its methods are safe for concurrent use, on a virtual
+// fabric by those who take turns (see Clock).
 type Network interface {
 	Lab() *Lab
 	Plan() *Plan
@@ -57,8 +60,7 @@ type Network interface {
 	Heal() error
 	// Partitioned counts the packets that partitions have taken so far.
 	Partitioned() (uint64, error)
-	// Now is the fabric's time: all events, captures and machines use it.
-	Now() time.Time
+	Clock
 	// Packets gives what was captured so far, in order of time. The slices are
 	// shared and must not be changed.
 	Packets() []witness.Packet

@@ -162,7 +162,7 @@ func (t Timeline) Scaled(by int) Timeline {
 func (t Timeline) Run(ctx context.Context, net Network, seed uint64, onDone func(*Occurrence)) error {
 	d := NewDirector(net)
 	var mu sync.Mutex
-	err := t.Play(ctx, seed, func(ctx context.Context, s Scheduled) error {
+	err := t.Play(ctx, net, seed, func(ctx context.Context, s Scheduled) error {
 		o, err := d.Apply(ctx, s.Event)
 		if err == nil && onDone != nil {
 			mu.Lock()
@@ -174,23 +174,23 @@ func (t Timeline) Run(ctx context.Context, net Network, seed uint64, onDone func
 	return errors.Join(err, d.Finish())
 }
 
-// Play calls do for each event when it is its time, counted from now. Entries do
+// Play calls do for each event when it is its time, counted from now by the clock. Entries do
 // not wait for each other; times of one entry do. The first error ends all and is
 // returned; the end of ctx is none.
-func (t Timeline) Play(ctx context.Context, seed uint64, do func(ctx context.Context, s Scheduled) error) error {
+func (t Timeline) Play(ctx context.Context, clock Clock, seed uint64, do func(ctx context.Context, s Scheduled) error) error {
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	start := time.Now()
-	var wg sync.WaitGroup
+	start := clock.Now()
+	var all []<-chan struct{}
 	for i, s := range t {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
-		wg.Go(func() {
+		all = append(all, clock.Go(func() {
 			for n := 0; s.Endless() || n < max(s.Times, 1); n++ {
 				at := s.At + time.Duration(n)*s.Every
 				if s.Jitter > 0 {
 					at += time.Duration(random.Int64N(int64(s.Jitter)))
 				}
-				if sleepFor(inner, time.Until(start.Add(at))) != nil {
+				if Sleep(inner, clock, start.Add(at).Sub(clock.Now())) != nil {
 					return
 				}
 				if err := do(inner, s); err != nil {
@@ -200,9 +200,11 @@ func (t Timeline) Play(ctx context.Context, seed uint64, do func(ctx context.Con
 					return
 				}
 			}
-		})
+		}))
 	}
-	wg.Wait()
+	if err := WaitAll(clock, all...); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -81,9 +81,9 @@ func (s *stage) carryOut(ctx context.Context, p *phase, d *deed) (err error) {
 		s.quiet(true)
 		d.begin = s.net.Now() // what was sent before is no breach
 		p.quieted = true
-		return sleep(ctx, a.For)
+		return s.sleep(ctx, a.For)
 	case scenarios.ActWait:
-		return sleep(ctx, a.For)
+		return s.sleep(ctx, a.For)
 	case scenarios.ActSend:
 		return s.send(ctx, p, a)
 	}
@@ -141,7 +141,7 @@ func (s *stage) send(ctx context.Context, p *phase, a scenarios.Action) error {
 	s.log.add(p.changed, a.Target, fmt.Sprintf("speaks first: %d datagrams", a.Count))
 	for range a.Count {
 		actor.machine.Do(func(now time.Time) { actor.agent.speak(now) })
-		if err := sleep(ctx, s.v.settings.Interval); err != nil {
+		if err := s.sleep(ctx, s.v.settings.Interval); err != nil {
 			return err
 		}
 	}

@@ -69,7 +69,7 @@ const systemPatience = 15 * time.Second
 // until waits until a condition holds or the limit is over.
 func (s *stage) until(ctx context.Context, limit time.Time, cond func() bool) error {
 	for s.net.Now().Before(limit) && !cond() {
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+		if err := s.sleep(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -91,7 +91,7 @@ func (s *stage) allMoved(rooms map[string]string) bool {
 // allBack reports whether players lost their Agent since a time, and all have one.
 func (s *stage) allBack(since time.Time) bool {
 	some := false
-	for _, a := range s.actors {
+	for _, a := range s.cast() {
 		for _, o := range a.outages(since, s.net.Now()) {
 			some = true
 			if o.until.IsZero() {

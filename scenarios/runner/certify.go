@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"p2pmodel/nat"
@@ -35,11 +34,13 @@ func (s *stage) certify(ctx context.Context, o *outcome) error {
 	routers := s.v.lab.Routers
 	results := make([][]certification, len(routers))
 	errs := make([]error, len(routers))
-	var wg sync.WaitGroup
+	var all []<-chan struct{}
 	for i := range routers {
-		wg.Go(func() { results[i], errs[i] = s.certifyRouter(ctx, routers[i]) })
+		all = append(all, s.net.Go(func() { results[i], errs[i] = s.certifyRouter(ctx, routers[i]) }))
 	}
-	wg.Wait()
+	if err := sim.WaitAll(s.net, all...); err != nil {
+		return err
+	}
 	var wrong []string
 	for i, router := range routers {
 		if errs[i] != nil {

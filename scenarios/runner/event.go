@@ -15,7 +15,7 @@ type timeline struct {
 	s      *stage
 	ctx    context.Context
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	played []<-chan struct{}
 
 	mu sync.Mutex
 	// deeds are what was begun, in this order.
@@ -45,14 +45,14 @@ func (t *timeline) begin(phase string) (done <-chan struct{}) {
 	}
 	play := func(line sim.Timeline, purpose string, over func()) {
 		seed := t.s.source("timeline " + purpose + phase).Uint64()
-		t.wg.Go(func() {
+		t.played = append(t.played, t.s.net.Go(func() {
 			defer over()
-			if err := line.Play(t.ctx, seed, t.do); err != nil {
+			if err := line.Play(t.ctx, t.s.net, seed, t.do); err != nil {
 				t.mu.Lock()
 				t.err = errors.Join(t.err, err)
 				t.mu.Unlock()
 			}
-		})
+		}))
 	}
 	play(endless, "endless ", func() {})
 	play(some, "", func() { close(finite) })
@@ -117,10 +117,10 @@ func (t *timeline) merge(p *phase) error {
 // stop ends what is endless, and waits for all.
 func (t *timeline) stop() error {
 	t.cancel()
-	t.wg.Wait()
+	err := sim.WaitAll(t.s.net, t.played...)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.err
+	return errors.Join(t.err, err)
 }
 
 // guard is around each change of a router's rules, so that a change by somebody
@@ -199,10 +199,8 @@ func eventResults(phases []*phase) (all []scenarios.EventResult) {
 // await lets what the timeline has to do for this phase come to its end.
 func (t *timeline) await(ctx context.Context, p *phase, finite []<-chan struct{}) error {
 	for _, done := range finite {
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := t.s.net.Wait(ctx, done, sim.Forever); err != nil {
+			return err
 		}
 	}
 	return t.merge(p)

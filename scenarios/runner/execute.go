@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,8 @@ type outcome struct {
 	oracle   string
 	events   []scenarios.EventResult
 	run      *scenarios.Run
+	// began and ended are of the fabric's time.
+	began, ended time.Time
 }
 
 // fail makes the outcome broken: the laboratory failed.
@@ -53,7 +56,8 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 		return o.fail("%v", err)
 	}
 	r.progress(v, "build", "")
-	started := time.Now()
+	o.began = r.Fabric.Now()
+	o.ended = o.began
 	net, err := r.Fabric.Build(ctx, v.lab, sim.Options{
 		Seed: s.seed, Connections: v.scenario.System != nil,
 		Log: func(at time.Time, line string) { s.log.add(at, "lab", line) },
@@ -63,8 +67,8 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 	}
 	s.net, s.director = net, sim.NewDirector(net)
 	s.director.Change = s.guard
-	o.run = &scenarios.Run{Name: v.name, Lab: v.lab, Plan: net.Plan(), Started: started}
-	s.log.add(net.Now(), "lab", fmt.Sprintf("built in %v", time.Since(started).Round(100*time.Microsecond)))
+	o.run = &scenarios.Run{Name: v.name, Lab: v.lab, Plan: net.Plan(), Started: o.began}
+	s.log.add(net.Now(), "lab", fmt.Sprintf("built in %v", net.Now().Sub(o.began).Round(100*time.Microsecond)))
 
 	phases, err := r.play(ctx, s, o)
 	if s.system != nil {
@@ -94,7 +98,9 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 		r.Keep(v.scenario, net, o.verdict)
 		_ = r.Slots.take(context.WithoutCancel(ctx), places) // without an end there is no error
 	}
-	if err := errors.Join(net.Close(), s.closePrograms()); err != nil && o.verdict != scenarios.Broken {
+	err = errors.Join(net.Close(), s.closePrograms())
+	o.ended = net.Now()
+	if err != nil && o.verdict != scenarios.Broken {
 		o.fail("the lab was not taken down cleanly: %v", err)
 	}
 	return o
@@ -180,7 +186,7 @@ func (r *Runner) perform(ctx context.Context, s *stage, first *phase) (phases []
 			// What is under way may arrive, so that the last datagrams do not count
 			// as lost.
 			s.quiet(true)
-			if err := sleep(ctx, s.grace()); err != nil {
+			if err := s.sleep(ctx, s.grace()); err != nil {
 				return phases, err
 			}
 		}
@@ -194,13 +200,13 @@ func (r *Runner) perform(ctx context.Context, s *stage, first *phase) (phases []
 // stop ends the peers and then the servers.
 func (s *stage) stop() error {
 	errs := []error{s.stopPrograms()}
-	for _, a := range s.actors {
+	for _, a := range s.cast() {
 		if a.machine != nil {
 			errs = append(errs, a.machine.Stop())
 		}
 	}
-	for _, m := range s.servers {
-		errs = append(errs, m.Stop())
+	for _, name := range slices.Sorted(maps.Keys(s.servers)) {
+		errs = append(errs, s.servers[name].Stop())
 	}
 	return errors.Join(errs...)
 }

@@ -45,7 +45,7 @@ func (s *stage) awaitPrograms(ctx context.Context, p *phase) error {
 		if s.came(p) || !s.net.Now().Before(limit) {
 			return nil
 		}
-		if err := sleep(ctx, programsPoll); err != nil {
+		if err := s.sleep(ctx, programsPoll); err != nil {
 			return err
 		}
 	}

@@ -31,7 +31,7 @@ func (s *stage) measureLinks(ctx context.Context, o *outcome) error {
 			break
 		}
 		s.log.add(s.net.Now(), "lab", fmt.Sprintf("the links do not keep their promises (%d of %d measurings)", n+1, measurings))
-		if err := sleep(ctx, measurePause); err != nil {
+		if err := s.sleep(ctx, measurePause); err != nil {
 			return err
 		}
 	}

@@ -79,8 +79,7 @@ func (a *actor) isRegistered() bool {
 // wait waits until cond holds, which is called with the actor locked and again
 // after each of its events; false when ctx ends or the time is over.
 func (a *actor) wait(ctx context.Context, limit time.Duration, cond func() bool) bool {
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
+	deadline := a.clock.Now().Add(limit)
 	for {
 		a.mu.Lock()
 		ok, changed := cond(), a.changed
@@ -88,11 +87,7 @@ func (a *actor) wait(ctx context.Context, limit time.Duration, cond func() bool)
 		if ok {
 			return true
 		}
-		select {
-		case <-changed:
-		case <-deadline.C:
-			return false
-		case <-ctx.Done():
+		if a.clock.Wait(ctx, changed, max(deadline.Sub(a.clock.Now()), 0)) != nil {
 			return false
 		}
 	}

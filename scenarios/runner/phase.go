@@ -64,7 +64,7 @@ func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase, num
 	if err := s.scan(ctx, p); err != nil {
 		return err
 	}
-	if err := sleep(ctx, s.grace()+s.rtt()); err != nil {
+	if err := s.sleep(ctx, s.grace()+s.rtt()); err != nil {
 		return err
 	}
 	p.end = s.net.Now()
@@ -146,7 +146,7 @@ func (s *stage) converse(ctx context.Context, p *phase) error {
 	}
 	said := s.sent()
 	limit := s.net.Now().Add(settleFloor)
-	if err := sleep(ctx, window*s.v.settings.Interval); err != nil {
+	if err := s.sleep(ctx, window*s.v.settings.Interval); err != nil {
 		return err
 	}
 	if p.spec.Expect.Path == scenarios.None {
@@ -160,7 +160,7 @@ func (s *stage) converse(ctx context.Context, p *phase) error {
 		if enough {
 			return nil
 		}
-		if err := sleep(ctx, s.v.settings.Interval); err != nil {
+		if err := s.sleep(ctx, s.v.settings.Interval); err != nil {
 			return err
 		}
 	}
@@ -184,7 +184,7 @@ func both(pair [2]string) [2][2]string { return [2][2]string{pair, {pair[1], pai
 
 // quiet stops or starts all payload.
 func (s *stage) quiet(quiet bool) {
-	for _, a := range s.actors {
+	for _, a := range s.cast() {
 		if a.machine != nil {
 			a.machine.Do(func(now time.Time) { a.agent.setQuiet(now, quiet) })
 		}
@@ -192,7 +192,7 @@ func (s *stage) quiet(quiet bool) {
 }
 
 func (s *stage) duplicates() (n int) {
-	for _, a := range s.actors {
+	for _, a := range s.cast() {
 		a.mu.Lock()
 		n += a.duplicates
 		a.mu.Unlock()

@@ -138,7 +138,7 @@ func (s *stage) logIn(ctx context.Context, i int, p scenarios.Peer, noPunching b
 	if err != nil {
 		return err
 	}
-	a := newActor(p, key.ID())
+	a := newActor(p, key.ID(), s.net)
 	s.actors[p.Name], s.byID[key.ID()] = a, p.Name
 	changes := player.NewChanges()
 	cfg := s.system.clientConfig(h, p.Name, i)

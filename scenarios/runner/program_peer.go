@@ -17,7 +17,7 @@ import (
 // for another.
 func (s *stage) startForeign(ctx context.Context) error {
 	for _, p := range s.v.scenario.Peers {
-		a := newActor(p, identity.ID{})
+		a := newActor(p, identity.ID{}, s.net)
 		a.registered = true // where it registers, and whether, is its business
 		s.actors[p.Name] = a
 	}
@@ -91,7 +91,7 @@ func (s *stage) observed(ctx context.Context, p *phase) error {
 	limit := s.net.Now().Add(settleFloor + window*s.v.settings.Interval)
 	scene := s.scene()
 	for s.net.Now().Before(limit) {
-		if err := sleep(ctx, s.grace()+s.rtt()); err != nil {
+		if err := s.sleep(ctx, s.grace()+s.rtt()); err != nil {
 			return err
 		}
 		packets := s.net.Packets()

@@ -76,10 +76,6 @@ func (r *Runner) Run(ctx context.Context, sc *scenarios.Scenario) (*scenarios.Re
 		all = all[:1]
 	}
 	outcomes := make([]*outcome, len(all))
-	// A scenario's time begins when its first lab may stand: waiting for a slot
-	// says nothing of it.
-	var started time.Time
-	var begin sync.Once
 	var wg sync.WaitGroup
 	for i, v := range all {
 		wg.Go(func() {
@@ -88,7 +84,6 @@ func (r *Runner) Run(ctx context.Context, sc *scenarios.Scenario) (*scenarios.Re
 				return
 			}
 			defer r.Slots.free(places)
-			begin.Do(func() { started = time.Now() })
 			outcomes[i] = r.execute(ctx, v)
 			r.progress(v, "done", outcomes[i].verdict)
 		})
@@ -99,7 +94,7 @@ func (r *Runner) Run(ctx context.Context, sc *scenarios.Scenario) (*scenarios.Re
 	}
 	res := conclude(sc, all, outcomes)
 	res.Seed = r.Seed
-	res.DurationMS = milliseconds(time.Since(started))
+	res.DurationMS = milliseconds(took(outcomes))
 	return res, nil
 }
 
@@ -125,6 +120,21 @@ func (r *Runner) packets(v *variant, net sim.Network) []witness.Packet {
 		return nil
 	}
 	return net.Packets()
+}
+
+// took is the fabric's time from when the first lab began to when the last one
+// ended: waiting for a slot says nothing of a scenario.
+func took(outcomes []*outcome) time.Duration {
+	began, ended := outcomes[0].began, outcomes[0].ended
+	for _, o := range outcomes {
+		if o.began.Before(began) {
+			began = o.began
+		}
+		if o.ended.After(ended) {
+			ended = o.ended
+		}
+	}
+	return ended.Sub(began)
 }
 
 func milliseconds(d time.Duration) float64 {

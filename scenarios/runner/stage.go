@@ -67,6 +67,7 @@ type stage struct {
 type actor struct {
 	name, host string
 	id         identity.ID
+	clock      sim.Clock
 	agent      *agent
 	machine    sim.RunningMachine
 	session    *session // of a player; nil: the peer is one without an Agent
@@ -81,14 +82,25 @@ type actor struct {
 	changed    chan struct{} // closed and replaced with each event
 }
 
-func newActor(p scenarios.Peer, id identity.ID) *actor {
+func newActor(p scenarios.Peer, id identity.ID, clock sim.Clock) *actor {
 	return &actor{
-		name: p.Name, host: p.Host, id: id,
+		name: p.Name, host: p.Host, id: id, clock: clock,
 		settled:    map[string]time.Time{},
 		introduced: map[string]time.Time{},
 		sessions:   map[string][]string{},
 		changed:    make(chan struct{}),
 	}
+}
+
+// cast are all peers that have been started, in the order of the scenario: what
+// is done to all is done in one order, so that runs with one seed are alike.
+func (s *stage) cast() (all []*actor) {
+	for _, p := range s.v.scenario.Peers {
+		if a := s.actors[p.Name]; a != nil {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // stir wakes who waits for the actor, whose lock is held.
@@ -179,38 +191,31 @@ func (s *stage) startServer(ctx context.Context, server string) error {
 	if err != nil {
 		return err
 	}
-	ready := make(chan error, 1)
+	var listen error
+	ready, opened := make(chan struct{}), sync.Once{}
+	answer := func(err error) { opened.Do(func() { listen = err; close(ready) }) }
 	running, err := h.Run(ctx, machine, func(at time.Time, e sansio.Event) {
 		s.log.add(at, server, describe(e, s.byID))
 		switch e := e.(type) {
 		case rendezvous.Listening, relay.Listening:
-			offer(ready, nil)
+			answer(nil)
 		case rendezvous.ListenFailed:
-			offer(ready, e.Err)
+			answer(e.Err)
 		case relay.ListenFailed:
-			offer(ready, e.Err)
+			answer(e.Err)
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("%s on host %s: %w", server, host, err)
 	}
 	s.servers[server] = running
-	select {
-	case err = <-ready:
-	case <-ctx.Done():
-		err = ctx.Err()
+	if err = s.net.Wait(ctx, ready, sim.Forever); err == nil {
+		err = listen
 	}
 	if err != nil {
 		return fmt.Errorf("%s on host %s: %w", server, host, err)
 	}
 	return nil
-}
-
-func offer(ch chan error, err error) {
-	select {
-	case ch <- err:
-	default:
-	}
 }
 
 // startPeers starts all peers and waits until the rendezvous knows them, or until
@@ -276,7 +281,7 @@ func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Ke
 	if err != nil {
 		return err
 	}
-	a := newActor(p, key.ID())
+	a := newActor(p, key.ID(), s.net)
 	a.agent = &agent{
 		Machine: machine, name: p.Name,
 		interval: s.v.settings.Interval, size: s.v.settings.Size,
@@ -299,7 +304,7 @@ func (s *stage) connect(now time.Time) {
 		return // that is the programs' business
 	}
 	s.speaking = now
-	for _, a := range s.actors {
+	for _, a := range s.cast() {
 		a.machine.Do(func(now time.Time) { a.agent.setQuiet(now, false) })
 	}
 	if s.v.scenario.System != nil {

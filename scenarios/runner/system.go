@@ -212,7 +212,7 @@ func (y *system) await(ctx context.Context, v *server, limit time.Time) error {
 		if y.s.net.Now().After(limit) {
 			return fmt.Errorf("not ready %v after its start: %w; it said: %s", readyPatience, last, v.output.tail())
 		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+		if err := y.s.sleep(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}

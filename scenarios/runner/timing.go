@@ -6,6 +6,7 @@ import (
 
 	"p2pmodel/core/punch"
 	"p2pmodel/scenarios"
+	"p2pmodel/sim"
 )
 
 const (
@@ -88,13 +89,5 @@ func (s *stage) detection() time.Duration {
 
 func until(now, then time.Time) time.Duration { return max(then.Sub(now), time.Microsecond) }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+// sleep waits for a duration of the lab's time.
+func (s *stage) sleep(ctx context.Context, d time.Duration) error { return sim.Sleep(ctx, s.net, d) }

@@ -30,6 +30,9 @@ var _ sim.Fabric = Fabric{}
 // Name implements sim.Fabric.
 func (Fabric) Name() string { return "kernel" }
 
+// Now implements sim.Fabric.
+func (Fabric) Now() time.Time { return time.Now() }
+
 // Build implements sim.Fabric. The lab must have been validated. When ctx ends
 // before the lab stands, Build takes down what it has made so far and returns
 // the context's error.

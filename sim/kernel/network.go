@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel/capture"
@@ -20,6 +19,8 @@ import (
 // out implements the other interfaces of package sim. All methods are safe for
 // concurrent use.
 type Network struct {
+	sim.RealTime // the time of day, with the monotonic clock
+
 	lab  *sim.Lab
 	plan *sim.Plan
 	opt  sim.Options
@@ -116,9 +117,6 @@ func unknown[T any](kind, name string, have map[string]T) error {
 	slices.Sort(names)
 	return fmt.Errorf("the lab has no %s %q; it has %s", kind, name, strings.Join(names, ", "))
 }
-
-// Now implements sim.Network: the time of day, with the monotonic clock.
-func (n *Network) Now() time.Time { return time.Now() }
 
 // NamespacePath is where another process finds the network namespace of a node
 // as long as the lab stands: `nsenter --net=PATH ip address`. The Internet is

@@ -93,7 +93,7 @@ func (s *server) play(ctx context.Context, onEvent func(Happened)) {
 		return
 	}
 	var mu sync.Mutex
-	err := s.spec.Events.Play(ctx, s.spec.Seed, func(ctx context.Context, e sim.Scheduled) error {
+	err := s.spec.Events.Play(ctx, sim.RealTime{}, s.spec.Seed, func(ctx context.Context, e sim.Scheduled) error {
 		o, err := s.director.Apply(ctx, e.Event)
 		if err != nil {
 			return err
