@@ -1,0 +1,62 @@
+package trial
+
+import (
+	"time"
+
+	"p2pmodel/nat/oracle"
+)
+
+// Outcome is what became of a trial. All times are virtual.
+type Outcome struct {
+	// Pairs are all pairs of players: 0 and 1, 0 and 2, 1 and 2, 0 and 3…
+	Pairs []Pair
+	// Peers is what each player sent.
+	Peers []Peer
+	// Relay is what entered and left the relay.
+	Relay Relay
+	// Took is how long the trial was, from the start of the players; Decided when the
+	// last pair was, Played how long payload went on from then.
+	Took, Decided, Played time.Duration
+}
+
+// Pair is what became of two players.
+type Pair struct {
+	A, B int
+	// Path is how payload went since both had said that their checks are over, by the
+	// wires: direct if the last datagrams of both went without the relay, none if
+	// nothing of one of them arrived, else relay.
+	Path oracle.Path
+	// Predicted says that a port had to be foretold for the direct path. The core
+	// foretells none, so that it is false.
+	Predicted bool
+	// Introduced is when the later of both had been introduced, from the start of the
+	// players. FirstByte is from then until the first datagram of payload arrived at
+	// one of them, whatever its path, Direct until one arrived without the relay;
+	// Settled until both had said that their checks are over. -1: never.
+	Introduced, FirstByte, Direct, Settled time.Duration
+	// Sent and the others are datagrams of payload, of both players: those that were
+	// sent, and that arrived by way of the relay or without it.
+	Sent, Relayed, Directly uint64
+}
+
+// Traffic is what was sent, as datagrams and as bytes of IP packets.
+type Traffic struct{ Datagrams, Bytes uint64 }
+
+// add counts a packet.
+func (t *Traffic) add(size int) {
+	t.Datagrams++
+	t.Bytes += uint64(size)
+}
+
+// Peer is what one player sent.
+type Peer struct {
+	// Payload is the application's, with the frames and the relay's framing around it.
+	Payload Traffic
+	// Setup is everything else until all pairs were decided, Upkeep what came after
+	// that: keepalives, consent, refreshed registrations and allocations.
+	Setup, Upkeep Traffic
+}
+
+// Relay is the traffic of the relay: In came to it, Out left it; of these Payload
+// are frames of payload that it passed on to peers.
+type Relay struct{ In, Out, Payload Traffic }
