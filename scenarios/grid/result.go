@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/wilson"
 )
 
 // Result is a grid with its outcomes: what the JSON form holds.
@@ -54,7 +55,7 @@ type Cell struct {
 	AsExpected int `json:"as_expected"`
 	Broken     int `json:"broken,omitempty"`
 	// Interval is of the share of runs as expected, of those that were not broken.
-	Interval Interval `json:"interval"`
+	Interval wilson.Interval `json:"interval"`
 	// Paths counts the runs by observed path.
 	Paths map[scenarios.Path]int `json:"paths"`
 	// Reason is why the first run that was not as expected was not.
@@ -123,7 +124,7 @@ func (c *Cell) conclude() {
 			c.Observed, most = p, n
 		}
 	}
-	c.Interval = Wilson(c.AsExpected, c.Runs-c.Broken)
+	c.Interval = wilson.Of(c.AsExpected, c.Runs-c.Broken)
 	c.FirstByteMS, c.DirectMS = median(c.firstByte), median(c.direct)
 }
 

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"p2pmodel/scenarios/grid"
+	"p2pmodel/scenarios/wilson"
 )
 
 // Result is a sweep with its outcomes: what the JSON form holds.
@@ -42,8 +42,8 @@ type Point struct {
 	Trials   int     `json:"trials"`
 	// Direct counts the trials in which each side heard the other one, be it a probe or
 	// the answer to its own.
-	Direct   int           `json:"direct"`
-	Interval grid.Interval `json:"interval"`
+	Direct   int             `json:"direct"`
+	Interval wilson.Interval `json:"interval"`
 	// Expected is what the model of the NATs gives for this offset. Sharp says that it
 	// gives the same for offsets that differ by the precision of a trial; else either
 	// outcome may come.

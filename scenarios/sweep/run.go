@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"p2pmodel/scenarios/grid"
+	"p2pmodel/scenarios/wilson"
 	"p2pmodel/sim"
 	"p2pmodel/sim/link"
 )
@@ -182,7 +183,7 @@ func (st *stage) points(ctx context.Context, number int, pair [2]grid.Side) ([]P
 	for i := range points {
 		slices.Sort(actual[i])
 		points[i].ActualMS = actual[i][len(actual[i])/2]
-		points[i].Interval = grid.Wilson(points[i].Direct, points[i].Trials)
+		points[i].Interval = wilson.Of(points[i].Direct, points[i].Trials)
 		if s.Done != nil {
 			s.Done(number, points[i])
 		}

@@ -1,4 +1,5 @@
-package grid
+// Package wilson says what a count of successes tells of the share behind it.
+package wilson
 
 import "math"
 
@@ -9,9 +10,9 @@ type Interval struct {
 	High  float64 `json:"high"`
 }
 
-// Wilson is the score interval of Wilson (1927) for a binomial share, at 95 %. Of
-// no runs nothing is known: the interval is all of 0 to 1.
-func Wilson(successes, runs int) Interval {
+// Of is the score interval of Wilson (1927) for a binomial share, at 95 %. Of no
+// runs nothing is known: the interval is all of 0 to 1.
+func Of[N int | uint64](successes, runs N) Interval {
 	if runs == 0 {
 		return Interval{High: 1}
 	}
