@@ -116,6 +116,7 @@ phases:
       - flap: {link: nat-b, down: 100ms, every: 1s, for: 5s}
       - partition: [[rendezvous], [relay]]
       - heal: true
+      - inject: {host: relay, for: 1s, every: 5ms, seed: 7}
       - send: {from: a, count: 3}
     expect: {path: none, mapping: {a: lost, b: kept}, reaches: nat-b}
 events:

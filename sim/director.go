@@ -66,6 +66,8 @@ func (d *Director) do(ctx context.Context, o *Occurrence) (Proof, error) {
 		return d.move(ctx, e)
 	case EventLogin:
 		return d.login(ctx, e)
+	case EventInject:
+		return d.inject(ctx, e)
 	case EventFlap:
 		return d.flap(ctx, o)
 	case EventImpair:

@@ -27,6 +27,7 @@ const (
 	EventRestrict   EventKind = "restrict"   // host, to, for
 	EventUnrestrict EventKind = "unrestrict" // [host]
 	EventLogin      EventKind = "login"      // [host], router
+	EventInject     EventKind = "inject"     // host, for, every, seed
 	EventKill       EventKind = "kill"       // [program], host
 	EventPause      EventKind = "pause"      // [program], host, for
 	EventResume     EventKind = "resume"     // [program], host
@@ -51,7 +52,7 @@ type Event struct {
 	NAT    nat.Behavior
 	Preset string
 
-	// Host is who moves, is restricted or logs in; with rebind, whose mappings; with the
+	// Host is who moves, is restricted, logs in or injects; with rebind, whose mappings; with the
 	// programs' kinds, whose programs, where it is not empty.
 	Host string
 	// Uplink is where the host moves to. Gap is how long it has no uplink at all
@@ -73,6 +74,8 @@ type Event struct {
 	Times    int
 	Down, Up time.Duration
 	Every    time.Duration
+	// Seed draws what is injected, a datagram each Every for as long as For.
+	Seed uint64
 	// Impairments are what the link is to do from now on.
 	Impairments Impairments
 
@@ -137,6 +140,7 @@ const (
 	keyEvery      = "every"
 	keyFor        = "for"
 	keyProgram    = "program"
+	keySeed       = "seed"
 )
 
 var eventForms = []eventForm{
@@ -168,6 +172,8 @@ var eventForms = []eventForm{
 	{EventUnrestrict, []string{keyHost}, keyHost, "A host may send anywhere again."},
 	{EventLogin, []string{keyHost, keyRouter}, keyHost,
 		"A host logs in at the captive portal in front of it, or at that of this router."},
+	{EventInject, []string{keyHost, keyFor, keyEvery, keySeed}, "",
+		"A host sends datagrams that are not its own: captured ones again, such with flipped bits, garbage, and STUN requests of nobody."},
 	{EventKill, []string{keyProgram, keyHost}, keyProgram, "Programs get SIGKILL, with all that they started."},
 	{EventPause, []string{keyProgram, keyHost, keyFor}, keyProgram, "All processes of programs are stopped (SIGSTOP)."},
 	{EventResume, []string{keyProgram, keyHost}, keyProgram, "Programs that were paused go on."},

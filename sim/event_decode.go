@@ -118,6 +118,8 @@ func (d *eventDecoder) read(key string, n *document.Node) {
 		e.For = n.Duration()
 	case keyProgram:
 		e.Program = n.Text()
+	case keySeed:
+		e.Seed = n.Uint64()
 	}
 	switch {
 	case e.Kind == EventFlap && key == keyDown:

@@ -38,7 +38,7 @@ var neededKeys = map[EventKind][]string{
 	EventReboot: {keyRouter}, EventFlush: {keyRouter}, EventRebind: {keyRouter}, EventSwap: {keyRouter, keyNAT},
 	EventMove: {keyHost, keyUplink}, EventCut: {keyLink}, EventRestore: {keyLink}, EventFlap: {keyLink, keyDown},
 	EventBlackhole: {keyLink, keyDirection}, EventImpair: {keyLink}, EventPartition: {keyGroups},
-	EventRestrict: {keyHost, keyTo}, EventUnrestrict: {keyHost}, EventLogin: {keyHost},
+	EventRestrict: {keyHost, keyTo}, EventUnrestrict: {keyHost}, EventLogin: {keyHost}, EventInject: {keyHost, keyFor},
 }
 
 func eventKeySchema(kind EventKind, key string) document.Schema {
@@ -78,7 +78,12 @@ func eventKeySchema(kind EventKind, key string) document.Schema {
 		return document.DurationSchema().Described("How long it fails each time.")
 	case keyUp:
 		return document.DurationSchema().Described("How long it works between.")
+	case keySeed:
+		return document.Schema{"type": "integer", "minimum": 0}.Default(0).Described("What draws the datagrams.")
 	case keyEvery:
+		if kind == EventInject {
+			return document.DurationSchema().Default(injectEvery.String()).Described("How long it is from one datagram to the next, at least 1ms.")
+		}
 		return document.DurationSchema().Described("How long it is from one failure to the next.")
 	case keyProgram:
 		return document.TextSchema().Described("The program.")

@@ -76,6 +76,8 @@ func TestEventText(t *testing.T) {
 		{"unrestrict i", sim.Event{Kind: sim.EventUnrestrict, Host: "i"}, "unrestrict host=i"},
 		{"pause iperf3 host=i for=1s", sim.Event{Kind: sim.EventPause, Program: "iperf3", Host: "i", For: time.Second}, "pause program=iperf3 host=i for=1s"},
 		{"kill host=i", sim.Event{Kind: sim.EventKill, Host: "i"}, ""},
+		{"inject host=relay for=2s", sim.Event{Kind: sim.EventInject, Host: "relay", For: 2 * time.Second}, ""},
+		{"inject host=relay every=5ms for=2s seed=7", sim.Event{Kind: sim.EventInject, Host: "relay", Every: 5 * time.Millisecond, For: 2 * time.Second, Seed: 7}, ""},
 		{"wait 5s", sim.Event{Kind: sim.EventWait, For: 5 * time.Second}, "wait for=5s"},
 	} {
 		got, err := sim.ParseEventText(lab, test.line)
@@ -151,6 +153,8 @@ func TestEventErrors(t *testing.T) {
 		"heal now":                                `"now" is too much`,
 		"restrict host=i":                         `"to" is missing`,
 		"pause":                                   "say which programs",
+		"inject host=relay":                       `"for" is missing`,
+		"inject host=relay for=1s every=1us":      "shorter than 1ms",
 		"wait 25h":                                "is not between 0 and 24h0m0s",
 		"cut [nat-i":                              "not closed",
 	} {

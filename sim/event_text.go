@@ -114,7 +114,7 @@ var keyExamples = map[string]string{
 	keyRouter: "ROUTER", keyNewAddress: "true|false", keyNAT: "BEHAVIOUR", keyHost: "HOST", keyUplink: "UPLINK",
 	keyGap: "DURATION", keyOverlap: "DURATION", keyTo: "HOST,…", keyGroups: "HOST,…|HOST,…", keyLink: "NODE[/UPLINK]",
 	keyDirection: "up|down", keyTimes: "N", keyEvery: "DURATION", keyFor: "DURATION",
-	keyProgram: "PROGRAM", "delay": "DURATION", "jitter": "DURATION", "reorder": "true|false",
+	keyProgram: "PROGRAM", keySeed: "N", "delay": "DURATION", "jitter": "DURATION", "reorder": "true|false",
 	"loss": "PROBABILITY", "rate": "RATE", "queue": "SIZE",
 }
 
@@ -294,6 +294,9 @@ func (e Event) fields() []field {
 		}
 	}
 	duration(keyFor, e.For)
+	if e.Seed != 0 {
+		plain(keySeed, fmt.Sprint(e.Seed))
+	}
 	return all
 }
 

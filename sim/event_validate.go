@@ -76,6 +76,9 @@ func (e Event) problems(lab *Lab) []eventProblem {
 		c.host(true)
 	case EventLogin:
 		c.login()
+	case EventInject:
+		c.host(true)
+		c.inject()
 	case EventKill, EventPause, EventResume, EventRestart:
 		c.host(false)
 		if e.Program == "" && e.Host == "" {

@@ -42,6 +42,8 @@ func eventWords(e sim.Event) string {
 			return fmt.Sprintf("%s logs in at the portal of %s", e.Host, e.Router)
 		}
 		return e.Host + " logs in at the portal"
+	case sim.EventInject:
+		return fmt.Sprintf("%s sends what is not its own for %v", e.Host, e.For)
 	case sim.EventHeal:
 		return "the network heals"
 	case sim.EventWait:

@@ -29,6 +29,7 @@ func TestActionWords(t *testing.T) {
 		{scenarios.EventAction(sim.Event{Kind: sim.EventUnrestrict, Host: "i"}), "i may send anywhere again"},
 		{scenarios.EventAction(sim.Event{Kind: sim.EventLogin, Host: "i"}), "i logs in at the portal"},
 		{scenarios.EventAction(sim.Event{Kind: sim.EventLogin, Host: "i", Router: "hotel"}), "i logs in at the portal of hotel"},
+		{scenarios.EventAction(sim.Event{Kind: sim.EventInject, Host: "i", For: 2 * time.Second}), "i sends what is not its own for 2s"},
 		{scenarios.EventAction(sim.Event{Kind: sim.EventFlush, Router: "home"}), "the table of home is flushed"},
 		{scenarios.EventAction(sim.Event{Kind: sim.EventRebind, Router: "home", Host: "i"}), "home silently gives i other ports"},
 		{scenarios.EventAction(sim.Event{Kind: sim.EventMove, Host: "mobile", Uplink: "wifi", Gap: time.Second}), "mobile moves to its uplink wifi after 1s without any"},
