@@ -45,7 +45,7 @@ const (
 	maxAge = 100 * time.Millisecond
 	// ethernetHeader is the link-layer header of a veth.
 	ethernetHeader = 14
-	// niceness of the scheduler's thread, where real time is not permitted.
+	// niceness of the scheduler's thread, where it is not at real-time priority.
 	niceness = -20
 )
 
@@ -238,21 +238,12 @@ func (s *Scheduler) run() {
 	}
 }
 
-// prioritize has the thread run as soon as it wakes: at the lowest priority of
-// real time, which is above all that is not, where root or RLIMIT_RTPRIO permits
-// it. All of it is wishes: without, the wire works, less exactly. On a machine with
-// one processor it stays usual: it was seen to stand still for up to 0.98 s there, as
-// Go's runtime may wait for its other threads by yielding, which at real-time
-// priority lets none of them run before the kernel steps in after 0.95 s.
+// prioritize has the thread wake on time, and before others if it can. These are
+// wishes: without, the wire works, less exactly. Real time is for a process of wires
+// as a whole (beRealtime), never for this thread alone.
 func prioritize() {
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	realtime := unix.SchedAttr{
-		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1,
-		Flags: unix.SCHED_FLAG_RESET_ON_FORK, // threads that Go makes from this one stay usual
-	}
-	if runtime.NumCPU() == 1 || unix.SchedSetAttr(0, &realtime, 0) != nil {
-		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), niceness)
-	}
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), niceness)
 }
 
 // wait is epoll_pwait2 (Linux 5.11); a negative timeout waits for an event.

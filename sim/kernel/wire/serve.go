@@ -10,7 +10,6 @@ import (
 	"net/rpc"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -53,21 +52,15 @@ type server struct {
 	links []*Link
 }
 
-const (
-	// slots is GOMAXPROCS of a process of wires: so many that the scheduler's
-	// thread always finds one.
-	slots = 8
-	// memoryLimit is what the process may use before garbage is collected, in
-	// bytes: a collection would stop the wires.
-	memoryLimit = 256 << 20
-)
+// slots is GOMAXPROCS of a process of wires: so many that the scheduler's thread
+// always finds one.
+const slots = 8
 
 // Serve is what a process started by StartProcess does. It returns when whoever
 // started it is gone, with an exit code.
 func Serve() int {
 	runtime.GOMAXPROCS(slots)
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(memoryLimit)
+	beRealtime()
 	if err := serve(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
