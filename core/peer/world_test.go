@@ -41,7 +41,7 @@ var laboratory = Config{Keepalive: 500 * ms, Consent: 500 * ms, DeadAfter: time.
 
 // world is an internet with a rendezvous, a relay and peers behind NATs.
 type world struct {
-	t          *testing.T
+	t          testing.TB
 	net        *simnet.Net
 	seed       uint64
 	rendezvous *simnet.Host
@@ -83,7 +83,7 @@ func (r randReader) Read(b []byte) (int, error) {
 
 func random(seed, stream uint64) randReader { return randReader{rand.New(rand.NewPCG(seed, stream))} }
 
-func newWorld(t *testing.T, seed uint64) *world {
+func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
 	w := &world{t: t, net: simnet.New(seed), seed: seed, delay: 20 * ms}
 	w.rendezvous = w.net.Internet().Host("rendezvous", rendezvousAddr.Addr())

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"p2pmodel/core/stun"
 )
 
 // Config is what an agent needs to know from the start.
@@ -139,6 +141,7 @@ type Agent struct {
 	transmits []Transmit
 	events    []Event
 	stats     Stats
+	parser    stun.Parser
 }
 
 type local struct {
@@ -166,8 +169,8 @@ func New(now time.Time, cfg Config) (*Agent, error) {
 	cfg.Timing = cfg.withDefaults()
 	return &Agent{
 		cfg:         cfg,
-		local:       credentials{cfg.LocalUfrag, cfg.LocalPwd},
-		remote:      credentials{cfg.RemoteUfrag, cfg.RemotePwd},
+		local:       newCredentials(cfg.LocalUfrag, cfg.LocalPwd),
+		remote:      newCredentials(cfg.RemoteUfrag, cfg.RemotePwd),
 		controlling: cfg.Controlling,
 		started:     now,
 		flights:     newFlights(),

@@ -67,13 +67,8 @@ func (a *Agent) send(now time.Time, p *pair) {
 	if a.controlling && p == a.selected {
 		c.useCandidate, c.nomination = true, a.nomination
 	}
-	payload, err := writeCheck(c, a.local, a.remote)
-	if err != nil {
-		// Every field has a fixed size but the ufrags, which New has measured.
-		panic(err.Error())
-	}
 	a.flights.add(c.id, flight{pair: p, sent: now, nomination: c.nomination, controlling: c.controlling})
-	a.transmits = append(a.transmits, Transmit{p.base, p.remote.Addr, payload})
+	a.transmits = append(a.transmits, Transmit{p.base, p.remote.Addr, writeCheck(c, a.local, a.remote)})
 	a.stats.ChecksSent++
 	p.triggered = false
 	p.lastSent = now
@@ -90,7 +85,5 @@ func (a *Agent) send(now time.Time, p *pair) {
 
 // sendIndication keeps a NAT's mapping without asking the peer anything.
 func (a *Agent) sendIndication(p *pair) {
-	if payload, err := writeIndication(a.newID()); err == nil {
-		a.transmits = append(a.transmits, Transmit{p.base, p.remote.Addr, payload})
-	}
+	a.transmits = append(a.transmits, Transmit{p.base, p.remote.Addr, writeIndication(a.newID())})
 }

@@ -19,7 +19,7 @@ func (a *Agent) HandleDatagram(now time.Time, b Base, from netip.AddrPort, paylo
 		return false
 	}
 	a.polled = false
-	m, err := parse(payload)
+	m, err := parse(&a.parser, payload)
 	if err != nil || m.Type.Method != pion.MethodBinding {
 		return false
 	}
@@ -66,15 +66,15 @@ func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pio
 	}
 	a.stats.ChecksReceived++
 	if unknown := stun.UnknownRequired(m, pion.AttrPriority, pion.AttrUseCandidate); unknown != nil {
-		a.answer(b, from)(writeUnknown(m, unknown, a.local))
+		a.answer(b, from, writeUnknown(m, unknown, a.local))
 		return true
 	}
 	if c.priority == 0 {
-		a.answer(b, from)(writeError(m, stun.CodeBadRequest, "PRIORITY is missing", a.local))
+		a.answer(b, from, writeError(m, stun.CodeBadRequest, "PRIORITY is missing", a.local))
 		return true
 	}
 	if c.controlling == a.controlling && a.resolveConflict(c) {
-		a.answer(b, from)(writeError(m, codeRoleConflict, "Role Conflict", a.local))
+		a.answer(b, from, writeError(m, codeRoleConflict, "Role Conflict", a.local))
 		a.step(now)
 		return true
 	}
@@ -86,7 +86,7 @@ func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pio
 		a.heard = now
 	}
 	p.heard = now
-	a.answer(b, from)(writeSuccess(m, from, a.local))
+	a.answer(b, from, writeSuccess(m, from, a.local))
 	a.trigger(now, p)
 	if c.useCandidate && !a.controlling {
 		a.acceptNomination(p, c.nomination)
@@ -95,13 +95,9 @@ func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pio
 	return true
 }
 
-// answer queues a response; to be called with what a write function returns.
-func (a *Agent) answer(b Base, to netip.AddrPort) func([]byte, error) {
-	return func(payload []byte, err error) {
-		if err == nil {
-			a.transmits = append(a.transmits, Transmit{b, to, payload})
-		}
-	}
+// answer queues a response.
+func (a *Agent) answer(b Base, to netip.AddrPort, payload []byte) {
+	a.transmits = append(a.transmits, Transmit{b, to, payload})
 }
 
 // resolveConflict settles who controls (RFC 8445 section 7.3.1.1). It reports
@@ -188,7 +184,7 @@ func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *pi
 		return false
 	}
 	p := f.pair
-	if a.remote.integrity().Check(m) != nil {
+	if a.remote.integrity.Check(m) != nil {
 		a.stats.Unauthentic++
 		return true
 	}

@@ -3,7 +3,6 @@ package punch
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/netip"
 
 	pion "github.com/pion/stun/v3"
@@ -24,10 +23,11 @@ type transactionID = [pion.TransactionIDSize]byte
 
 // credentials are one side's ufrag and password (RFC 8445 section 5.3).
 type credentials struct {
-	ufrag, pwd string
+	ufrag     string
+	integrity stun.Integrity
 }
 
-func (c credentials) integrity() stun.Integrity { return stun.ShortTerm(c.pwd) }
+func newCredentials(ufrag, pwd string) credentials { return credentials{ufrag, stun.ShortTerm(pwd)} }
 
 // check is a connectivity check as it is on the wire.
 type check struct {
@@ -44,8 +44,8 @@ var errNotOurs = errors.New("not a STUN message of this session")
 
 // parse reads a STUN message, which has to have a FINGERPRINT
 // (RFC 8445 section 7.1): the socket carries other protocols too.
-func parse(payload []byte) (*pion.Message, error) {
-	m, err := stun.Parse(payload)
+func parse(p *stun.Parser, payload []byte) (*pion.Message, error) {
+	m, err := p.Parse(payload)
 	if err != nil || !m.Contains(pion.AttrFingerprint) {
 		return nil, errNotOurs
 	}
@@ -89,10 +89,12 @@ const (
 func readCheck(m *pion.Message, local, remote credentials) (check, error) {
 	c := check{id: m.TransactionID}
 	username, err := m.Get(pion.AttrUsername)
-	if err != nil || string(username) != local.ufrag+":"+remote.ufrag {
+	n := len(local.ufrag)
+	if err != nil || len(username) != n+1+len(remote.ufrag) ||
+		string(username[:n]) != local.ufrag || username[n] != ':' || string(username[n+1:]) != remote.ufrag {
 		return c, errNotOurs
 	}
-	if err := local.integrity().Check(m); err != nil {
+	if err := local.integrity.Check(m); err != nil {
 		return c, err
 	}
 	c.priority, _ = stun.GetUint32(m, pion.AttrPriority) // 0 is none
@@ -108,48 +110,69 @@ func readCheck(m *pion.Message, local, remote credentials) (check, error) {
 	return c, nil
 }
 
+// Room for the attributes of messages: of a check all but the ufrags, of an answer
+// all but the text of an error.
+const (
+	checkRoom  = 4 + 3 + 8 + 12 + 4 + 8 + 24 + 8
+	answerRoom = 24 + 24 + 8
+)
+
 // writeCheck makes a connectivity check (RFC 8445 section 7.1).
-func writeCheck(c check, local, remote credentials) ([]byte, error) {
+func writeCheck(c check, local, remote credentials) []byte {
+	w := stun.Write(pion.MethodBinding, pion.ClassRequest, c.id, checkRoom+len(remote.ufrag)+1+len(local.ufrag))
+	w.Text(pion.AttrUsername, remote.ufrag, ":", local.ufrag)
+	w.Uint32(pion.AttrPriority, c.priority)
 	role := pion.AttrICEControlled
 	if c.controlling {
 		role = pion.AttrICEControlling
 	}
-	attributes := []pion.Setter{
-		pion.NewUsername(remote.ufrag + ":" + local.ufrag),
-		stun.Uint32(pion.AttrPriority, c.priority),
-		stun.Attribute{Type: role, Value: binary.BigEndian.AppendUint64(nil, c.tieBreaker)},
-	}
+	w.Uint64(role, c.tieBreaker)
 	if c.useCandidate {
-		attributes = append(attributes,
-			stun.Attribute{Type: pion.AttrUseCandidate}, stun.Uint32(attrNomination, c.nomination))
+		w.Bytes(pion.AttrUseCandidate)
+		w.Uint32(attrNomination, c.nomination)
 	}
-	return sealed(stun.Build(pion.MethodBinding, pion.ClassRequest, c.id,
-		append(attributes, remote.integrity(), pion.Fingerprint)...))
+	return seal(w, remote)
 }
 
 // writeSuccess answers a check. What protected the request protects the
 // response (RFC 8445 section 7.3).
-func writeSuccess(request *pion.Message, mapped netip.AddrPort, local credentials) ([]byte, error) {
-	return sealed(stun.Success(request,
-		stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: mapped}, local.integrity(), pion.Fingerprint))
+func writeSuccess(request *pion.Message, mapped netip.AddrPort, local credentials) []byte {
+	w := answerTo(request, pion.ClassSuccessResponse)
+	w.XORAddress(pion.AttrXORMappedAddress, mapped)
+	return seal(w, local)
 }
 
-func writeError(request *pion.Message, code int, reason string, local credentials) ([]byte, error) {
-	return sealed(stun.Error(request, code, reason, local.integrity(), pion.Fingerprint))
+func writeError(request *pion.Message, code int, reason string, local credentials) []byte {
+	w := answerTo(request, pion.ClassErrorResponse)
+	w.ErrorCode(code, reason)
+	return seal(w, local)
 }
 
-func writeUnknown(request *pion.Message, unknown []pion.AttrType, local credentials) ([]byte, error) {
-	return sealed(stun.Unknown(request, unknown, local.integrity(), pion.Fingerprint))
+func writeUnknown(request *pion.Message, unknown []pion.AttrType, local credentials) []byte {
+	w := answerTo(request, pion.ClassErrorResponse)
+	w.ErrorCode(stun.CodeUnknownAttribute, "Unknown Attribute")
+	var types []byte
+	for _, t := range unknown {
+		types = binary.BigEndian.AppendUint16(types, t.Value())
+	}
+	w.Bytes(pion.AttrUnknownAttributes, types)
+	return seal(w, local)
 }
 
 // writeIndication makes a keepalive (RFC 8445 section 11).
-func writeIndication(id transactionID) ([]byte, error) {
-	return sealed(stun.Build(pion.MethodBinding, pion.ClassIndication, id, pion.Fingerprint))
+func writeIndication(id transactionID) []byte {
+	w := stun.Write(pion.MethodBinding, pion.ClassIndication, id, 8)
+	w.Fingerprint()
+	return w.Raw()
 }
 
-func sealed(m *pion.Message, err error) ([]byte, error) {
-	if err != nil {
-		return nil, fmt.Errorf("punch: %w", err)
-	}
-	return m.Raw, nil
+func answerTo(request *pion.Message, class pion.MessageClass) stun.Writer {
+	return stun.Write(request.Type.Method, class, request.TransactionID, answerRoom)
+}
+
+// seal ends a message.
+func seal(w stun.Writer, by credentials) []byte {
+	w.Sign(by.integrity)
+	w.Fingerprint()
+	return w.Raw()
 }

@@ -5,7 +5,9 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/pion/stun/v3"
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/stun"
 )
 
 // protocolUDP is the IP protocol number that REQUESTED-TRANSPORT must carry
@@ -23,7 +25,7 @@ const magicCookie = 0x2112A442
 
 // xorAddress encodes addr as the value of an XOR-ed address attribute
 // (RFC 8489 section 14.2). An IPv6-mapped IPv4 address is written as IPv4.
-func xorAddress(id [stun.TransactionIDSize]byte, addr netip.AddrPort) []byte {
+func xorAddress(id [pion.TransactionIDSize]byte, addr netip.AddrPort) []byte {
 	ip := addr.Addr().Unmap()
 	family, raw := byte(familyIPv4), ip.AsSlice()
 	if ip.Is6() {
@@ -42,7 +44,7 @@ func xorAddress(id [stun.TransactionIDSize]byte, addr netip.AddrPort) []byte {
 // parseXORAddress is the inverse of xorAddress; ok is false for a value of the
 // wrong length or family. An IPv6 address stays as it came, mapped or not, so
 // that a policy can look at the form.
-func parseXORAddress(id [stun.TransactionIDSize]byte, value []byte) (addr netip.AddrPort, ok bool) {
+func parseXORAddress(id [pion.TransactionIDSize]byte, value []byte) (addr netip.AddrPort, ok bool) {
 	if len(value) < 4 {
 		return netip.AddrPort{}, false
 	}
@@ -65,26 +67,21 @@ func parseXORAddress(id [stun.TransactionIDSize]byte, value []byte) (addr netip.
 	return netip.AddrPort{}, false
 }
 
-func xorPad(id [stun.TransactionIDSize]byte) (pad [16]byte) {
+func xorPad(id [pion.TransactionIDSize]byte) (pad [16]byte) {
 	binary.BigEndian.PutUint32(pad[:], magicCookie)
 	copy(pad[4:], id[:])
 	return pad
 }
 
-// addXORAddress appends an XOR-ed address attribute to m.
-func addXORAddress(m *stun.Message, t stun.AttrType, addr netip.AddrPort) {
-	m.Add(t, xorAddress(m.TransactionID, addr))
-}
-
-// addLifetime appends LIFETIME, in whole seconds (RFC 8656 section 18.2).
-func addLifetime(m *stun.Message, d time.Duration) {
-	m.Add(stun.AttrLifetime, binary.BigEndian.AppendUint32(nil, uint32(d/time.Second)))
+// addLifetime writes LIFETIME, in whole seconds (RFC 8656 section 18.2).
+func addLifetime(w *stun.Writer, d time.Duration) {
+	w.Uint32(pion.AttrLifetime, uint32(d/time.Second))
 }
 
 // lifetimeOf reads LIFETIME; present is false without the attribute, ok is
 // false where its value is malformed.
-func lifetimeOf(a stun.Attributes) (d time.Duration, present, ok bool) {
-	raw, present := a.Get(stun.AttrLifetime)
+func lifetimeOf(a pion.Attributes) (d time.Duration, present, ok bool) {
+	raw, present := a.Get(pion.AttrLifetime)
 	if !present {
 		return 0, false, true
 	}
@@ -94,19 +91,19 @@ func lifetimeOf(a stun.Attributes) (d time.Duration, present, ok bool) {
 	return time.Duration(binary.BigEndian.Uint32(raw.Value)) * time.Second, true, true
 }
 
-// addRequestedTransport appends REQUESTED-TRANSPORT.
-func addRequestedTransport(m *stun.Message, protocol byte) {
-	m.Add(stun.AttrRequestedTransport, []byte{protocol, 0, 0, 0})
+// addRequestedTransport writes REQUESTED-TRANSPORT.
+func addRequestedTransport(w *stun.Writer, protocol byte) {
+	w.Uint32(pion.AttrRequestedTransport, uint32(protocol)<<24)
 }
 
-// addChannelNumber appends CHANNEL-NUMBER (RFC 8656 section 18.1).
-func addChannelNumber(m *stun.Message, n uint16) {
-	m.Add(stun.AttrChannelNumber, []byte{byte(n >> 8), byte(n), 0, 0})
+// addChannelNumber writes CHANNEL-NUMBER (RFC 8656 section 18.1).
+func addChannelNumber(w *stun.Writer, n uint16) {
+	w.Uint32(pion.AttrChannelNumber, uint32(n)<<16)
 }
 
 // channelNumberOf reads CHANNEL-NUMBER.
-func channelNumberOf(a stun.Attributes) (n uint16, ok bool) {
-	raw, present := a.Get(stun.AttrChannelNumber)
+func channelNumberOf(a pion.Attributes) (n uint16, ok bool) {
+	raw, present := a.Get(pion.AttrChannelNumber)
 	if !present || len(raw.Value) != 4 {
 		return 0, false
 	}

@@ -16,6 +16,7 @@ const (
 	budgetBurst  = 16 << 10
 	budgetRate   = 4 << 10 // a second
 	budgetSlots  = 4096
+	budgetPage   = 64
 	budgetPrefix = 64 // IPv6 sources are counted by network
 )
 
@@ -23,7 +24,8 @@ const (
 // so that forged sources are not flooded by us. It has a fixed size; sources
 // that share a slot share a budget.
 type answerBudget struct {
-	slots [budgetSlots]budgetSlot
+	// pages of slots, each made when one of its slots is used first.
+	pages [budgetSlots / budgetPage]*[budgetPage]budgetSlot
 	seed  uint64
 }
 
@@ -43,7 +45,12 @@ func newAnswerBudget(random io.Reader) (*answerBudget, error) {
 // spend reports whether an answer of out bytes to a request of in bytes may go
 // to the source.
 func (b *answerBudget) spend(now time.Time, source netip.Addr, in, out int) bool {
-	s := &b.slots[b.slot(source)]
+	slot := b.slot(source)
+	page := &b.pages[slot/budgetPage]
+	if *page == nil {
+		*page = new([budgetPage]budgetSlot)
+	}
+	s := &(*page)[slot%budgetPage]
 	at := now.UnixNano()
 	if s.at == 0 {
 		s.bytes = budgetBurst

@@ -92,6 +92,7 @@ type Client struct {
 	numbers     map[netip.AddrPort]uint16
 	nextChannel uint16
 	indications uint64 // Send indications so far
+	parser      stun.Parser
 }
 
 // formerCredentials are zero if there are none.
@@ -222,7 +223,7 @@ func (c *Client) HandleDatagram(now time.Time, remote netip.AddrPort, payload []
 		c.handleChannelData(payload)
 		return true
 	}
-	m, err := stun.Parse(payload)
+	m, err := c.parser.Parse(payload)
 	if err != nil {
 		return false
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/stun"
 )
 
 // Send passes a payload to a permitted peer: as ChannelData once a channel is
@@ -26,13 +28,10 @@ func (c *Client) Send(now time.Time, to netip.AddrPort, payload []byte) error {
 		c.send(appendChannelData(make([]byte, 0, channelHeaderSize+len(payload)), s.channel, payload))
 		return nil
 	}
-	m := &pion.Message{Raw: make([]byte, 0, 20+24+4+len(payload)+3)}
-	m.TransactionID = c.indicationID()
-	m.SetType(pion.NewType(pion.MethodSend, pion.ClassIndication))
-	m.WriteHeader()
-	addXORAddress(m, pion.AttrXORPeerAddress, to)
-	m.Add(pion.AttrData, payload)
-	c.send(m.Raw)
+	w := stun.Write(pion.MethodSend, pion.ClassIndication, c.indicationID(), 24+4+len(payload)+3)
+	w.XORAddress(pion.AttrXORPeerAddress, to)
+	w.Bytes(pion.AttrData, payload)
+	c.send(w.Raw())
 	if s != nil && c.cfg.ChannelAfter > 0 && !s.asked && !s.refused {
 		if s.sent++; s.sent >= c.cfg.ChannelAfter {
 			c.askChannel(now, to, s)

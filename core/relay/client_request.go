@@ -55,26 +55,25 @@ func (c *Client) request(now time.Time, r *clientRequest) {
 		c.failed(now, r, fmt.Errorf("draw a transaction id: %w", err))
 		return
 	}
-	m := &pion.Message{TransactionID: id}
-	m.SetType(pion.NewType(r.method(), pion.ClassRequest))
-	m.WriteHeader()
+	const most = 8 + 12 + 24 // of a kind's own attributes, and integrity
+	w := stun.Write(r.method(), pion.ClassRequest, id, most+4*(4+3)+len(c.cfg.Username)+len(c.former.username)+len(c.realm)+len(c.nonce))
 	switch r.kind {
 	case requestAllocate:
-		addRequestedTransport(m, protocolUDP)
+		addRequestedTransport(&w, protocolUDP)
 		if c.cfg.Lifetime > 0 {
-			addLifetime(m, c.cfg.Lifetime)
+			addLifetime(&w, c.cfg.Lifetime)
 		}
 	case requestRefresh:
 		if c.cfg.Lifetime > 0 {
-			addLifetime(m, c.cfg.Lifetime)
+			addLifetime(&w, c.cfg.Lifetime)
 		}
 	case requestEvict, requestDelete:
-		addLifetime(m, 0)
+		addLifetime(&w, 0)
 	case requestPermission:
-		addXORAddress(m, pion.AttrXORPeerAddress, r.peer)
+		w.XORAddress(pion.AttrXORPeerAddress, r.peer)
 	case requestChannel:
-		addChannelNumber(m, r.channel)
-		addXORAddress(m, pion.AttrXORPeerAddress, r.peer)
+		addChannelNumber(&w, r.channel)
+		w.XORAddress(pion.AttrXORPeerAddress, r.peer)
 	}
 	r.key = nil
 	if r.kind != requestProbe && c.integrity != nil {
@@ -82,17 +81,14 @@ func (c *Client) request(now time.Time, r *clientRequest) {
 		if r.kind == requestEvict && c.former.integrity != nil {
 			username, key = c.former.username, c.former.integrity
 		}
-		m.Add(pion.AttrUsername, []byte(username))
-		m.Add(pion.AttrRealm, c.realm)
-		m.Add(pion.AttrNonce, c.nonce)
-		if err := key.AddTo(m); err != nil {
-			c.failed(now, r, fmt.Errorf("sign the request: %w", err))
-			return
-		}
+		w.Text(pion.AttrUsername, username)
+		w.Bytes(pion.AttrRealm, c.realm)
+		w.Bytes(pion.AttrNonce, c.nonce)
+		w.Sign(key)
 		r.key = key
 	}
 	c.inFlight[r.kind]++
-	tx := c.requests.Start(now, m, c.cfg.Schedule, r)
+	tx := c.requests.Start(now, w.Raw(), c.cfg.Schedule, r)
 	c.send(bytes.Clone(tx.Request))
 }
 

@@ -91,6 +91,7 @@ type Server struct {
 	stats     Stats
 	sweepAt   time.Time
 	lastSweep time.Time
+	parser    stun.Parser
 }
 
 var _ sansio.Machine = (*Server)(nil)

@@ -10,6 +10,7 @@ import (
 	pion "github.com/pion/stun/v3"
 
 	"p2pmodel/core/sansio"
+	"p2pmodel/core/stun"
 )
 
 // maxBindAttempts is how many busy ports an Allocate may meet before it fails
@@ -245,13 +246,13 @@ func (s *Server) create(now time.Time, p *pendingAllocate) {
 	s.bySocket[a.socket] = a
 	s.expect(a.expires)
 	s.stats.Created++
-	a.response = bytes.Clone(s.succeed(now, r, func(m *pion.Message) {
-		addXORAddress(m, pion.AttrXORRelayedAddress, a.relayed)
-		addLifetime(m, p.lifetime)
+	a.response = bytes.Clone(s.succeed(now, r, func(w *stun.Writer) {
+		w.XORAddress(pion.AttrXORRelayedAddress, a.relayed)
+		addLifetime(w, p.lifetime)
 		if held != nil {
-			m.Add(pion.AttrReservationToken, held)
+			w.Bytes(pion.AttrReservationToken, held)
 		}
-		addXORAddress(m, pion.AttrXORMappedAddress, a.client)
+		w.XORAddress(pion.AttrXORMappedAddress, a.client)
 	}))
 	s.Emit(AllocationCreated{Client: a.client, Relayed: a.relayed, Username: a.username, Lifetime: p.lifetime})
 }
@@ -303,7 +304,7 @@ func (s *Server) refresh(now time.Time, r *request) {
 		a.expires = now.Add(lifetime)
 		s.expect(a.expires)
 	}
-	s.succeed(now, r, func(m *pion.Message) { addLifetime(m, lifetime) })
+	s.succeed(now, r, func(w *stun.Writer) { addLifetime(w, lifetime) })
 }
 
 // owned is the allocation of a request's 5-tuple, if the user is the one who

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/stun"
 )
 
 // createPermission handles CreatePermission (RFC 8656 section 10.2): all of its
@@ -42,7 +44,7 @@ func (s *Server) createPermission(now time.Time, r *request) {
 		a.permit(now, peer.Addr())
 	}
 	s.expect(now.Add(PermissionLifetime))
-	s.succeed(now, r, func(*pion.Message) {})
+	s.succeed(now, r, func(*stun.Writer) {})
 }
 
 // roomFor reports whether the peers' addresses fit among the allocation's
@@ -113,5 +115,5 @@ func (s *Server) channelBind(now time.Time, r *request) {
 	}
 	a.bind(now, number, peer)
 	s.expect(now.Add(PermissionLifetime))
-	s.succeed(now, r, func(*pion.Message) {})
+	s.succeed(now, r, func(*stun.Writer) {})
 }

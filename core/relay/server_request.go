@@ -35,7 +35,7 @@ type request struct {
 
 // fromClient handles a datagram that is not ChannelData.
 func (s *Server) fromClient(now time.Time, client netip.AddrPort, payload []byte) {
-	m, err := stun.Parse(payload)
+	m, err := s.parser.Parse(payload)
 	if err != nil {
 		s.stats.DroppedMalformed++
 		return
@@ -100,9 +100,7 @@ func (s *Server) binding(now time.Time, r *request) {
 		s.refuseUnknown(now, r, unknown)
 		return
 	}
-	s.succeed(now, r, func(m *pion.Message) {
-		addXORAddress(m, pion.AttrXORMappedAddress, r.client)
-	})
+	s.succeed(now, r, func(w *stun.Writer) { w.XORAddress(pion.AttrXORMappedAddress, r.client) })
 }
 
 // authenticate checks the long-term credentials in the order of RFC 8489
@@ -163,63 +161,76 @@ func (s *Server) identify(now time.Time, r *request, m *pion.Message, name strin
 }
 
 // succeed sends a success response, signed if the request was.
-func (s *Server) succeed(now time.Time, r *request, fill func(*pion.Message)) []byte {
+func (s *Server) succeed(now time.Time, r *request, fill func(*stun.Writer)) []byte {
 	return s.respond(now, r, pion.ClassSuccessResponse, fill)
 }
 
 // refuse sends an error response with the code's own reason.
 func (s *Server) refuse(now time.Time, r *request, code pion.ErrorCode) {
-	s.respond(now, r, pion.ClassErrorResponse, func(m *pion.Message) { addErrorCode(m, code) })
+	s.respond(now, r, pion.ClassErrorResponse, func(w *stun.Writer) { addErrorCode(w, code) })
 }
 
 // challenge sends 401 or 438 with what the client needs to try again.
 func (s *Server) challenge(now time.Time, r *request, code pion.ErrorCode) {
 	s.stats.Challenged++
-	s.respond(now, r, pion.ClassErrorResponse, func(m *pion.Message) {
-		addErrorCode(m, code)
-		m.Add(pion.AttrRealm, []byte(s.cfg.Realm))
-		m.Add(pion.AttrNonce, []byte(s.nonces.Issue(now, r.client)))
+	s.respond(now, r, pion.ClassErrorResponse, func(w *stun.Writer) {
+		addErrorCode(w, code)
+		w.Text(pion.AttrRealm, s.cfg.Realm)
+		w.Text(pion.AttrNonce, s.nonces.Issue(now, r.client))
 	})
 }
 
 // refuseUnknown sends 420 and which attributes were not understood.
 func (s *Server) refuseUnknown(now time.Time, r *request, unknown []pion.AttrType) {
-	s.respond(now, r, pion.ClassErrorResponse, func(m *pion.Message) {
-		addErrorCode(m, pion.CodeUnknownAttribute)
+	s.respond(now, r, pion.ClassErrorResponse, func(w *stun.Writer) {
+		addErrorCode(w, pion.CodeUnknownAttribute)
 		var types []byte
 		for _, t := range unknown {
 			types = binary.BigEndian.AppendUint16(types, t.Value())
 		}
-		m.Add(pion.AttrUnknownAttributes, types)
+		w.Bytes(pion.AttrUnknownAttributes, types)
 	})
 }
 
 // respond builds and sends a response. Answers to those who have not proved who
 // they are cost their source's budget.
-func (s *Server) respond(now time.Time, r *request, class pion.MessageClass, fill func(*pion.Message)) []byte {
-	m := &pion.Message{TransactionID: r.id}
-	m.SetType(pion.NewType(r.method, class))
-	m.WriteHeader()
-	fill(m)
-	if r.key != nil {
-		// Fails only after a FINGERPRINT, which is added last.
-		_ = r.key.AddTo(m)
-	}
+func (s *Server) respond(now time.Time, r *request, class pion.MessageClass, fill func(*stun.Writer)) []byte {
+	w := stun.Write(r.method, class, r.id, responseRoom)
+	fill(&w)
+	w.Sign(r.key)
 	if r.fingerprint {
-		_ = pion.Fingerprint.AddTo(m) // never fails
+		w.Fingerprint()
 	}
-	if r.key == nil && !s.budget.spend(now, r.client.Addr(), r.size, len(m.Raw)) {
+	raw := w.Raw()
+	if r.key == nil && !s.budget.spend(now, r.client.Addr(), r.size, len(raw)) {
 		s.stats.DroppedBudget++
 		return nil
 	}
-	s.Send(listenSocket, r.client, m.Raw)
-	return m.Raw
+	s.Send(listenSocket, r.client, raw)
+	return raw
 }
 
-// addErrorCode adds ERROR-CODE with the reason phrase of the code's RFC.
-func addErrorCode(m *pion.Message, code pion.ErrorCode) {
-	// Fails only for a code without a reason phrase; ours all have one.
-	_ = code.AddTo(m)
+// responseRoom is what the attributes of a response take: two addresses, a
+// lifetime, or realm and nonce, and integrity.
+const responseRoom = 96
+
+// addErrorCode writes ERROR-CODE with the reason phrase of the code's RFC.
+func addErrorCode(w *stun.Writer, code pion.ErrorCode) { w.ErrorCode(int(code), reasons[code]) }
+
+// reasons are the phrases of RFC 8489 section 14.8 and RFC 8656 section 19.
+var reasons = map[pion.ErrorCode]string{
+	pion.CodeBadRequest:             "Bad Request",
+	pion.CodeUnauthorized:           "Unauthorized",
+	pion.CodeForbidden:              "Forbidden",
+	pion.CodeUnknownAttribute:       "Unknown Attribute",
+	pion.CodeAllocMismatch:          "Allocation Mismatch",
+	pion.CodeStaleNonce:             "Stale Nonce",
+	pion.CodeAddrFamilyNotSupported: "Address Family not Supported",
+	pion.CodeWrongCredentials:       "Wrong Credentials",
+	pion.CodeUnsupportedTransProto:  "Unsupported Transport Protocol",
+	pion.CodePeerAddrFamilyMismatch: "Peer Address Family Mismatch",
+	pion.CodeAllocQuotaReached:      "Allocation Quota Reached",
+	pion.CodeInsufficientCapacity:   "Insufficient Capacity",
 }
 
 // understood are the comprehension-required attributes that the server knows,

@@ -120,6 +120,7 @@ type Client struct {
 	rooms    []*clientRoom
 	seen     []transactionID // of the server's requests, a ring
 	seenNext int
+	parser   stun.Parser
 }
 
 // transmit is a datagram to the server.

@@ -17,7 +17,7 @@ func (c *Client) HandleDatagram(now time.Time, remote netip.AddrPort, payload []
 	if plain(remote) != c.cfg.Server || !stun.Is(payload) {
 		return false
 	}
-	m, err := stun.Parse(payload)
+	m, err := c.parser.Parse(payload)
 	if err != nil {
 		return false
 	}

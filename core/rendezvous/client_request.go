@@ -34,7 +34,7 @@ func (c *Client) admitted() bool { return c.registered && !c.ticketPending }
 
 // send starts a transaction.
 func (c *Client) send(now time.Time, p *pending) {
-	t := c.inFlight.Start(now, c.build(now, p), c.schedule(), p)
+	t := c.inFlight.Start(now, c.build(now, p).Raw, c.schedule(), p)
 	c.transmit(t.Request)
 }
 

@@ -172,7 +172,7 @@ func (d *Discovery) send(now time.Time, t test, to netip.AddrPort, change byte) 
 		attributes = append(attributes, stun.Attribute{Type: pion.AttrChangeRequest, Value: binary.BigEndian.AppendUint32(nil, uint32(change))})
 	}
 	m := seal(pion.MethodBinding, pion.ClassRequest, drawID(d.random), nil, attributes...)
-	started := d.inFlight.Start(now, m, d.sched, t)
+	started := d.inFlight.Start(now, m.Raw, d.sched, t)
 	d.open++
 	d.Send(d.socket(t), to, started.Request)
 }

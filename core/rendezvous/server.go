@@ -78,6 +78,7 @@ type Server struct {
 	// it grows across a restart.
 	sequence uint64
 	sweep    time.Time // of what has expired; zero if there is nothing
+	parser   stun.Parser
 }
 
 // serverSocket is one of the addresses that the server answers at.
@@ -193,7 +194,7 @@ func (s *Server) HandleDatagram(now time.Time, d sansio.Datagram) {
 		return
 	}
 	s.scheduleSweep(now)
-	m, err := stun.Parse(d.Payload)
+	m, err := s.parser.Parse(d.Payload)
 	if err != nil {
 		return
 	}

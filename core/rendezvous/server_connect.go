@@ -101,7 +101,7 @@ func (r *registration) introduction(initiator identity.ID, session SessionID) (i
 // notify sends a request to a peer, until it answers or the schedule ends.
 func (s *Server) notify(now time.Time, to *registration, method pion.Method, about notice, attributes ...pion.Setter) transactionID {
 	m := seal(method, pion.ClassRequest, drawID(s.cfg.Rand), to.key, attributes...)
-	t := s.notices.Start(now, m, notifySchedule, about)
+	t := s.notices.Start(now, m.Raw, notifySchedule, about)
 	s.Send(to.socket, to.address, t.Request)
 	return t.ID
 }

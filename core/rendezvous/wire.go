@@ -139,16 +139,43 @@ func getMembers(m *pion.Message) ([]identity.ID, error) {
 }
 
 // seal builds a message whose contents cannot fail to be encoded: their sizes
-// are checked where they enter. key nil: not authenticated.
+// are checked where they enter. key nil: not authenticated. Of the message only
+// its type, its id and its bytes are there.
 func seal(method pion.Method, class pion.MessageClass, id transactionID, key stun.Integrity, attributes ...pion.Setter) *pion.Message {
-	if key != nil {
-		attributes = append(attributes, key)
+	const integrityAndFingerprint = 24 + 8
+	room := integrityAndFingerprint
+	for _, a := range attributes {
+		if a, ok := a.(stun.Attribute); ok {
+			room += 4 + (len(a.Value)+3)&^3
+		} else {
+			room += 24 // an address, a short text
+		}
 	}
-	m, err := stun.Build(method, class, id, append(attributes, pion.Fingerprint)...)
-	if err != nil {
-		panic("rendezvous: " + err.Error())
+	w := stun.Write(method, class, id, room)
+	for _, a := range attributes {
+		switch a := a.(type) {
+		case stun.Attribute:
+			w.Add(a)
+		case stun.XORAddress:
+			w.XORAddress(a.Type, a.Address)
+		case pion.ErrorCodeAttribute:
+			w.ErrorCode(int(a.Code), string(a.Reason))
+		default:
+			w.Add(encoded(id, a))
+		}
 	}
-	return m
+	w.Sign(key)
+	w.Fingerprint()
+	return &pion.Message{Type: pion.NewType(method, class), TransactionID: id, Raw: w.Raw()}
+}
+
+// encoded has the codec write an attribute of its own.
+func encoded(id transactionID, a pion.Setter) stun.Attribute {
+	m, err := stun.Build(pion.MethodBinding, pion.ClassRequest, id, a)
+	if err != nil || len(m.Attributes) != 1 {
+		panic(fmt.Sprintf("rendezvous: attribute %T: %v", a, err))
+	}
+	return stun.Attribute{Type: m.Attributes[0].Type, Value: m.Attributes[0].Value}
 }
 
 // drawID draws a transaction id. Readers of randomness do not fail: those of

@@ -35,7 +35,7 @@ func (a XORAddress) AddTo(m *stun.Message) error {
 func GetXORAddress(m *stun.Message, t stun.AttrType) (netip.AddrPort, error) {
 	v, err := m.Get(t)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("%v is missing", t)
+		return netip.AddrPort{}, &AttributeError{Type: t, Missing: true}
 	}
 	if len(v) != 8 && len(v) != 20 {
 		return netip.AddrPort{}, fmt.Errorf("%v of %d bytes, want 8 or 20", t, len(v))
@@ -66,7 +66,7 @@ func (a Address) AddTo(m *stun.Message) error {
 func GetAddress(m *stun.Message, t stun.AttrType) (netip.AddrPort, error) {
 	v, err := m.Get(t)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("%v is missing", t)
+		return netip.AddrPort{}, &AttributeError{Type: t, Missing: true}
 	}
 	return decodeAddress(t, v)
 }

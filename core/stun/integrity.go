@@ -1,8 +1,13 @@
 package stun
 
 import (
+	"crypto/hmac"
 	"crypto/md5"
+	"crypto/sha1"
+	"encoding/binary"
 	"errors"
+	"hash"
+	"sync"
 
 	"github.com/pion/stun/v3"
 )
@@ -36,11 +41,61 @@ func (i Integrity) AddTo(m *stun.Message) error { return stun.MessageIntegrity(i
 // Check verifies a parsed message, comparing in constant time. The error is
 // ErrNoIntegrity or ErrWrongIntegrity.
 func (i Integrity) Check(m *stun.Message) error {
-	if !m.Contains(stun.AttrMessageIntegrity) {
-		return ErrNoIntegrity
+	covered := headerSize
+	for _, a := range m.Attributes {
+		if a.Type != stun.AttrMessageIntegrity {
+			covered += attributeHeader + (int(a.Length)+3)&^3
+			continue
+		}
+		d := digests.Get().(*digest)
+		right := hmac.Equal(d.sum(i, m.Raw[:covered]), a.Value)
+		digests.Put(d)
+		if !right {
+			return ErrWrongIntegrity
+		}
+		return nil
 	}
-	if stun.MessageIntegrity(i).Check(m) != nil {
-		return ErrWrongIntegrity
+	return ErrNoIntegrity
+}
+
+// digests are used again and again: a session's checks alone are dozens of
+// messages, each signed once and verified once.
+var digests = sync.Pool{New: func() any { return &digest{hash: sha1.New()} }}
+
+// digest computes HMAC-SHA1 (RFC 2104) as MESSAGE-INTEGRITY wants it.
+type digest struct {
+	hash   hash.Hash
+	key    [sha1.BlockSize]byte
+	out    [sha1.Size]byte
+	header [headerSize]byte
+}
+
+// sum is the HMAC of what precedes the attribute, with the length in the header of a
+// message that ends with it. It is the digest's until the next call.
+func (d *digest) sum(key, covered []byte) []byte {
+	copy(d.header[:], covered)
+	binary.BigEndian.PutUint16(d.header[2:], uint16(len(covered)+attributeHeader+integritySize-headerSize))
+	d.key = [sha1.BlockSize]byte{}
+	if len(key) > sha1.BlockSize {
+		d.hash.Reset()
+		d.hash.Write(key)
+		key = d.hash.Sum(d.out[:0])
 	}
-	return nil
+	copy(d.key[:], key)
+	d.pad(0x36)
+	d.hash.Write(d.header[:])
+	d.hash.Write(covered[headerSize:])
+	inner := d.hash.Sum(d.out[:0])
+	d.pad(0x36 ^ 0x5c)
+	d.hash.Write(inner)
+	return d.hash.Sum(d.out[:0])
+}
+
+// pad begins a hash with the key and a pad.
+func (d *digest) pad(with byte) {
+	for i := range d.key {
+		d.key[i] ^= with
+	}
+	d.hash.Reset()
+	d.hash.Write(d.key[:])
 }

@@ -37,13 +37,33 @@ func Is(b []byte) bool {
 // What follows MESSAGE-INTEGRITY, but for MESSAGE-INTEGRITY-SHA256 and
 // FINGERPRINT, is not authenticated and left out (RFC 8489 section 14.5);
 // FINGERPRINT is checked where there is one.
-func Parse(raw []byte) (*stun.Message, error) {
+func Parse(raw []byte) (*stun.Message, error) { return new(Parser).Parse(raw) }
+
+// Parser reads datagrams one after another into the same memory. The zero value is
+// ready. It is not safe for concurrent use.
+type Parser struct {
+	message    stun.Message
+	attributes [parserAttributes]stun.RawAttribute
+}
+
+// parserAttributes is what nearly all messages have at most.
+const parserAttributes = 10
+
+// strict leaves out what follows MESSAGE-INTEGRITY.
+var strict = stun.WithStrict(true)
+
+// Parse is the function of this name. The message, and all that points into it, is
+// valid until the next call.
+func (p *Parser) Parse(raw []byte) (*stun.Message, error) {
 	if !Is(raw) {
 		return nil, ErrNotSTUN
 	}
-	// Spare room because the codec computes an HMAC behind the message.
-	m := stun.NewWithOptions(stun.WithStrict(true))
-	m.Raw = append(make([]byte, 0, len(raw)+64), raw...)
+	m := &p.message
+	if m.Attributes == nil {
+		m.Attributes = p.attributes[:0]
+		strict(m)
+	}
+	m.Raw = append(m.Raw[:0], raw...)
 	if err := m.Decode(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
@@ -115,12 +135,27 @@ func GetUint32(m *stun.Message, t stun.AttrType) (uint32, error) {
 func GetFixed(m *stun.Message, t stun.AttrType, size int) ([]byte, error) {
 	v, err := m.Get(t)
 	if err != nil {
-		return nil, fmt.Errorf("%v is missing", t)
+		return nil, &AttributeError{Type: t, Missing: true}
 	}
 	if len(v) != size {
-		return nil, fmt.Errorf("%v of %d bytes, want %d", t, len(v), size)
+		return nil, &AttributeError{Type: t, Size: len(v), Want: size}
 	}
 	return v, nil
+}
+
+// AttributeError says that an attribute is missing or has another size than it must
+// have. Its text is made when somebody reads it: many attributes are optional.
+type AttributeError struct {
+	Type       stun.AttrType
+	Missing    bool
+	Size, Want int
+}
+
+func (e *AttributeError) Error() string {
+	if e.Missing {
+		return fmt.Sprintf("%v is missing", e.Type)
+	}
+	return fmt.Sprintf("%v of %d bytes, want %d", e.Type, e.Size, e.Want)
 }
 
 // UnknownRequired lists the comprehension-required attributes of m that are not

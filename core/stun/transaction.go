@@ -33,7 +33,7 @@ type Schedule struct {
 // again, and when to give up.
 type Transaction struct {
 	ID      [stun.TransactionIDSize]byte
-	Request []byte // as sent, every time the same
+	Request []byte // as sent, every time the same; not to be changed
 	Started time.Time
 
 	schedule Schedule
@@ -41,9 +41,9 @@ type Transaction struct {
 	next     time.Time
 }
 
-// NewTransaction starts a transaction at now. The caller sends request at once;
-// Poll says what to do later.
-func NewTransaction(now time.Time, request *stun.Message, s Schedule) *Transaction {
+// NewTransaction starts a transaction at now, with a request that becomes its own.
+// The caller sends it at once; Poll says what to do later.
+func NewTransaction(now time.Time, request []byte, s Schedule) *Transaction {
 	if s.RTO == 0 {
 		s.RTO = DefaultRTO
 	}
@@ -54,14 +54,19 @@ func NewTransaction(now time.Time, request *stun.Message, s Schedule) *Transacti
 		s.FinalWait = FinalWait
 	}
 	t := &Transaction{
-		ID:       request.TransactionID,
-		Request:  append([]byte(nil), request.Raw...),
+		ID:       transactionOf(request),
+		Request:  request,
 		Started:  now,
 		schedule: s,
 		sent:     1,
 	}
 	t.next = now.Add(t.wait())
 	return t
+}
+
+// transactionOf is the id in a message's header.
+func transactionOf(message []byte) [stun.TransactionIDSize]byte {
+	return [stun.TransactionIDSize]byte(message[8:headerSize])
 }
 
 func (t *Transaction) wait() time.Duration {

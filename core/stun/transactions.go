@@ -26,8 +26,8 @@ type inFlight[T any] struct {
 }
 
 // Start adds a transaction; the caller sends t.Request at once.
-func (s *Transactions[T]) Start(now time.Time, request *stun.Message, schedule Schedule, about T) *Transaction {
-	s.Cancel(request.TransactionID)
+func (s *Transactions[T]) Start(now time.Time, request []byte, schedule Schedule, about T) *Transaction {
+	s.Cancel(transactionOf(request))
 	if s.byID == nil {
 		s.byID = make(map[[stun.TransactionIDSize]byte]*inFlight[T])
 	}

@@ -12,13 +12,13 @@ import (
 
 var start = time.Unix(1_700_000_000, 0)
 
-func request(t *testing.T, n byte) *stun.Message {
+func request(t *testing.T, n byte) []byte {
 	t.Helper()
 	m, err := Build(stun.MethodBinding, stun.ClassRequest, [stun.TransactionIDSize]byte{n})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m
+	return m.Raw
 }
 
 // TestRetransmissions is the schedule of RFC 8489 section 6.2.1.
