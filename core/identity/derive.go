@@ -2,8 +2,10 @@ package identity
 
 import (
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 )
 
 // Derive makes a key of 32 bytes from a shared secret by HKDF-SHA-256
@@ -11,21 +13,39 @@ import (
 // fact that both sides know (an ID, a session). Contexts are length-prefixed:
 // no two lists give the same key because of where one ends.
 func Derive(shared []byte, label string, context ...[]byte) []byte {
-	info := make([]byte, 0, 128)
-	info = appendField(info, []byte("p2pmodel "+label))
-	for _, c := range context {
-		info = appendField(info, c)
-	}
-	key, err := hkdf.Key(sha256.New, shared, nil, string(info), Size)
-	if err != nil {
-		// HKDF fails only for outputs past 255 hashes, or where FIPS mode
-		// forbids the hash; ours are constants.
-		panic("identity: " + err.Error())
-	}
-	return key
+	return NewDeriver(shared).Key(label, context...)
 }
 
-func appendField(to, field []byte) []byte {
-	to = binary.BigEndian.AppendUint32(to, uint32(len(field)))
-	return append(to, field...)
+// Deriver is Derive for several keys of one secret: HKDF's first step is made
+// once. It is not safe for concurrent use.
+type Deriver struct {
+	expand hash.Hash // HMAC-SHA-256 under the pseudorandom key
+	info   []byte
 }
+
+// NewDeriver takes a shared secret.
+func NewDeriver(shared []byte) *Deriver {
+	key, err := hkdf.Extract(sha256.New, shared, nil)
+	if err != nil {
+		// HKDF fails only where FIPS mode forbids the hash; ours is a constant.
+		panic("identity: " + err.Error())
+	}
+	return &Deriver{expand: hmac.New(sha256.New, key), info: make([]byte, 0, 128)}
+}
+
+// Key is Derive of the Deriver's secret.
+func (d *Deriver) Key(label string, context ...[]byte) []byte {
+	d.info = binary.BigEndian.AppendUint32(d.info[:0], uint32(len(derivePrefix)+len(label)))
+	d.info = append(append(d.info, derivePrefix...), label...)
+	for _, c := range context {
+		d.info = binary.BigEndian.AppendUint32(d.info, uint32(len(c)))
+		d.info = append(d.info, c...)
+	}
+	// Of HKDF's second step a key is the first block (RFC 5869 section 2.3).
+	d.info = append(d.info, 1)
+	d.expand.Reset()
+	d.expand.Write(d.info)
+	return d.expand.Sum(make([]byte, 0, Size))
+}
+
+const derivePrefix = "p2pmodel "

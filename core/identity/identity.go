@@ -88,6 +88,7 @@ func (id *ID) UnmarshalText(text []byte) error {
 type Key struct {
 	private *ecdh.PrivateKey
 	id      ID
+	circle  *circle // nil as a rule
 }
 
 // NewKey makes a key from 32 bytes of r, which has to be unpredictable
@@ -148,6 +149,25 @@ func (k Key) GoString() string { return k.String() }
 // nobody else: 32 bytes, not uniformly distributed. Feed it to Derive; do not
 // use it as a key. The error is ErrUnusable.
 func (k Key) Shared(other ID) ([]byte, error) {
+	if k.circle == nil {
+		return k.shared(other)
+	}
+	known := k.circle.secret(k.id, other)
+	if known == nil {
+		return k.shared(other)
+	}
+	if secret := known.Load(); secret != nil {
+		return bytes.Clone(secret[:]), nil
+	}
+	secret, err := k.shared(other)
+	if err == nil {
+		known.Store((*[Size]byte)(bytes.Clone(secret)))
+	}
+	return secret, err
+}
+
+// shared is Shared, computed.
+func (k Key) shared(other ID) ([]byte, error) {
 	public, err := ecdh.X25519().NewPublicKey(other[:])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)

@@ -2,6 +2,8 @@ package identity
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -122,6 +124,63 @@ func TestDerive(t *testing.T) {
 	} {
 		if bytes.Equal(base, other) {
 			t.Errorf("%s gives the same key", name)
+		}
+	}
+}
+
+// TestDeriverIsHKDF: of RFC 5869, as the standard library has it.
+func TestDeriverIsHKDF(t *testing.T) {
+	secret := bytes.Repeat([]byte{7}, Size)
+	d := NewDeriver(secret)
+	for _, label := range []string{"checks", "data", "checks"} {
+		info := []byte("\x00\x00\x00")
+		info = append(info, byte(len("p2pmodel ")+len(label)))
+		info = append(info, "p2pmodel "+label+"\x00\x00\x00\x02ab"...)
+		want, err := hkdf.Key(sha256.New, secret, nil, string(info), Size)
+		if got := d.Key(label, []byte("ab")); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %x, want %x (%v)", label, got, want, err)
+		}
+	}
+}
+
+// TestCircle: its keys share what they would share without it, whoever asks and
+// however often, and with others as well.
+func TestCircle(t *testing.T) {
+	var keys []Key
+	for i := range 5 {
+		keys = append(keys, KeyFromSeed(seed(byte(i+1))))
+	}
+	stranger := KeyFromSeed(seed(99)).ID()
+	members := Circle(keys...)
+	for range 2 {
+		for i, k := range members {
+			for j, o := range members {
+				want, _ := keys[i].Shared(keys[j].ID())
+				if got, err := k.Shared(o.ID()); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%d with %d: %x (%v), want %x", i, j, got, err, want)
+				}
+			}
+			want, _ := keys[i].Shared(stranger)
+			if got, err := k.Shared(stranger); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%d with a stranger: %x (%v), want %x", i, got, err, want)
+			}
+		}
+	}
+	if _, err := members[0].Shared(ID{}); !errors.Is(err, ErrUnusable) {
+		t.Errorf("a member with the all-zero key: %v, want ErrUnusable", err)
+	}
+	secret, _ := members[0].Shared(members[1].ID())
+	secret[0]++
+	if again, _ := members[0].Shared(members[1].ID()); bytes.Equal(again, secret) {
+		t.Error("who gets a secret can change what is remembered of it")
+	}
+}
+
+func BenchmarkShared(b *testing.B) {
+	key, other := KeyFromSeed(seed(1)), KeyFromSeed(seed(2)).ID()
+	for b.Loop() {
+		if _, err := key.Shared(other); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -148,7 +148,7 @@ func TestKeysAreOfOneSideOfOneSession(t *testing.T) {
 // TestDerivationVector pins the derivation, so that versions of the program
 // understand each other.
 func TestDerivationVector(t *testing.T) {
-	k := deriveKeys(bytes.Repeat([]byte{0x11}, 32), testSession, testKey(1).ID())
+	k := deriveKeys(identity.NewDeriver(bytes.Repeat([]byte{0x11}, 32)), testSession, testKey(1).ID())
 	if got, want := k.ufrag+" "+hex.EncodeToString(k.data.tag([]byte("vector"))), "/S+60Ult 5b0774bf5bc41bdaeee50fab89ca79b5"; got != want {
 		t.Errorf("derived %q, want %q: peers of other versions would not understand us", got, want)
 	}

@@ -25,9 +25,9 @@ const (
 
 // deriveKeys gives the keys of one side. The base64 alphabet is that of
 // ice-char (RFC 8839 section 5.4).
-func deriveKeys(shared []byte, session SessionID, side identity.ID) keys {
+func deriveKeys(from *identity.Deriver, session SessionID, side identity.ID) keys {
 	derive := func(label string) []byte {
-		return identity.Derive(shared, label, session[:], side[:])
+		return from.Key(label, session[:], side[:])
 	}
 	checks := derive("checks")
 	return keys{
@@ -44,5 +44,6 @@ func sessionKeys(own identity.Key, peer identity.ID, session SessionID) (local, 
 	if err != nil {
 		return local, remote, fmt.Errorf("session with %s: %w", peer.Short(), err)
 	}
-	return deriveKeys(shared, session, own.ID()), deriveKeys(shared, session, peer), nil
+	from := identity.NewDeriver(shared)
+	return deriveKeys(from, session, own.ID()), deriveKeys(from, session, peer), nil
 }

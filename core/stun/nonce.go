@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"hash"
 	"io"
 	"net/netip"
 	"time"
@@ -24,10 +25,11 @@ var nonceEncoding = base64.RawURLEncoding
 // Nonces issues and checks nonces without remembering them: a nonce carries its
 // time and an HMAC over that time and the source, so it proves that whoever
 // sends it received what we sent to that address, and a flood of first requests
-// costs no memory.
+// costs no memory. They are not safe for concurrent use.
 type Nonces struct {
-	secret   [32]byte
+	mac      hash.Hash
 	lifetime time.Duration
+	buffer   [sha256.Size]byte
 }
 
 // NewNonces draws the secret from r. A lifetime of zero is
@@ -37,9 +39,11 @@ func NewNonces(r io.Reader, lifetime time.Duration) (*Nonces, error) {
 	if n.lifetime == 0 {
 		n.lifetime = DefaultNonceLifetime
 	}
-	if _, err := io.ReadFull(r, n.secret[:]); err != nil {
+	var secret [32]byte
+	if _, err := io.ReadFull(r, secret[:]); err != nil {
 		return nil, fmt.Errorf("draw the secret of nonces: %w", err)
 	}
+	n.mac = hmac.New(sha256.New, secret[:])
 	return n, nil
 }
 
@@ -68,13 +72,12 @@ func (n *Nonces) Valid(now time.Time, source netip.AddrPort, nonce []byte) bool 
 	return age <= uint32(n.lifetime/time.Second)
 }
 
+// tag is valid until the next call.
 func (n *Nonces) tag(seconds uint32, source netip.AddrPort) []byte {
 	addr := source.Addr().Unmap().As16()
-	h := hmac.New(sha256.New, n.secret[:])
-	var fixed [6]byte
-	binary.BigEndian.PutUint32(fixed[:4], seconds)
-	binary.BigEndian.PutUint16(fixed[4:], source.Port())
-	h.Write(fixed[:])
-	h.Write(addr[:])
-	return h.Sum(nil)[:nonceTagSize]
+	b := binary.BigEndian.AppendUint32(n.buffer[:0], seconds)
+	b = binary.BigEndian.AppendUint16(b, source.Port())
+	n.mac.Reset()
+	n.mac.Write(append(b, addr[:]...))
+	return n.mac.Sum(n.buffer[:0])[:nonceTagSize]
 }
