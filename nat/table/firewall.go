@@ -20,6 +20,7 @@ type Firewall struct {
 	flows    map[flow]time.Time
 	within   map[flow]time.Time // flows between two hosts behind; inside is who began
 	admitted map[netip.Addr]session
+	began    map[string][]uint64 // flows, by key of a list and number of a rule
 }
 
 // flow is a flow through a firewall, whoever began it: both transport
@@ -40,6 +41,7 @@ func NewFirewall(policy nat.Firewall, access nat.Access[[]netip.Addr]) (*Firewal
 	return &Firewall{
 		policy: policy.Clone(), access: access,
 		flows: make(map[flow]time.Time), within: make(map[flow]time.Time), admitted: make(map[netip.Addr]session),
+		began: make(map[string][]uint64),
 	}, nil
 }
 
@@ -51,7 +53,7 @@ func (f *Firewall) tracks() bool {
 
 // Outbound judges a packet that leaves, and remembers its flow.
 func (f *Firewall) Outbound(now time.Time, p Packet) Verdict {
-	if !f.admits(now, p.Src.Addr()) {
+	if !f.Admits(now, p.Src.Addr()) {
 		return f.captive(p)
 	}
 	k := flow{p.Protocol, p.Src, p.Dst}
@@ -73,7 +75,7 @@ func (f *Firewall) keepsIn(p Packet) Drop {
 		return PortBlocked
 	case p.Protocol == ICMPEcho && f.policy.KeepOther:
 		return ProtocolBlocked
-	case f.access.Outbound.Closed && !permits(f.access.Outbound.Rules, p):
+	case f.access.Outbound.Closed && !f.permits(nat.AccessKeyOutbound, f.access.Outbound.Rules, p):
 		return NotAllowed
 	}
 	return Passed
@@ -81,11 +83,11 @@ func (f *Firewall) keepsIn(p Packet) Drop {
 
 // Inbound judges a packet that enters. Replies keep their flow alive.
 func (f *Firewall) Inbound(now time.Time, p Packet) Verdict {
-	if !f.admits(now, p.Dst.Addr()) {
+	if !f.Admits(now, p.Dst.Addr()) {
 		return f.refuseEntering(p, NotLoggedIn)
 	}
 	k := flow{p.Protocol, p.Dst, p.Src}
-	if f.policy.Inbound == nat.InboundReplies && !alive(f.flows, k, now) && !permits(f.access.Allow, p) {
+	if f.policy.Inbound == nat.InboundReplies && !alive(f.flows, k, now) && !f.permits(nat.AccessKeyAllow, f.access.Allow, p) {
 		return f.refuseEntering(p, Unsolicited)
 	}
 	if f.tracks() {
@@ -97,9 +99,9 @@ func (f *Firewall) Inbound(now time.Time, p Packet) Verdict {
 // Between judges a packet from one host behind to another.
 func (f *Firewall) Between(now time.Time, p Packet) Verdict {
 	switch {
-	case !f.admits(now, p.Src.Addr()):
+	case !f.Admits(now, p.Src.Addr()):
 		return f.captive(p)
-	case !f.admits(now, p.Dst.Addr()):
+	case !f.Admits(now, p.Dst.Addr()):
 		return f.refuseLeaving(p, NotLoggedIn)
 	case !f.access.Between.Closed:
 		return Verdict{Packet: p}
@@ -107,7 +109,7 @@ func (f *Firewall) Between(now time.Time, p Packet) Verdict {
 	k := flow{p.Protocol, p.Src, p.Dst}
 	if back := (flow{p.Protocol, p.Dst, p.Src}); alive(f.within, back, now) {
 		k = back
-	} else if !alive(f.within, k, now) && !permits(f.access.Between.Rules, p) {
+	} else if !alive(f.within, k, now) && !f.permits(nat.AccessKeyBetween, f.access.Between.Rules, p) {
 		return f.refuseLeaving(p, NotAllowed)
 	}
 	f.within[k] = now.Add(p.Protocol.idle(FirewallIdle))
@@ -146,11 +148,12 @@ func alive(flows map[flow]time.Time, k flow, now time.Time) bool {
 	return known
 }
 
-// permits reports whether a rule lets the packet begin a flow. A rule without
-// hosts is for all; one whose host has no addresses is for none.
-func permits(rules []nat.Rule[[]netip.Addr], p Packet) bool {
+// permits reports whether a rule of a list lets the packet begin a flow, and counts
+// the flow. A rule without hosts is for all; one whose host has no addresses is for
+// none.
+func (f *Firewall) permits(list string, rules []nat.Rule[[]netip.Addr], p Packet) bool {
 	is := func(hosts []netip.Addr, a netip.Addr) bool { return hosts == nil || slices.Contains(hosts, a) }
-	return slices.ContainsFunc(rules, func(r nat.Rule[[]netip.Addr]) bool {
+	i := slices.IndexFunc(rules, func(r nat.Rule[[]netip.Addr]) bool {
 		ports := r.UDP
 		switch p.Protocol {
 		case TCP:
@@ -160,11 +163,24 @@ func permits(rules []nat.Rule[[]netip.Addr], p Packet) bool {
 		}
 		return is(r.From, p.Src.Addr()) && is(r.To, p.Dst.Addr()) && nat.Covers(ports, p.Dst.Port())
 	})
+	if i < 0 {
+		return false
+	}
+	if f.began[list] == nil {
+		f.began[list] = make([]uint64, len(rules))
+	}
+	f.began[list][i]++
+	return true
 }
 
-// Reboot loses all flows and logins.
+// Began counts the flows that began by each rule of a list, which its key names. A
+// flow that was silent for so long that it was forgotten begins again.
+func (f *Firewall) Began(list string) []uint64 { return slices.Clone(f.began[list]) }
+
+// Reboot loses all flows and logins, and counts from zero.
 func (f *Firewall) Reboot() {
 	clear(f.flows)
 	clear(f.within)
 	clear(f.admitted)
+	clear(f.began)
 }

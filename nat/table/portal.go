@@ -21,9 +21,9 @@ func (f *Firewall) Login(now time.Time, addr netip.Addr) {
 	}
 }
 
-// admits reports whether the portal, if there is one, lets an address behind the
+// Admits reports whether the portal, if there is one, lets an address behind the
 // firewall use the network.
-func (f *Firewall) admits(now time.Time, addr netip.Addr) bool {
+func (f *Firewall) Admits(now time.Time, addr netip.Addr) bool {
 	s, known := f.admitted[addr]
 	return !f.policy.Portal.On || known && (s.endless || now.Before(s.ends))
 }
