@@ -2,12 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
+	"p2pmodel/sim"
 	"p2pmodel/sim/document"
-	"p2pmodel/sim/kernel/standing"
 )
 
 func newDiagramCommand() *cobra.Command {
@@ -20,8 +19,8 @@ func newDiagramCommand() *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
-			if !known(format, standing.Formats) {
-				return fmt.Errorf("--format: no format %q%s", format, document.Suggest(format, standing.Formats))
+			if !known(format, sim.Formats) {
+				return fmt.Errorf("--format: no format %q%s", format, document.Suggest(format, sim.Formats))
 			}
 			if len(args) == 1 {
 				if lab != "" {
@@ -31,18 +30,9 @@ func newDiagramCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return standing.Draw(out, l, format, widthOf(out), colorful(out))
+				return l.Diagram(out, format, widthOf(out), colorful(out))
 			}
-			c, err := standing.Find(cmd.Context(), lab)
-			if err != nil {
-				return err
-			}
-			text, err := c.Diagram(cmd.Context(), format, widthOf(out), colorful(out))
-			if err != nil {
-				return err
-			}
-			_, err = io.WriteString(out, text)
-			return err
+			return drawStanding(cmd.Context(), out, lab, format)
 		},
 	}
 	addLab(cmd, &lab)

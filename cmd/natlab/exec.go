@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -15,11 +17,6 @@ import (
 
 	"p2pmodel/sim/kernel/standing"
 )
-
-// exitStatus ends a command with the status of a program that it ran.
-type exitStatus int
-
-func (e exitStatus) Error() string { return fmt.Sprintf("the program ended with status %d", int(e)) }
 
 // execFlags are those of commands that run a program on a host.
 type execFlags struct {

@@ -27,6 +27,14 @@ func screen(w io.Writer) *os.File {
 // colorful reports whether w is a terminal that wants colour (no-color.org).
 func colorful(w io.Writer) bool { return screen(w) != nil && os.Getenv("NO_COLOR") == "" }
 
+// widthOf is the width of a terminal, 0 for what is none.
+func widthOf(w io.Writer) int {
+	if f := screen(w); f != nil {
+		return width(f)
+	}
+	return 0
+}
+
 // refresh is how often the status line is rewritten, so that its clock runs.
 const refresh = 200 * time.Millisecond
 

@@ -10,6 +10,8 @@ import (
 
 	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/capsule"
+	"p2pmodel/sim"
+	"p2pmodel/sim/document"
 )
 
 // load finds a scenario by id in the catalogue, or reads it from a file or a
@@ -89,4 +91,36 @@ func loadWithCapsules(names []string) ([]*scenarios.Scenario, replays, error) {
 		}
 	}
 	return list, capsules, errors.Join(errs...)
+}
+
+// loadLab reads a file with a lab, alone or in a scenario, or finds a scenario of
+// the catalogue; the note says so where it is not the former.
+func loadLab(name string) (lab *sim.Lab, events sim.Timeline, file, note string, err error) {
+	if data, unread := os.ReadFile(name); unread == nil && isLab(name, data) {
+		lab, events, err = sim.ParseLabFile(name, data)
+		return lab, events, name, "", err
+	}
+	sc, err := load(name)
+	if err != nil {
+		return nil, nil, "", "", err
+	}
+	if file = sc.ID; looksLikePath(name) {
+		file = name
+	}
+	return sc.Lab, nil, file, fmt.Sprintf("This is the lab of scenario %s alone: its peers, servers and controls are for natlab run.", sc.ID), nil
+}
+
+// isLab tells a file that has a lab alone from a scenario: it has nothing that
+// every scenario must have. Whatever is wrong with it, it is wrong as that.
+func isLab(name string, data []byte) bool {
+	doc, err := document.Parse(name, data)
+	if err != nil {
+		return true
+	}
+	for _, key := range []string{"id", "title", "peers", "rendezvous", "expect", "phases"} {
+		if doc.Root().Find(key).Name() == key {
+			return false
+		}
+	}
+	return true
 }

@@ -65,22 +65,12 @@ or a machine that cannot.`,
 		newPresetsCommand(),
 		newDoctorCommand(),
 		newSchemaCommand(),
-		newRootlessCommand(),
-		newUpCommand(),
-		newHoldCommand(),
-		newPsCommand(),
-		newExecCommand(),
-		newShellCommand(),
-		newEventCommand(),
-		newMappingsCommand(),
-		newRulesCommand(),
-		newCaptureCommand(),
 		newDiagramCommand(),
-		newDownCommand(),
 		newMatrixCommand(),
 		newSweepCommand(),
 		commands.New(),
 	)
+	root.AddCommand(linuxCommands()...)
 	for _, c := range root.Commands() {
 		if c.Args != nil {
 			c.Args = explainArguments(c.Args)

@@ -13,6 +13,10 @@ import (
 	"p2pmodel/sim/kernel"
 )
 
+// commandEnv makes this test binary natlab: labs that stand have processes of
+// their own, which only a program can start.
+const commandEnv = "NATLAB_TEST_COMMAND"
+
 // unable is why no labs can be built here; nil if they can.
 var unable error
 

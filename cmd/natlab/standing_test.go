@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -16,10 +18,6 @@ import (
 
 	"p2pmodel/sim/kernel/standing"
 )
-
-// commandEnv makes this test binary natlab: labs that stand have processes of
-// their own, which only a program can start.
-const commandEnv = "NATLAB_TEST_COMMAND"
 
 const labFile = `
 lab:

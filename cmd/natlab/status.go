@@ -72,3 +72,8 @@ func complain(w io.Writer, err error) {
 	}
 	fmt.Fprintf(w, "natlab: %v\n", err)
 }
+
+// exitStatus ends a command with the status of a program that it ran.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("the program ended with status %d", int(e)) }

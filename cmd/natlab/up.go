@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -12,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"p2pmodel/sim"
-	"p2pmodel/sim/document"
 	"p2pmodel/sim/kernel"
 	"p2pmodel/sim/kernel/standing"
 )
@@ -135,38 +136,6 @@ func newHoldCommand() *cobra.Command {
 	}
 }
 
-// loadLab reads a file with a lab, alone or in a scenario, or finds a scenario of
-// the catalogue; the note says so where it is not the former.
-func loadLab(name string) (lab *sim.Lab, events sim.Timeline, file, note string, err error) {
-	if data, unread := os.ReadFile(name); unread == nil && isLab(name, data) {
-		lab, events, err = sim.ParseLabFile(name, data)
-		return lab, events, name, "", err
-	}
-	sc, err := load(name)
-	if err != nil {
-		return nil, nil, "", "", err
-	}
-	if file = sc.ID; looksLikePath(name) {
-		file = name
-	}
-	return sc.Lab, nil, file, fmt.Sprintf("This is the lab of scenario %s alone: its peers, servers and controls are for natlab run.", sc.ID), nil
-}
-
-// isLab tells a file that has a lab alone from a scenario: it has nothing that
-// every scenario must have. Whatever is wrong with it, it is wrong as that.
-func isLab(name string, data []byte) bool {
-	doc, err := document.Parse(name, data)
-	if err != nil {
-		return true
-	}
-	for _, key := range []string{"id", "title", "peers", "rendezvous", "expect", "phases"} {
-		if doc.Root().Find(key).Name() == key {
-			return false
-		}
-	}
-	return true
-}
-
 // tellStanding says what stands and how to go on.
 func tellStanding(w io.Writer, spec standing.Spec, s standing.Standing, note string, detached bool) error {
 	if note != "" {
@@ -214,12 +183,4 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// widthOf is the width of a terminal, 0 for what is none.
-func widthOf(w io.Writer) int {
-	if f := screen(w); f != nil {
-		return width(f)
-	}
-	return 0
 }

@@ -1,7 +1,11 @@
+//go:build unix
+
 package main
 
 import (
+	"context"
 	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +14,7 @@ import (
 	"time"
 
 	"p2pmodel/core/identity"
+	"p2pmodel/core/shard/client"
 	"p2pmodel/core/ticket"
 )
 
@@ -111,4 +116,47 @@ func TestKeysTicketsAndSecretsAreReadAnew(t *testing.T) {
 	write("keys", ticket.FormatPublicKey(first.Public())+"\n")
 	hangUp() // the peer's key is gone: it is told so, and then its new ticket is of no use
 	reach("Ticket Of An Unknown Key")
+}
+
+// What is replaced on the disk is used without a restart: the certificate, and who
+// may log in.
+func TestAccountsAndCertificatesAreReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	accounts, data := filepath.Join(dir, "accounts.yaml"), filepath.Join(dir, "data")
+	add := func(name string) {
+		t.Helper()
+		if code, _, says := executeWith(t.Context(), "a password\n", "account", "--accounts-file", accounts, name); code != 0 {
+			t.Fatal(says)
+		}
+	}
+	add("ann")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var out output
+	ended := make(chan int, 1)
+	go func() {
+		code, _ := execute(ctx, &out, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freePorts(t, 2)), "--accounts-file", accounts)
+		ended <- code
+	}()
+	agent := awaitText(t, &out, "  agent", ended)
+	newGamer(t, "ann", trust(t, filepath.Join(data, "ca.crt")), client.Account("ann", "a password"), agent)
+
+	add("bob")
+	for _, file := range []string{"agent.crt", "agent.key"} {
+		if err := os.Remove(filepath.Join(data, file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := keepCertificate(data, []string{"127.0.0.1"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	// Its login is tried until the new authority is the right one.
+	newGamer(t, "bob", trust(t, filepath.Join(data, "ca.crt")), client.Account("bob", "a password"), agent)
+	stop()
+	if code := <-ended; code != 0 {
+		t.Errorf("exit %d", code)
+	}
 }

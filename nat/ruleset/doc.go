@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package ruleset gives a router of the laboratory a nat.Behavior, as stateless
 // nftables rules of its network namespace. Rules are sent over netlink, all in
 // one transaction; no process is started. Conntrack is not used: its NAT changes

@@ -1,3 +1,5 @@
+//go:build linux
+
 package ruleset
 
 // Sysctls are the settings that a router's namespace needs, by path below

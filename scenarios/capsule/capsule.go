@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"p2pmodel/scenarios"
 )
 
@@ -99,11 +97,7 @@ type Origin struct {
 // Here gives the versions of this process and its kernel; natlab is the
 // program's own, or empty.
 func Here(natlab string) Versions {
-	var name unix.Utsname
-	_ = unix.Uname(&name) // fails for a bad pointer only
-	return Versions{Natlab: natlab, Go: runtime.Version(), Kernel: strings.Join([]string{
-		unix.ByteSliceToString(name.Sysname[:]), unix.ByteSliceToString(name.Release[:]), unix.ByteSliceToString(name.Machine[:]),
-	}, " ")}
+	return Versions{Natlab: natlab, Go: runtime.Version(), Kernel: system()}
 }
 
 func (v Versions) String() string {

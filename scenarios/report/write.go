@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"p2pmodel/scenarios"
 )
 
@@ -39,7 +37,7 @@ func Writable(dir string) error {
 		case err == nil && !info.IsDir():
 			return fmt.Errorf("%s is not a directory", at)
 		case err == nil:
-			if err := unix.Access(at, unix.W_OK|unix.X_OK); err != nil {
+			if err := writable(at); err != nil {
 				return fmt.Errorf("cannot write in %s: %w", at, err)
 			}
 			return nil

@@ -15,8 +15,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"p2pmodel/core/identity"
 	"p2pmodel/core/shard/engine/layout"
 	"p2pmodel/core/shard/login"
@@ -115,7 +113,7 @@ func lockFolder(dir string, flags int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockFile(f); err != nil {
 		f.Close()
 		return nil, err
 	}

@@ -7,9 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Kinds of datagrams: 16 bytes, of which the first says what it is, and the last 8
@@ -144,5 +143,5 @@ func (s side) play(at, until time.Time, interval time.Duration, probes int, to n
 
 // refused reports whether an error only passes on an ICMP error of the network.
 func refused(err error) bool {
-	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH)
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
 }

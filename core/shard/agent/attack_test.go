@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -51,11 +50,6 @@ func attack(text string) {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		fmt.Println("order:", err)
 		return
-	}
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil {
-		limit.Cur = limit.Max
-		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 	}
 	var held []net.Conn // or the collector would close them
 	for i := range o.Count {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"sync"
@@ -172,26 +171,10 @@ func (s *server) answerDiagram(c *conn, arguments json.RawMessage) error {
 		return err
 	}
 	var b strings.Builder
-	if err := Draw(&b, s.network.Lab(), a.Format, a.Width, a.Color); err != nil {
+	if err := s.network.Lab().Diagram(&b, a.Format, a.Width, a.Color); err != nil {
 		return err
 	}
 	return c.value(b.String())
-}
-
-// Formats are those of a diagram.
-var Formats = []string{"terminal", "mermaid", "svg"}
-
-// Draw draws a lab in one of the formats; width and color are for the first.
-func Draw(w io.Writer, lab *sim.Lab, format string, width int, color bool) error {
-	switch format {
-	case "terminal":
-		return lab.Draw(w, width, color)
-	case "mermaid":
-		return lab.Mermaid(w)
-	case "svg":
-		return lab.SVG(w)
-	}
-	return fmt.Errorf("no format %q%s", format, document.Suggest(format, Formats))
 }
 
 // unknown is the error about a name that the lab does not have.
