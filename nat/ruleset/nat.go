@@ -93,6 +93,11 @@ func build(cfg Config) *transaction {
 	t.rule(chainArrive, "from inside for an external address", pool.is(destination), goTo(chainHairpin))
 	switch cfg.Behavior.Hairpin {
 	case nat.HairpinExternal:
+		for _, s := range states {
+			if s.echo {
+				t.rule(chainHairpin, s.name+": a request bears its sender's identifier, and names no mapping", s.outbound(), drop(CauseHairpin))
+			}
+		}
 		t.rule(chainHairpin, "as if it went out", jump(chainOutbound))
 		t.rule(chainHairpin, "and came in", goTo(chainInbound))
 	case nat.HairpinInternal:

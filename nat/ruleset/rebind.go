@@ -102,28 +102,30 @@ func (m Mapping) same(o Mapping) bool {
 
 // endings are the steps that end mappings. The set of used ports is left alone.
 func endings(live []Mapping, sets []*nftables.Set) []step {
-	has := func(name string) bool {
-		return slices.ContainsFunc(sets, func(s *nftables.Set) bool { return s.Name == name })
-	}
 	t := &transaction{table: tableNamed(natTable)}
 	for _, p := range protocols {
 		keys := map[string][][]byte{}
-		add := func(set string, parts ...[]byte) {
-			if has(p.name + "_" + set) {
-				keys[set] = append(keys[set], slices.Concat(parts...))
+		add := func(set string, near, remote netip.AddrPort) {
+			i := slices.IndexFunc(sets, func(s *nftables.Set) bool { return s.Name == p.name+"_"+set })
+			if i < 0 {
+				return
 			}
+			// Of a remote side without a port it does not say whether the set looks at
+			// ports: those of an echo are 0.
+			key := append(endpointKey(near), endpointKey(remote)...)
+			keys[set] = append(keys[set], key[:sets[i].KeyType.Bytes])
 		}
 		var contacted []string // endpoints whose shared filter is gone already
 		for _, m := range live {
 			if m.Protocol != p.name {
 				continue
 			}
-			add(setIn, endpointKey(m.External))
-			add(setOut, endpointKey(m.Inside), remoteKey(m.Remote))
+			add(setIn, m.External, m.Remote)
+			add(setOut, m.Inside, m.Remote)
 			for _, f := range m.Filter {
-				add(setFilter, endpointKey(m.External), remoteKey(f.Remote))
+				add(setFilter, m.External, f.Remote)
 				if key := m.Inside.String(); !slices.Contains(contacted, key) {
-					add(setContacted, endpointKey(m.Inside), remoteKey(f.Remote))
+					add(setContacted, m.Inside, f.Remote)
 				}
 			}
 			contacted = append(contacted, m.Inside.String())
@@ -149,20 +151,11 @@ func (t *transaction) deletion(set string, keys [][]byte) {
 		t.nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, list...))
 }
 
-// endpointKey is address . port as sets have them, four bytes each.
+// endpointKey is address . port as sets have them, four bytes each; zeros for none.
 func endpointKey(a netip.AddrPort) []byte {
-	b := a.Addr().As4()
-	return append(b[:], byte(a.Port()>>8), byte(a.Port()), 0, 0)
-}
-
-// remoteKey is what a key has of the remote side: nothing, its address, or both.
-func remoteKey(a netip.AddrPort) []byte {
-	switch {
-	case !a.IsValid():
-		return nil
-	case a.Port() == 0:
-		b := a.Addr().As4()
-		return b[:]
+	var b [4]byte
+	if a.IsValid() {
+		b = a.Addr().As4()
 	}
-	return endpointKey(a)
+	return append(b[:], byte(a.Port()>>8), byte(a.Port()), 0, 0)
 }

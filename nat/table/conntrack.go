@@ -27,6 +27,7 @@ type conntrack struct {
 	states   [protocols]*tracking
 	lag      time.Duration // as in Table
 	follower *Follower
+	shadow   *Shadow
 }
 
 // tracking is the flows of one protocol.
@@ -62,7 +63,7 @@ const streamAfter = 2 * time.Second
 
 // newConntrack makes the state of a table whose NAT is of another kind.
 func (t *Table) newConntrack() *conntrack {
-	c := &conntrack{behavior: t.behavior, external: t.external, rand: t.rand, lag: t.lag, follower: t.follower}
+	c := &conntrack{behavior: t.behavior, external: t.external, rand: t.rand, lag: t.lag, follower: t.follower, shadow: t.shadow}
 	for i := range c.states {
 		c.states[i] = &tracking{
 			inner:    make(map[flowKey]*trackedFlow),

@@ -30,6 +30,9 @@ func (c *conntrack) pick(now time.Time, p Packet) (netip.AddrPort, bool) {
 	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(c.external[0], port) }
 	free := func(e netip.AddrPort) bool { return s.outer[flowKey{e, p.Dst}] == nil }
 	low, size := c.portsFor(p.Protocol, p.Src.Port())
+	if c.shadow != nil {
+		return c.shadow.drawnFlow(c, p, low, size)
+	}
 	for attempts := min(size, firstAttempts); ; attempts /= 2 {
 		offset := uint16(c.rand.Uint64())
 		for range attempts {

@@ -43,6 +43,9 @@ func (t *Table) pick(now time.Time, s *state, inside netip.AddrPort) (netip.Addr
 
 // paired gives the external address of an inside address: always the same.
 func (t *Table) paired(inside netip.Addr) netip.Addr {
+	if t.pair != nil {
+		return t.external[t.pair(inside, len(t.external))]
+	}
 	h := fnv.New32a()
 	h.Write(inside.AsSlice())
 	return t.external[int(h.Sum32()%uint32(len(t.external)))]
@@ -88,6 +91,9 @@ func (t *Table) pickPort(now time.Time, s *state, addr netip.Addr, inside netip.
 // draws until one comes up, and where few are left, walks on from the last draw
 // to the next.
 func (t *Table) draw(s *state, addr netip.Addr, p progression) (netip.AddrPort, bool) {
+	if t.shadow != nil {
+		return t.shadow.drawn(s, addr, p)
+	}
 	if p.count == 0 {
 		return netip.AddrPort{}, false
 	}

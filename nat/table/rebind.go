@@ -42,18 +42,21 @@ func (t *Table) Rebind(now time.Time, inside ...netip.Addr) []Mapping {
 			delete(s.shared, m.key.inside)
 		}
 		s.expired.add(m.external)
-		m.closed, m.held = true, now.Add(s.longest())
+		m.closed = true
 		heap.Push(&s.closed, m)
 	}
 	return ended
 }
 
 // occupy ends the flow of a mapping, and has its place taken until it would have
-// ended.
+// ended. That of an echo is free: nothing that comes in takes its identifier.
 func (c *conntrack) occupy(now time.Time, e Mapping) {
 	s := c.states[e.Protocol]
 	f := s.inner[flowKey{e.Inside, e.Remote}]
 	heap.Remove(&s.byExpiry, f.index)
 	s.remove(f)
+	if e.Protocol == ICMPEcho {
+		return
+	}
 	s.add(now, &trackedFlow{external: f.external, remote: f.remote, expires: f.expires})
 }

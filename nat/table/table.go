@@ -23,6 +23,9 @@ type Table struct {
 	// much longer, and the follower chooses the endpoints of new mappings.
 	lag      time.Duration
 	follower *Follower
+	// shadow and pair are for the table of a Shadow.
+	shadow *Shadow
+	pair   Pairing
 }
 
 // New makes a NAT with the behaviour and at least one external address. The
@@ -76,12 +79,15 @@ func (t *Table) Outbound(now time.Time, p Packet) Verdict {
 	if !slices.Contains(t.external, p.Dst.Addr()) {
 		return t.translate(now, p)
 	}
-	switch t.behavior.Hairpin {
-	case nat.HairpinInternal:
+	switch {
+	case p.Protocol == ICMPEcho:
+		// A request bears its sender's identifier, and names no mapping (RFC 5508 REQ-7
+		// asks for such of Basic NAT only).
+	case t.behavior.Hairpin == nat.HairpinInternal:
 		v := t.admit(now, p, false)
 		v.Hairpin = true
 		return v
-	case nat.HairpinExternal:
+	case t.behavior.Hairpin == nat.HairpinExternal:
 		v := t.translate(now, p)
 		if v.Drop == Passed {
 			v = t.admit(now, v.Packet, true)

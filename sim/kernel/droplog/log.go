@@ -63,7 +63,13 @@ func New(limit int, keep func(*Message) bool) (*Log, error) {
 
 // Open opens a socket for Add in the calling thread's network namespace. The error
 // is unix.EOPNOTSUPP or its like where the kernel has no nfnetlink_log.
-func Open() (fd int, err error) {
+func Open() (fd int, err error) { return open(flushAt) }
+
+// OpenAtOnce is Open of a socket that has each message as soon as its packet is
+// dropped. Read it with Decode; a Log needs no such haste.
+func OpenAtOnce() (fd int, err error) { return open(1) }
+
+func open(threshold uint32) (fd int, err error) {
 	fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return -1, fmt.Errorf("droplog: open a netfilter socket: %w", err)
@@ -78,7 +84,7 @@ func Open() (fd int, err error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, room)
 	}
-	request, err := bind(ruleset.DropGroup)
+	request, err := bind(ruleset.DropGroup, threshold)
 	if err != nil {
 		return fd, err
 	}
@@ -154,7 +160,7 @@ func (l *Log) read(fd int, buffer []byte) {
 		default:
 			return
 		}
-		decode(buffer[:n], time.Now(), func(d Message) {
+		Decode(buffer[:n], time.Now(), func(d Message) {
 			d.Node = node
 			switch {
 			case l.paused || l.keep != nil && !l.keep(&d):

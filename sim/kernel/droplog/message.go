@@ -46,14 +46,15 @@ const (
 	flushAfter, flushAt = 2, 16
 )
 
-// bind makes the requests that a socket needs to hear of the group.
-func bind(group uint16) ([]byte, error) {
+// bind makes the requests that a socket needs to hear of the group, when so many
+// packets wait to be told.
+func bind(group uint16, threshold uint32) ([]byte, error) {
 	ae := netlink.NewAttributeEncoder()
 	ae.Bytes(configCommand, []byte{commandBind})
 	mode := binary.BigEndian.AppendUint32(nil, copied)
 	ae.Bytes(configMode, append(mode, copyPacket, 0))
 	ae.Bytes(configTimeout, binary.BigEndian.AppendUint32(nil, flushAfter))
-	ae.Bytes(configThreshold, binary.BigEndian.AppendUint32(nil, flushAt))
+	ae.Bytes(configThreshold, binary.BigEndian.AppendUint32(nil, threshold))
 	payload, err := ae.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode a request to the netfilter log: %w", err)
@@ -80,9 +81,9 @@ func answer(b []byte) error {
 	return nil
 }
 
-// decode reads the packets of what one receive call gave. Messages that are none
+// Decode reads the packets of what one receive call gave. Messages that are none
 // of a rule that drops are left out.
-func decode(b []byte, now time.Time, take func(Message)) {
+func Decode(b []byte, now time.Time, take func(Message)) {
 	for len(b) >= netlinkHeader {
 		length := int(binary.NativeEndian.Uint32(b))
 		if length < netlinkHeader || length > len(b) {

@@ -1,0 +1,401 @@
+package differential
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"p2pmodel/nat"
+	"p2pmodel/nat/ruleset"
+	"p2pmodel/nat/table"
+)
+
+// Tolerance is how far before and behind the end of a mapping, a filter's entry or
+// the like no packet is judged: the kernel counts in ticks, which are of 10 ms at
+// 100 Hz and of 4 ms at 250 Hz, and rounds to whole ones.
+const Tolerance = 15 * time.Millisecond
+
+// collection is for how long the kernel may count what has expired towards the size
+// of a set: it collects once a second.
+const collection = 2500 * time.Millisecond
+
+// Outcome is what became of a packet on the kernel. The zero value says that it
+// vanished: it came out nowhere, and no rule dropped it.
+type Outcome struct {
+	// Passed: it came out as Packet, on the inner side if Inside.
+	Passed, Inside bool
+	Packet         table.Packet
+	// Cause is why a rule dropped it, and Rule which one did.
+	Cause ruleset.Cause
+	Rule  string
+	// Refused: the router itself answered with an ICMP error, as with a packet for
+	// itself.
+	Refused bool
+	// Mapped is the external endpoint that the sender of a packet that was dropped has,
+	// where Judge.Blind asks for it.
+	Mapped netip.AddrPort
+	// Wrong is what should never be, whatever the behaviour.
+	Wrong string
+}
+
+func (o Outcome) String() string {
+	switch {
+	case o.Wrong != "":
+		return o.Wrong
+	case o.Passed && o.Inside:
+		return fmt.Sprintf("passed inside as %s", packetText(o.Packet))
+	case o.Passed:
+		return fmt.Sprintf("passed outside as %s", packetText(o.Packet))
+	case o.Refused:
+		return "was taken and refused by the router itself"
+	case o.Cause != "":
+		return fmt.Sprintf("was dropped: %s (%s)", o.Cause, o.Rule)
+	}
+	return "vanished"
+}
+
+// Judge holds what became of packets against the model. It is pure: times come in as
+// parameters, and have to grow.
+type Judge struct {
+	behavior nat.Behavior
+	shadow   *table.Shadow
+	pair     table.Pairing
+	external []netip.Addr
+	// left are the external endpoints that packets of inside ones left with, each
+	// once, the last one last.
+	left map[inside][]netip.AddrPort
+	// held are how many ports of each protocol were taken, and ended is when they last
+	// became fewer by themselves.
+	held  [table.ICMPEcho + 1]int
+	ended time.Time
+	// moved says why ports that are given in turn are not the next ones any more.
+	moved string
+	// slack is how much longer than instantly a step took at most: the kernel's clock
+	// may be so much later than ours.
+	slack time.Duration
+	tally *Tally
+}
+
+type inside struct {
+	protocol table.Protocol
+	at       netip.AddrPort
+}
+
+// NewJudge makes one for a NAT that has just been installed. The tally may be nil.
+func NewJudge(s Schedule, pair table.Pairing, tally *Tally) (*Judge, error) {
+	j := &Judge{pair: pair, left: make(map[inside][]netip.AddrPort), tally: tally}
+	return j, j.begin(s.Behavior, ExternalAddrs(s.External))
+}
+
+func (j *Judge) begin(b nat.Behavior, external []netip.Addr) (err error) {
+	j.behavior, j.external, j.held, j.moved = b, external, [len(j.held)]int{}, ""
+	j.shadow, err = table.NewShadow(b, external, j.pair)
+	return err
+}
+
+// External are the addresses that the NAT has now.
+func (j *Judge) External() []netip.Addr { return j.external }
+
+// Behavior is what the NAT is now, defaults resolved.
+func (j *Judge) Behavior() nat.Behavior { return j.shadow.Table().Behavior() }
+
+// Packet gives the packet of a step, with the addresses that its names stand for
+// now. A mapping that nobody has seen is guessed to have preserved its port.
+func (j *Judge) Packet(s Step) table.Packet {
+	p := table.Packet{Protocol: s.Protocol, Src: j.address(s, s.From), Dst: j.address(s, s.To)}
+	if s.Do == Out && !among(s.To.Node, firstOutside) && !slices.Contains(j.external, p.Dst.Addr()) {
+		// What is the router's, and not the NAT's, is none of our business.
+		p.Dst = netip.AddrPortFrom(j.external[0], p.Dst.Port())
+	}
+	if s.Protocol == table.ICMPEcho {
+		// The identifier stands on the inner or external side, and here there is one.
+		if s.Do == Out {
+			p.Dst = netip.AddrPortFrom(p.Dst.Addr(), 0)
+		} else {
+			p.Src = netip.AddrPortFrom(p.Src.Addr(), 0)
+		}
+	}
+	return p
+}
+
+func (j *Judge) address(s Step, e Endpoint) netip.AddrPort {
+	switch {
+	case among(e.Node, firstHost):
+		return netip.AddrPortFrom(HostAddr(e.Node), e.Port)
+	case among(e.Node, firstOutside):
+		return netip.AddrPortFrom(outsideAddr(e.Node), e.Port)
+	case among(e.Node, firstExternal):
+		return netip.AddrPortFrom(externalAddr(e.Node), e.Port)
+	}
+	left := j.left[inside{s.Protocol, netip.AddrPortFrom(HostAddr(e.Host), e.Port)}]
+	if int(e.Back) < len(left) {
+		return left[len(left)-1-int(e.Back)]
+	}
+	return netip.AddrPortFrom(j.external[0], e.Port)
+}
+
+// Blind reports whether a packet that was dropped may have made a mapping, whose port
+// only a list of mappings can tell: one that is hairpinned is dropped after its sender
+// was translated.
+func (j *Judge) Blind(p table.Packet, o Outcome) bool {
+	return !o.Passed && j.Behavior().Hairpin == nat.HairpinExternal && slices.Contains(j.external, p.Dst.Addr())
+}
+
+// Find gives the external endpoint by which a packet's sender is mapped.
+func (j *Judge) Find(p table.Packet, live []ruleset.Mapping) netip.AddrPort {
+	for _, m := range live {
+		remote := m.Remote
+		if m.Inside == p.Src && m.Protocol == p.Protocol.String() &&
+			(!remote.IsValid() || remote == p.Dst || remote == netip.AddrPortFrom(p.Dst.Addr(), 0)) {
+			return m.External
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// Uncertain reports whether what the NAT does at a time depends on clocks: whether
+// something ends at about it.
+func (j *Judge) Uncertain(from, to time.Time) bool {
+	return j.shadow.Table().Ends(from.Add(-Tolerance-j.slack), to.Add(Tolerance+j.slack))
+}
+
+// Change notes a step that is no packet, and was over at a time.
+func (j *Judge) Change(at time.Time, s Step) error {
+	t := j.shadow.Table()
+	switch s.Do {
+	case Flush:
+		j.held = [len(j.held)]int{}
+		t.Empty()
+	case Rebind:
+		if s.Host == 0 {
+			t.Rebind(at)
+		} else {
+			t.Rebind(at, HostAddr(s.Host))
+		}
+	case Reboot, Swap:
+		b := j.behavior
+		if s.Do == Swap {
+			b = s.Behavior
+		}
+		n := len(j.external)
+		if s.Do == Reboot && s.External > 0 {
+			n = s.External
+		}
+		return j.begin(b, ExternalAddrs(n))
+	}
+	return nil
+}
+
+// Verdict is what a Judge finds. The zero value: both agree.
+type Verdict struct {
+	// Disagreement says how the kernel and the model differ.
+	Disagreement string
+	// Unjudged says why the rest of the schedule cannot be judged.
+	Unjudged string
+}
+
+// Judge takes a packet of a step, which was sent between two times, and what became
+// of it.
+func (j *Judge) Judge(from, to time.Time, s Step, p table.Packet, o Outcome) Verdict {
+	j.slack = max(j.slack, to.Sub(from))
+	if j.slack > Tolerance {
+		return Verdict{Unjudged: "the machine was busy: a packet took too long"}
+	}
+	if j.Uncertain(from, to) {
+		return Verdict{Unjudged: "the packet came at about the end of something"}
+	}
+	if o.Wrong != "" {
+		return Verdict{Disagreement: o.Wrong}
+	}
+	t := j.shadow.Table()
+	late := j.lately(from, p.Protocol)
+	defer func() { j.held[p.Protocol] = t.Taken(from, p.Protocol) }()
+	var v table.Verdict
+	var objection string
+	if s.Do == Out {
+		seen := o.Mapped
+		if o.Passed && o.Packet.Src != p.Src {
+			seen = o.Packet.Src
+		}
+		v, objection = j.shadow.Outbound(from, p, seen)
+		if o.Passed && o.Packet.Src != p.Src {
+			j.remember(inside{p.Protocol, p.Src}, o.Packet.Src)
+		}
+	} else {
+		v = j.shadow.Inbound(from, p)
+	}
+	j.tally.count(t.Behavior(), v, s)
+	j.moves(v)
+	if objection != "" && j.moved == "" {
+		return Verdict{Disagreement: fmt.Sprintf("the kernel's packet %s; the model objects: %s", o, objection)}
+	}
+	model := j.expected(s, p, v)
+	if model.equal(o) {
+		return Verdict{}
+	}
+	if late && o.Cause == ruleset.CauseExhausted && v.Drop == table.Passed {
+		return Verdict{Unjudged: "the kernel had not collected yet what has expired, and its table was full"}
+	}
+	if j.moved != "" && s.Do == Out {
+		return Verdict{Unjudged: j.moved}
+	}
+	return Verdict{Disagreement: fmt.Sprintf("the kernel's packet %s; the model's %s", o, model)}
+}
+
+// moves notes that a packet has found the table full, where the kernel's counters went
+// on all the same: rules cannot ask beforehand whether there is room.
+func (j *Judge) moves(v table.Verdict) {
+	b := j.Behavior()
+	inTurn := b.Ports == nat.Sequential || b.Ports == nat.Preserve && b.Fallback == nat.FallbackSequential
+	if v.Drop == table.TableFull && b.Kind == nat.KindRFC && (b.Ports == nat.Block || inTurn && b.Range.Size() >= manyPorts) {
+		j.moved = "a full table moved the kernel's counters on"
+	}
+}
+
+// manyPorts is from how many ports on a packet that gets none moves the counter.
+const manyPorts = 1024
+
+// remember notes which external endpoint an inside one was seen with.
+func (j *Judge) remember(from inside, e netip.AddrPort) {
+	left := slices.DeleteFunc(j.left[from], func(o netip.AddrPort) bool { return o == e })
+	j.left[from] = append(left, e)
+}
+
+// expected are the outcomes that agree with what the model says.
+type expected struct {
+	verdict table.Verdict
+	inside  bool
+	causes  []ruleset.Cause
+	refused bool
+	vanish  bool
+}
+
+func (j *Judge) expected(s Step, p table.Packet, v table.Verdict) expected {
+	e := expected{verdict: v, inside: s.Do == In || v.Hairpin}
+	b := j.Behavior()
+	switch v.Drop {
+	case table.Passed:
+	case table.NoMapping, table.Expired:
+		e.causes = []ruleset.Cause{ruleset.CauseNoMapping}
+	case table.Filtered:
+		e.causes = []ruleset.Cause{ruleset.CauseFiltered}
+		if b.Kind != nat.KindRFC {
+			e.causes = []ruleset.Cause{ruleset.CauseNoMapping} // one rule for both
+		}
+	case table.Exhausted, table.TableFull:
+		e.causes = []ruleset.Cause{ruleset.CauseExhausted}
+		// The kernel drops what it finds no port for without any rule.
+		e.vanish = b.Kind != nat.KindRFC && v.Drop == table.Exhausted
+	case table.HairpinRefused:
+		e.causes = []ruleset.Cause{ruleset.CauseHairpin}
+	}
+	if s.Do == In && !slices.Contains(j.external, p.Dst.Addr()) {
+		e.causes = []ruleset.Cause{ruleset.CauseInside} // an address that the NAT has no longer
+		return e
+	}
+	if s.Do == In && v.Drop != table.Passed && b.Early == nat.EarlyAccept {
+		e.causes = nil
+		e.refused = s.Protocol == table.UDP
+		e.vanish = !e.refused // the router has no use for an answer that it did not ask for
+	}
+	return e
+}
+
+func (e expected) equal(o Outcome) bool {
+	switch {
+	case e.verdict.Drop == table.Passed:
+		return o.Passed && o.Packet == e.verdict.Packet && o.Inside == e.inside
+	case o.Passed:
+		return false
+	case o.Refused:
+		return e.refused
+	case o.Cause != "":
+		return slices.Contains(e.causes, o.Cause)
+	}
+	return e.vanish
+}
+
+func (e expected) String() string {
+	switch {
+	case e.verdict.Drop != table.Passed:
+		return fmt.Sprintf("is dropped: %s", e.verdict.Drop)
+	case e.inside:
+		return fmt.Sprintf("passes inside as %s", packetText(e.verdict.Packet))
+	}
+	return fmt.Sprintf("passes outside as %s", packetText(e.verdict.Packet))
+}
+
+// lately reports whether ports of the protocol were taken lately that are no longer.
+// The kernel may still count them towards the size of its table.
+func (j *Judge) lately(now time.Time, p table.Protocol) bool {
+	held := j.shadow.Table().Taken(now, p)
+	if held < j.held[p] {
+		j.ended = now
+	}
+	j.held[p] = held
+	return !j.ended.IsZero() && now.Sub(j.ended) < collection
+}
+
+// Listing holds the list of live mappings against the model's, which was made at
+// about a time.
+func (j *Judge) Listing(from, to time.Time, live []ruleset.Mapping) Verdict {
+	j.slack = max(j.slack, to.Sub(from))
+	if j.Uncertain(from, to) {
+		return Verdict{Unjudged: "the mappings were listed at about the end of something"}
+	}
+	near := Tolerance + j.slack
+	if j.Behavior().Kind != nat.KindRFC {
+		near += time.Second // conntrack tells whole seconds
+	}
+	lines := make(map[string]time.Duration)
+	for _, m := range j.shadow.Table().Mappings(from) {
+		key := fmt.Sprintf("%s %s > %s for %s", m.Protocol, name(m.Inside), name(m.External), remoteName(m.Remote))
+		lines[key] = m.Expires.Sub(from)
+		for _, f := range m.Filter {
+			lines[key+" from "+remoteName(f.Remote)] = f.Expires.Sub(from)
+		}
+	}
+	compare := func(key string, expires time.Duration) string {
+		want, known := lines[key]
+		delete(lines, key)
+		switch {
+		case !known:
+			return fmt.Sprintf("the kernel lists %s, which the model does not have", key)
+		case (expires - want).Abs() > near:
+			return fmt.Sprintf("%s: it ends in %v on the kernel, and in %v by the model", key, expires, want.Round(time.Millisecond))
+		}
+		return ""
+	}
+	var wrong []string
+	for _, m := range live {
+		if m.Inside == m.External {
+			continue // a flow of the router itself
+		}
+		key := fmt.Sprintf("%s %s > %s for %s", m.Protocol, name(m.Inside), name(m.External), remoteName(m.Remote))
+		wrong = append(wrong, compare(key, m.Expires))
+		for _, f := range m.Filter {
+			wrong = append(wrong, compare(key+" from "+remoteName(f.Remote), f.Expires))
+		}
+	}
+	for key := range lines {
+		wrong = append(wrong, fmt.Sprintf("the model has %s, which the kernel does not list", key))
+	}
+	wrong = slices.DeleteFunc(wrong, func(w string) bool { return w == "" })
+	if len(wrong) == 0 {
+		return Verdict{}
+	}
+	slices.SortFunc(wrong, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	return Verdict{Disagreement: "mappings afterwards: " + wrong[0]}
+}
+
+func remoteName(a netip.AddrPort) string {
+	switch {
+	case !a.IsValid():
+		return "*"
+	case a.Port() == 0:
+		return name(a)[:1] + ":*"
+	}
+	return name(a)
+}

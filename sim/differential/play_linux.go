@@ -1,0 +1,137 @@
+package differential
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"p2pmodel/nat"
+	"p2pmodel/nat/ruleset"
+	"p2pmodel/nat/table"
+)
+
+// Result is what playing a schedule gave.
+type Result struct {
+	Verdict
+	// Step is at which step it is, of the schedule's; past the last one it is about the
+	// mappings that were left.
+	Step int
+	// Log is a line for each packet that was sent.
+	Log []string
+	// Judged is how many packets were, and Took how long it took.
+	Judged int
+	Took   time.Duration
+}
+
+// String is the schedule with what became of its packets, for people.
+func (r Result) String() string {
+	text := strings.Join(r.Log, "\n")
+	switch {
+	case r.Disagreement != "":
+		return fmt.Sprintf("%s\nstep %d: %s", text, r.Step+1, r.Disagreement)
+	case r.Unjudged != "":
+		return fmt.Sprintf("%s\nstep %d: not judged: %s", text, r.Step+1, r.Unjudged)
+	}
+	return text
+}
+
+// Play plays a schedule on a rig and judges it, until they disagree. The error is
+// about the machine, and not about the NAT.
+func Play(r *Rig, s Schedule, pair table.Pairing, tally *Tally) (Result, error) {
+	began := time.Now()
+	result := Result{}
+	judge, err := NewJudge(s, pair, tally)
+	if err != nil {
+		return result, err
+	}
+	if err := r.Install(s.Behavior, judge.External()); err != nil {
+		return result, err
+	}
+	for i, step := range s.Steps {
+		result.Step = i
+		if err := play(r, judge, step, &result); err != nil {
+			return result, fmt.Errorf("step %d, %s: %w", i+1, step, err)
+		}
+		if result.Verdict != (Verdict{}) {
+			break
+		}
+	}
+	if result.Verdict == (Verdict{}) {
+		result.Step = len(s.Steps)
+		settle(judge, change)
+		from := time.Now()
+		live, err := r.mappings()
+		if err != nil {
+			return result, err
+		}
+		result.Verdict = judge.Listing(from, time.Now(), live)
+	}
+	result.Took = time.Since(began)
+	tally.schedule(s, result)
+	return result, nil
+}
+
+func play(r *Rig, judge *Judge, step Step, result *Result) error {
+	switch step.Do {
+	case Wait:
+		time.Sleep(step.Pause)
+		result.Log = append(result.Log, step.String())
+		return nil
+	case Out, In:
+		p := judge.Packet(step)
+		settle(judge, 0)
+		o, from, to, err := r.send(p, step.Do == In)
+		if err != nil {
+			return err
+		}
+		if judge.Blind(p, o) {
+			live, err := r.mappings()
+			if err != nil {
+				return err
+			}
+			o.Mapped = judge.Find(p, live)
+		}
+		result.Verdict = judge.Judge(from, to, step, p, o)
+		result.Log = append(result.Log, fmt.Sprintf("%-34s # %s %s", step, packetText(p), o))
+		result.Judged++
+		return nil
+	}
+	settle(judge, change)
+	from := time.Now()
+	if err := r.change(step); err != nil {
+		return err
+	}
+	result.Log = append(result.Log, step.String())
+	to := time.Now()
+	if judge.Uncertain(from, to) && step.Do == Rebind {
+		result.Unjudged = "the rebinding came at about the end of something"
+		return nil
+	}
+	return judge.Change(from, step)
+}
+
+// change is how long the kernel may take for what is asked of it by netlink.
+const change = 10 * time.Millisecond
+
+// settle waits while what the NAT does depends on clocks: the moment moves on, and
+// what is tested stays.
+func settle(judge *Judge, takes time.Duration) {
+	for range 50 {
+		now := time.Now()
+		if !judge.Uncertain(now, now.Add(takes)) {
+			return
+		}
+		time.Sleep(Tolerance / 5)
+	}
+}
+
+// Supported reports whether rules can do all that a schedule asks for.
+func (s Schedule) Supported() bool {
+	able := func(b nat.Behavior) bool { return ruleset.Supported(b) == nil }
+	for _, step := range s.Steps {
+		if step.Do == Swap && !able(step.Behavior) {
+			return false
+		}
+	}
+	return able(s.Behavior)
+}

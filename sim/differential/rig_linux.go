@@ -1,0 +1,317 @@
+package differential
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"p2pmodel/nat"
+	"p2pmodel/nat/ruleset"
+	"p2pmodel/nat/table"
+	"p2pmodel/sim/kernel/droplog"
+)
+
+// Rig is a router in a network namespace of its own, that stands for any number of
+// schedules. In the place of links it has two TUN devices: a packet is written into
+// one, and when the write returns the kernel has routed and translated it, and it can
+// be read from a device, or the netfilter log has told that a rule dropped it. So
+// nothing waits, and nothing is guessed from silence. It is not safe for concurrent
+// use.
+type Rig struct {
+	ns       int
+	lan, wan int // descriptors of the devices
+	drops    int
+	conn     *nftables.Conn
+	config   ruleset.Config
+	packets  uint64
+	buffer   []byte
+}
+
+const (
+	lanName = "lan"
+	wanName = "wan"
+)
+
+// NewRig makes one. It takes root, or a user namespace, and /dev/net/tun.
+func NewRig() (_ *Rig, err error) {
+	r := &Rig{ns: -1, lan: -1, wan: -1, drops: -1, buffer: make([]byte, 1<<16)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("rig: %w", err), r.Close())
+		}
+	}()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
+		done <- r.open()
+	}()
+	if err := <-done; err != nil {
+		return nil, err
+	}
+	if r.conn, err = nftables.New(nftables.WithNetNSFd(r.ns)); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// open makes the namespace and all that is in it, from within.
+func (r *Rig) open() (err error) {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("make a network namespace: %w (run as root)", err)
+	}
+	if r.ns, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return err
+	}
+	settings := ruleset.Sysctls()
+	settings["net/ipv6/conf/default/disable_ipv6"] = "1"
+	for path, value := range settings {
+		err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0o644)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	if r.lan, err = openTUN(lanName); err != nil {
+		return err
+	}
+	if r.wan, err = openTUN(wanName); err != nil {
+		return err
+	}
+	h, err := netlink.NewHandleAt(netns.NsHandle(r.ns))
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	if err := address(h, lanName, netip.PrefixFrom(insideNet.Addr().Next(), insideNet.Bits())); err != nil {
+		return err
+	}
+	var external []netip.Prefix
+	for _, a := range ExternalAddrs(MaxExternal) {
+		external = append(external, netip.PrefixFrom(a, outsideNet.Bits()))
+	}
+	if err := address(h, wanName, external...); err != nil {
+		return err
+	}
+	r.drops, err = droplog.OpenAtOnce()
+	return err
+}
+
+// openTUN makes a TUN device in the thread's namespace.
+func openTUN(name string) (int, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open /dev/net/tun: %w (modprobe tun; in a container: --device /dev/net/tun)", err)
+	}
+	request, err := unix.NewIfreq(name)
+	if err == nil {
+		request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("make the TUN device %s: %w", name, err)
+	}
+	return fd, nil
+}
+
+// address gives an interface its addresses and sets it up.
+func address(h *netlink.Handle, name string, prefixes ...netip.Prefix) error {
+	l, err := h.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	for _, p := range prefixes {
+		a, err := netlink.ParseAddr(p.String())
+		if err == nil {
+			err = h.AddrAdd(l, a)
+		}
+		if err != nil {
+			return fmt.Errorf("address %v of %s: %w", p, name, err)
+		}
+	}
+	return h.LinkSetUp(l)
+}
+
+// Close takes it away.
+func (r *Rig) Close() error {
+	var errs []error
+	for _, fd := range []int{r.lan, r.wan, r.drops, r.ns} {
+		if fd >= 0 {
+			errs = append(errs, unix.Close(fd))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Install gives the router a NAT that has no state.
+func (r *Rig) Install(b nat.Behavior, external []netip.Addr) error {
+	r.config = ruleset.Config{Router: "rig", Behavior: b, Outside: wanName, External: external, Log: true}
+	return ruleset.Install(r.conn, r.config)
+}
+
+// recount is for how long conntrack's count of flows may hold such as are no longer:
+// it looks at none twice in two ticks.
+const recount = 30 * time.Millisecond
+
+// change does a step that is no packet and takes no time.
+func (r *Rig) change(s Step) error {
+	switch s.Do {
+	case Flush:
+		err := ruleset.Empty(r.conn)
+		if r.config.Behavior.Kind != nat.KindRFC && r.config.Behavior.TableSize > 0 {
+			time.Sleep(recount)
+		}
+		return err
+	case Rebind:
+		var hosts []netip.Addr
+		if s.Host != 0 {
+			hosts = append(hosts, HostAddr(s.Host))
+		}
+		_, err := ruleset.Rebind(r.conn, hosts...)
+		return err
+	case Reboot:
+		if s.External > 0 {
+			r.config.External = ExternalAddrs(s.External)
+		}
+		return ruleset.Flush(r.conn, r.config)
+	case Swap:
+		r.config.Behavior = s.Behavior
+		return ruleset.Install(r.conn, r.config)
+	}
+	return nil
+}
+
+// patience is how long a packet that came out nowhere is looked for again.
+const patience = 20 * time.Millisecond
+
+// send sends a packet, and gives what became of it, and between which times that was.
+func (r *Rig) send(p table.Packet, inbound bool) (o Outcome, from, to time.Time, err error) {
+	r.packets++
+	fd := r.lan
+	if inbound {
+		fd = r.wan
+	}
+	data := encode(p, !inbound, r.packets)
+	from = time.Now()
+	_, errno := quick(unix.SYS_WRITE, fd, data)
+	to = time.Now()
+	if errno != 0 {
+		return o, from, to, fmt.Errorf("write into the TUN device: %w", errno)
+	}
+	o, err = r.collect()
+	if err == nil && o == (Outcome{}) {
+		time.Sleep(patience)
+		o, err = r.collect()
+	}
+	return o, from, to, err
+}
+
+// quick reads or writes without telling Go's scheduler: the descriptors do not block,
+// and whoever comes back from a call that it knows of may wait for a processor, so
+// that nobody would know when a packet was sent.
+func quick(call uintptr, fd int, b []byte) (int, unix.Errno) {
+	for {
+		n, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		if errno != unix.EINTR {
+			return int(n), errno
+		}
+	}
+}
+
+// collect reads what came out since the last packet was sent.
+func (r *Rig) collect() (o Outcome, err error) {
+	found := 0
+	for _, from := range []struct {
+		fd     int
+		inside bool
+	}{{r.lan, true}, {r.wan, false}} {
+		for {
+			n, errno := quick(unix.SYS_READ, from.fd, r.buffer)
+			if errno == unix.EAGAIN {
+				break
+			}
+			if errno != 0 {
+				return o, fmt.Errorf("read from the TUN device: %w", errno)
+			}
+			d, err := decode(r.buffer[:n])
+			switch {
+			case err != nil:
+				o.Wrong = fmt.Sprintf("a packet came out that is none: %v: %x", err, r.buffer[:n])
+			case d.number != r.packets:
+				o.Wrong = fmt.Sprintf("a packet came out that is not the one that was sent: %s", packetText(d.packet))
+			case d.refusal:
+				o.Refused = true
+			default:
+				o.Passed, o.Inside, o.Packet = true, from.inside, d.packet
+			}
+			found++
+		}
+	}
+	for {
+		n, errno := quick(unix.SYS_READ, r.drops, r.buffer)
+		if errno == unix.EAGAIN {
+			break
+		}
+		if errno != 0 {
+			return o, fmt.Errorf("read from the netfilter log: %w", errno)
+		}
+		droplog.Decode(r.buffer[:n], time.Time{}, func(m droplog.Message) {
+			found++
+			o.Cause, o.Rule = ruleset.Cause(m.Cause), m.Rule
+			if tail := m.Data[max(0, len(m.Data)-mark):]; len(tail) < mark || binary.BigEndian.Uint64(tail) != r.packets {
+				o.Wrong = "a rule dropped a packet that is not the one that was sent"
+			}
+		})
+	}
+	if found > 1 && o.Wrong == "" {
+		o.Wrong = fmt.Sprintf("%d packets or drops came of one packet, the last one %s", found, o)
+	}
+	return o, nil
+}
+
+// mappings are the live ones.
+func (r *Rig) mappings() ([]ruleset.Mapping, error) { return ruleset.Mappings(r.conn) }
+
+// Pairing is which external address the rules give an inside host, where pooling is
+// paired. It is measured.
+func (r *Rig) Pairing() (func(inside netip.Addr, n int) int, error) {
+	type key struct {
+		inside netip.Addr
+		n      int
+	}
+	pairs := make(map[key]int)
+	for n := 1; n <= MaxExternal; n++ {
+		if err := r.Install(nat.Behavior{}, ExternalAddrs(n)); err != nil {
+			return nil, err
+		}
+		for i := range byte(nodes) {
+			s := Step{Do: Out, From: Endpoint{Node: firstHost + i, Port: 40000}, To: Endpoint{Node: firstOutside, Port: 3478}}
+			j := &Judge{}
+			o, _, _, err := r.send(j.Packet(s), false)
+			if err != nil {
+				return nil, err
+			}
+			at := -1
+			for k, a := range ExternalAddrs(n) {
+				if o.Passed && o.Packet.Src.Addr() == a {
+					at = k
+				}
+			}
+			if at < 0 {
+				return nil, fmt.Errorf("pairing of %c with one of %d addresses: its packet %v", s.From.Node, n, o)
+			}
+			pairs[key{HostAddr(firstHost + i), n}] = at
+		}
+	}
+	return func(inside netip.Addr, n int) int { return pairs[key{inside, n}] }, nil
+}
