@@ -10,6 +10,8 @@ REPORT   ?= reports/latest
 # Scenarios wait most of the time, so more of them than processors run at once.
 PROCS    ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) * 3 )))
 ARGS     ?=
+# How many schedules make differential plays.
+N        ?= 10000
 
 # The race detector needs cgo and a C compiler.
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null || command -v gcc 2>/dev/null || command -v clang 2>/dev/null)
@@ -22,12 +24,12 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build examples generate scenarios test unit labs lint bench judges qemu clean
+.PHONY: help build examples generate scenarios test unit labs differential planted lint bench judges qemu clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  REPORT=DIR     where scenarios write their report (now: $(REPORT))"
 	@echo "  PROCS=N        how many scenarios run at once (now: $(PROCS))"
@@ -73,6 +75,12 @@ test: unit ## all tests, the scenarios included
 
 labs: ## a thousand random labs: valid ones are built, certified and vanish; mistakes are refused with their place
 	$(GO) test ./sim -count=1 -v -timeout 1h -run 'RandomLabs|LabReadsBack' -rapid.checks=$${CHECKS:-1000}
+
+differential: ## N random packet schedules, on the kernel's rules and in the model: they must agree on every packet
+	$(GO) test ./sim/differential -count=1 -v -timeout 6h -run 'TestCases|TestSchedules' -differential.schedules=$(N) $(ARGS)
+
+planted: ## bugs are put into model and rules one by one, and have to be found by random schedules
+	$(GO) test ./sim/differential -count=1 -v -timeout 1h -run TestPlanted -differential.planted $(ARGS)
 
 generate: ## what is made from other files and committed: code of protobuf files, Kubernetes' schema, pages of the docs
 	GO=$(GO) $(GO) run ./core/shard/api/generate

@@ -155,6 +155,25 @@ func TestSchedules(t *testing.T) {
 	}
 	t.Logf("%d schedules, %d packets, in %v: %.0f schedules a second on %d routers; %d not judged to the end, %d disagreements\n%s",
 		tally.Schedules, tally.Packets, took.Round(time.Millisecond), float64(tally.Schedules)/took.Seconds(), f.n, tally.Unjudged, tally.Disagreements, tally)
+	t.Log("more of them: sudo make differential N=100000")
+	if len(found) == 0 && tally.Schedules >= enough {
+		complete(t, tally)
+	}
+}
+
+// enough is from how many schedules on all has to be covered, once for each so many.
+const enough = 1000
+
+// complete fails where something was not met, or too much not judged.
+func complete(tb testing.TB, tally *differential.Tally) {
+	for _, what := range differential.Wanted() {
+		if n := tally.Count(what); n < tally.Schedules/enough {
+			tb.Errorf("%s was met %d times only", what, n)
+		}
+	}
+	if tally.Unjudged*4 > tally.Schedules {
+		tb.Errorf("%d of %d schedules were not judged to the end: is the machine too busy?", tally.Unjudged, tally.Schedules)
+	}
 }
 
 // report shrinks a disagreement and says it.
@@ -173,3 +192,23 @@ func report(tb testing.TB, f *fleet, seed uint64, s differential.Schedule, first
 }
 
 func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }
+
+// What was found once stays mended.
+func TestCases(t *testing.T) {
+	f := newFleet(t, 8)
+	for name, s := range cases(t) {
+		t.Run(name, func(t *testing.T) {
+			for range 3 {
+				r := f.play(t, s, nil)
+				if r.Disagreement == "" && r.Unjudged == "" {
+					return
+				}
+				if r.Disagreement != "" {
+					t.Fatalf("%s\n%s", s, indent(r.String()))
+				}
+				t.Log(r)
+			}
+			t.Error("three times it could not be judged")
+		})
+	}
+}

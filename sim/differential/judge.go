@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"p2pmodel/nat"
@@ -209,11 +210,15 @@ func (j *Judge) Judge(from, to time.Time, s Step, p table.Packet, o Outcome) Ver
 	if o.Wrong != "" {
 		return Verdict{Disagreement: o.Wrong}
 	}
+	if p.Protocol == table.TCP && j.behavior.Kind != nat.KindRFC {
+		return Verdict{Unjudged: "conntrack knows states of TCP, and the model does not"}
+	}
 	t := j.shadow.Table()
 	late := j.lately(from, p.Protocol)
 	defer func() { j.held[p.Protocol] = t.Taken(from, p.Protocol) }()
 	var v table.Verdict
 	var objection string
+	lent := slices.Contains(j.left[inside{p.Protocol, p.Src}], o.Packet.Src)
 	if s.Do == Out {
 		seen := o.Mapped
 		if o.Passed && o.Packet.Src != p.Src {
@@ -235,8 +240,11 @@ func (j *Judge) Judge(from, to time.Time, s Step, p table.Packet, o Outcome) Ver
 	if model.equal(o) {
 		return Verdict{}
 	}
-	if late && o.Cause == ruleset.CauseExhausted && v.Drop == table.Passed {
+	if late && o.Cause == ruleset.CauseExhausted && (v.Drop == table.Passed || v.Hairpin) {
 		return Verdict{Unjudged: "the kernel had not collected yet what has expired, and its table was full"}
+	}
+	if j.behavior.Kind == nat.KindMasquerade && !j.ended.IsZero() && o.Passed && lent {
+		return Verdict{Unjudged: "a flow that has ended lent its port to the next one, since the kernel had not collected it"}
 	}
 	if j.moved != "" && s.Do == Out {
 		return Verdict{Unjudged: j.moved}
@@ -338,56 +346,59 @@ func (j *Judge) lately(now time.Time, p table.Protocol) bool {
 	return !j.ended.IsZero() && now.Sub(j.ended) < collection
 }
 
-// Listing holds the list of live mappings against the model's, which was made at
-// about a time.
+// Listing holds the list of live mappings, which was made between two times, against
+// the model's. What ends at about that time may be on it or not.
 func (j *Judge) Listing(from, to time.Time, live []ruleset.Mapping) Verdict {
-	j.slack = max(j.slack, to.Sub(from))
-	if j.Uncertain(from, to) {
-		return Verdict{Unjudged: "the mappings were listed at about the end of something"}
-	}
-	near := Tolerance + j.slack
-	if j.Behavior().Kind != nat.KindRFC {
+	near := Tolerance + max(j.slack, to.Sub(from))
+	if j.behavior.Kind != nat.KindRFC {
 		near += time.Second // conntrack tells whole seconds
 	}
-	lines := make(map[string]time.Duration)
+	model := make(map[string]time.Duration)
 	for _, m := range j.shadow.Table().Mappings(from) {
-		key := fmt.Sprintf("%s %s > %s for %s", m.Protocol, name(m.Inside), name(m.External), remoteName(m.Remote))
-		lines[key] = m.Expires.Sub(from)
+		key := line(m.Protocol.String(), m.Inside, m.External, m.Remote)
+		model[key] = m.Expires.Sub(from)
 		for _, f := range m.Filter {
-			lines[key+" from "+remoteName(f.Remote)] = f.Expires.Sub(from)
+			model[key+" from "+remoteName(f.Remote)] = f.Expires.Sub(from)
 		}
 	}
-	compare := func(key string, expires time.Duration) string {
-		want, known := lines[key]
-		delete(lines, key)
-		switch {
-		case !known:
-			return fmt.Sprintf("the kernel lists %s, which the model does not have", key)
-		case (expires - want).Abs() > near:
-			return fmt.Sprintf("%s: it ends in %v on the kernel, and in %v by the model", key, expires, want.Round(time.Millisecond))
-		}
-		return ""
-	}
-	var wrong []string
+	kernel := make(map[string]time.Duration)
 	for _, m := range live {
 		if m.Inside == m.External {
 			continue // a flow of the router itself
 		}
-		key := fmt.Sprintf("%s %s > %s for %s", m.Protocol, name(m.Inside), name(m.External), remoteName(m.Remote))
-		wrong = append(wrong, compare(key, m.Expires))
+		key := line(m.Protocol, m.Inside, m.External, m.Remote)
+		kernel[key] = m.Expires
 		for _, f := range m.Filter {
-			wrong = append(wrong, compare(key+" from "+remoteName(f.Remote), f.Expires))
+			if j.behavior.Kind == nat.KindRFC {
+				kernel[key+" from "+remoteName(f.Remote)] = f.Expires
+			}
 		}
 	}
-	for key := range lines {
-		wrong = append(wrong, fmt.Sprintf("the model has %s, which the kernel does not list", key))
+	var wrong []string
+	for key, ends := range kernel {
+		want, known := model[key]
+		switch {
+		case !known && ends > near:
+			wrong = append(wrong, fmt.Sprintf("the kernel lists %s, for %v, and the model does not have it", key, ends))
+		case known && (ends-want).Abs() > near:
+			wrong = append(wrong, fmt.Sprintf("%s: it ends in %v on the kernel, and in %v by the model", key, ends, want.Round(time.Millisecond)))
+		}
 	}
-	wrong = slices.DeleteFunc(wrong, func(w string) bool { return w == "" })
+	for key, ends := range model {
+		if _, known := kernel[key]; !known && ends > near && (j.behavior.Kind == nat.KindRFC || !strings.Contains(key, " from ")) {
+			wrong = append(wrong, fmt.Sprintf("the model has %s, for %v, and the kernel does not list it", key, ends.Round(time.Millisecond)))
+		}
+	}
 	if len(wrong) == 0 {
 		return Verdict{}
 	}
 	slices.SortFunc(wrong, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 	return Verdict{Disagreement: "mappings afterwards: " + wrong[0]}
+}
+
+// line names a mapping.
+func line(protocol string, inside, external, remote netip.AddrPort) string {
+	return fmt.Sprintf("%s %s > %s for %s", protocol, name(inside), name(external), remoteName(remote))
 }
 
 func remoteName(a netip.AddrPort) string {

@@ -35,6 +35,17 @@ func (r Result) String() string {
 	return text
 }
 
+// turns bounds how many rigs ask the kernel for something by netlink at once: it
+// computes for milliseconds then, and packets that others send meanwhile would be
+// late.
+var turns = make(chan struct{}, 6)
+
+// turn waits for one, and gives what ends it.
+func turn() func() {
+	turns <- struct{}{}
+	return func() { <-turns }
+}
+
 // Play plays a schedule on a rig and judges it, until they disagree. The error is
 // about the machine, and not about the NAT.
 func Play(r *Rig, s Schedule, pair table.Pairing, tally *Tally) (Result, error) {
@@ -44,7 +55,7 @@ func Play(r *Rig, s Schedule, pair table.Pairing, tally *Tally) (Result, error) 
 	if err != nil {
 		return result, err
 	}
-	if err := r.Install(s.Behavior, judge.External()); err != nil {
+	if err := install(r, s.Behavior, judge); err != nil {
 		return result, err
 	}
 	for i, step := range s.Steps {
@@ -58,17 +69,30 @@ func Play(r *Rig, s Schedule, pair table.Pairing, tally *Tally) (Result, error) 
 	}
 	if result.Verdict == (Verdict{}) {
 		result.Step = len(s.Steps)
-		settle(judge, change)
-		from := time.Now()
-		live, err := r.mappings()
-		if err != nil {
+		if result.Verdict, err = list(r, judge); err != nil {
 			return result, err
 		}
-		result.Verdict = judge.Listing(from, time.Now(), live)
 	}
 	result.Took = time.Since(began)
 	tally.schedule(s, result)
 	return result, nil
+}
+
+func install(r *Rig, b nat.Behavior, judge *Judge) error {
+	defer turn()()
+	return r.Install(b, judge.External())
+}
+
+// list holds the mappings that are left against the model's.
+func list(r *Rig, judge *Judge) (Verdict, error) {
+	defer turn()()
+	settle(judge, change)
+	from := time.Now()
+	live, err := r.mappings()
+	if err != nil {
+		return Verdict{}, err
+	}
+	return judge.Listing(from, time.Now(), live), nil
 }
 
 func play(r *Rig, judge *Judge, step Step, result *Result) error {
@@ -96,6 +120,7 @@ func play(r *Rig, judge *Judge, step Step, result *Result) error {
 		result.Judged++
 		return nil
 	}
+	defer turn()()
 	settle(judge, change)
 	from := time.Now()
 	if err := r.change(step); err != nil {
