@@ -135,15 +135,26 @@ func TestSchedules(t *testing.T) {
 				}
 				s := draw(seed + uint64(i))
 				if i%2000 == 1999 {
-					fmt.Printf("differential: %d schedules, %.0f a second, %d disagreements\n", i+1, float64(i+1)/time.Since(began).Seconds(), len(found))
+					fmt.Printf("differential: %d schedules, %.0f a second, %d disagreements\n", i+1, float64(i+1)/time.Since(began).Seconds(), tally.Found())
 				}
 				result := f.play(t, s, tally)
 				if result.Disagreement == "" {
 					continue
 				}
-				text := report(t, f, seed+uint64(i), s, result)
+				after, at := tally.Played(), time.Since(began)
 				mu.Lock()
-				found = append(found, text)
+				first := len(found) < *flagStop
+				found = append(found, "") // the others may end
+				place := len(found) - 1
+				mu.Unlock()
+				if !first {
+					continue
+				}
+				text, small := report(t, f, seed+uint64(i), s, result)
+				fmt.Printf("differential: found after %d schedules, %.1f s; shrunk to %d steps, %d packets\n",
+					after, at.Seconds(), len(small.Steps), small.Packets())
+				mu.Lock()
+				found[place] = text
 				mu.Unlock()
 			}
 		})
@@ -151,7 +162,9 @@ func TestSchedules(t *testing.T) {
 	wait.Wait()
 	took := time.Since(began)
 	for _, text := range found {
-		t.Error(text)
+		if text != "" {
+			t.Error(text)
+		}
 	}
 	t.Logf("%d schedules, %d packets, in %v: %.0f schedules a second on %d routers; %d not judged to the end, %d disagreements\n%s",
 		tally.Schedules, tally.Packets, took.Round(time.Millisecond), float64(tally.Schedules)/took.Seconds(), f.n, tally.Unjudged, tally.Disagreements, tally)
@@ -177,7 +190,7 @@ func complete(tb testing.TB, tally *differential.Tally) {
 }
 
 // report shrinks a disagreement and says it.
-func report(tb testing.TB, f *fleet, seed uint64, s differential.Schedule, first differential.Result) string {
+func report(tb testing.TB, f *fleet, seed uint64, s differential.Schedule, first differential.Result) (string, differential.Schedule) {
 	began := time.Now()
 	small, last := s, first
 	differential.Shrink(s, shrinkBudget, func(s differential.Schedule) bool {
@@ -188,7 +201,7 @@ func report(tb testing.TB, f *fleet, seed uint64, s differential.Schedule, first
 		return failed
 	})
 	return fmt.Sprintf("seed %d: the kernel and the model disagree, with %d steps (of %d; shrunk in %v):\n%s\n%s",
-		seed, len(small.Steps), len(s.Steps), time.Since(began).Round(time.Millisecond), small, indent(last.String()))
+		seed, len(small.Steps), len(s.Steps), time.Since(began).Round(time.Millisecond), small, indent(last.String())), small
 }
 
 func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }

@@ -87,6 +87,20 @@ func (t *Tally) Count(what string) int {
 	return t.counts[what]
 }
 
+// Played gives how many schedules were played.
+func (t *Tally) Played() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.Schedules
+}
+
+// Found gives how many schedules disagreed.
+func (t *Tally) Found() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.Disagreements
+}
+
 // Wanted is all that has to be met: every value of every axis, every reason for which
 // the model drops, and every step. What rules cannot do is not among it.
 func Wanted() []string {

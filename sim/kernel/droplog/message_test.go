@@ -60,7 +60,7 @@ func TestDecode(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := ""
-			decode(c.b, now, func(m Message) {
+			Decode(c.b, now, func(m Message) {
 				if got != "" {
 					got += "; "
 				}
@@ -75,7 +75,7 @@ func TestDecode(t *testing.T) {
 		})
 	}
 	stamp := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, 77), 5)
-	decode(logged("filtered|nat", datagram, func(ae *netlink.AttributeEncoder) {
+	Decode(logged("filtered|nat", datagram, func(ae *netlink.AttributeEncoder) {
 		ae.Bytes(attributeTimestamp, stamp)
 		ae.Bytes(attributeIn, []byte{0, 0, 0, 3})
 	}), now, func(m Message) {
@@ -90,7 +90,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(append(logged("loss|link", datagram, nil), logged("cut|link", datagram, nil)...))
 	f.Add([]byte{16, 0, 0, 0, 0, 4})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		decode(b, time.Time{}, func(m Message) {
+		Decode(b, time.Time{}, func(m Message) {
 			if m.Cause == "" || m.Rule == "" || len(m.Data) == 0 {
 				t.Errorf("a drop that says nothing: %+v", m)
 			}
