@@ -74,6 +74,9 @@ func (m *Machine) retryLater(now time.Time, s *session) {
 // keepTrying does what is due for sessions: another introduction, the end of a
 // challenge, giving up.
 func (m *Machine) keepTrying(now time.Time) {
+	if !slices.ContainsFunc(m.sessions, func(s *session) bool { return due(now, m.giveUpAt(s)) || due(now, s.retryAt) }) {
+		return
+	}
 	for _, s := range slices.Clone(m.sessions) {
 		if c := s.challenger; c != nil && due(now, c.until) {
 			s.challenger = nil

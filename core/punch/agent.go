@@ -8,6 +8,9 @@ import (
 	"slices"
 	"time"
 
+	pion "github.com/pion/stun/v3"
+
+	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
 )
 
@@ -138,10 +141,11 @@ type Agent struct {
 	wake   time.Time
 	polled bool
 
-	transmits []Transmit
-	events    []Event
+	transmits sansio.Queue[Transmit]
+	events    sansio.Queue[Event]
 	stats     Stats
 	parser    stun.Parser
+	drawn     [pion.TransactionIDSize]byte // what was drawn last
 }
 
 type local struct {
@@ -173,7 +177,6 @@ func New(now time.Time, cfg Config) (*Agent, error) {
 		remote:      newCredentials(cfg.RemoteUfrag, cfg.RemotePwd),
 		controlling: cfg.Controlling,
 		started:     now,
-		flights:     newFlights(),
 	}, nil
 }
 
@@ -345,21 +348,7 @@ func (a *Agent) IsSettled() bool { return a.settled }
 func (a *Agent) Stats() Stats { return a.stats }
 
 // PollTransmit gives the next datagram to send. The payload is the caller's.
-func (a *Agent) PollTransmit() (Transmit, bool) {
-	if len(a.transmits) == 0 {
-		return Transmit{}, false
-	}
-	t := a.transmits[0]
-	a.transmits = a.transmits[1:]
-	return t, true
-}
+func (a *Agent) PollTransmit() (Transmit, bool) { return a.transmits.Pop() }
 
 // PollEvent gives the next event.
-func (a *Agent) PollEvent() (Event, bool) {
-	if len(a.events) == 0 {
-		return nil, false
-	}
-	e := a.events[0]
-	a.events = a.events[1:]
-	return e, true
-}
+func (a *Agent) PollEvent() (Event, bool) { return a.events.Pop() }

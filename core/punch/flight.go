@@ -3,11 +3,15 @@ package punch
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
+
+	pion "github.com/pion/stun/v3"
 )
 
 // flight is a check that was sent and may still be answered.
 type flight struct {
+	id         transactionID
 	pair       *pair
 	sent       time.Time
 	nomination uint32 // 0: did not nominate
@@ -22,39 +26,38 @@ const (
 	flightLife = 10 * time.Second
 )
 
-// flights are the checks in flight, by transaction and in order of sending.
-type flights struct {
-	byID  map[transactionID]flight
-	order []transactionID
-}
+// flights are the checks in flight, in order of sending. There are few: an agent
+// whose path stands has one every some seconds.
+type flights []flight
 
-func newFlights() flights { return flights{byID: make(map[transactionID]flight)} }
-
-func (f *flights) add(id transactionID, fl flight) {
-	for len(f.order) > 0 {
-		oldest, ok := f.byID[f.order[0]]
-		if ok && len(f.order) < maxFlights && fl.sent.Sub(oldest.sent) < flightLife {
-			break
-		}
-		delete(f.byID, f.order[0])
-		f.order = f.order[1:]
+func (f *flights) add(fl flight) {
+	past := 0
+	for past < len(*f) && (len(*f)-past >= maxFlights || fl.sent.Sub((*f)[past].sent) >= flightLife) {
+		past++
 	}
-	f.byID[id] = fl
-	f.order = append(f.order, id)
+	*f = append(slices.Delete(*f, 0, past), fl)
 }
 
-// draw fills b from the random source, which is not allowed to fail: a machine
-// without randomness is not safe to go on.
-func (a *Agent) draw(b []byte) {
-	if _, err := io.ReadFull(a.cfg.Rand, b); err != nil {
+// find gives the place of a check; -1: it is not in flight.
+func (f flights) find(id transactionID) int {
+	for i := len(f) - 1; i >= 0; i-- {
+		if f[i].id == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// draw fills what was drawn last from the random source, which is not allowed to
+// fail: a machine without randomness is not safe to go on.
+func (a *Agent) draw(size int) []byte {
+	if _, err := io.ReadFull(a.cfg.Rand, a.drawn[:size]); err != nil {
 		panic(fmt.Sprintf("punch: random source: %v", err))
 	}
+	return a.drawn[:size]
 }
 
-func (a *Agent) newID() (id transactionID) {
-	a.draw(id[:])
-	return id
-}
+func (a *Agent) newID() transactionID { return transactionID(a.draw(pion.TransactionIDSize)) }
 
 // send sends one check over a pair and schedules the next.
 func (a *Agent) send(now time.Time, p *pair) {
@@ -67,8 +70,8 @@ func (a *Agent) send(now time.Time, p *pair) {
 	if a.controlling && p == a.selected {
 		c.useCandidate, c.nomination = true, a.nomination
 	}
-	a.flights.add(c.id, flight{pair: p, sent: now, nomination: c.nomination, controlling: c.controlling})
-	a.transmits = append(a.transmits, Transmit{p.base, p.remote.Addr, writeCheck(c, a.local, a.remote)})
+	a.flights.add(flight{id: c.id, pair: p, sent: now, nomination: c.nomination, controlling: c.controlling})
+	a.transmits.Push(Transmit{p.base, p.remote.Addr, writeCheck(c, a.local, a.remote)})
 	a.stats.ChecksSent++
 	p.triggered = false
 	p.lastSent = now
@@ -85,5 +88,5 @@ func (a *Agent) send(now time.Time, p *pair) {
 
 // sendIndication keeps a NAT's mapping without asking the peer anything.
 func (a *Agent) sendIndication(p *pair) {
-	a.transmits = append(a.transmits, Transmit{p.base, p.remote.Addr, writeIndication(a.newID())})
+	a.transmits.Push(Transmit{p.base, p.remote.Addr, writeIndication(a.newID())})
 }

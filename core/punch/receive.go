@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	pion "github.com/pion/stun/v3"
@@ -48,8 +49,7 @@ func (a *Agent) concerns(b Base, from netip.AddrPort, payload []byte) bool {
 	case pion.ClassIndication:
 		return a.findPair(b, from) != nil
 	default:
-		_, ok := a.flights.byID[transactionID(payload[8:headerSize])]
-		return ok
+		return a.flights.find(transactionID(payload[8:headerSize])) >= 0
 	}
 }
 
@@ -97,7 +97,7 @@ func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pio
 
 // answer queues a response.
 func (a *Agent) answer(b Base, to netip.AddrPort, payload []byte) {
-	a.transmits = append(a.transmits, Transmit{b, to, payload})
+	a.transmits.Push(Transmit{b, to, payload})
 }
 
 // resolveConflict settles who controls (RFC 8445 section 7.3.1.1). It reports
@@ -179,10 +179,11 @@ func (a *Agent) acceptNomination(p *pair, number uint32) {
 }
 
 func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *pion.Message) bool {
-	f, ok := a.flights.byID[m.TransactionID]
-	if !ok {
+	i := a.flights.find(m.TransactionID)
+	if i < 0 {
 		return false
 	}
+	f := a.flights[i]
 	p := f.pair
 	if a.remote.integrity.Check(m) != nil {
 		a.stats.Unauthentic++
@@ -192,7 +193,7 @@ func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *pi
 		a.stats.Asymmetric++
 		return true
 	}
-	delete(a.flights.byID, m.TransactionID)
+	a.flights = slices.Delete(a.flights, i, i+1)
 	if m.Type.Class == pion.ClassErrorResponse {
 		a.handleError(now, f, m)
 		return true

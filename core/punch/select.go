@@ -61,13 +61,13 @@ func (a *Agent) doubtful(now time.Time, p *pair) bool {
 func (a *Agent) lose(now time.Time) {
 	p := a.selected
 	a.selected = nil
-	a.events = append(a.events, PathLost{Path: a.pathOf(p), After: now.Sub(p.answered)})
+	a.events.Push(PathLost{Path: a.pathOf(p), After: now.Sub(p.answered)})
 	a.recheck(now)
 	if next := a.choose(now, nil); next != nil {
 		a.use(now, next, p)
 		return
 	}
-	a.events = append(a.events, PathChanged{Old: a.pathOf(p)})
+	a.events.Push(PathChanged{Old: a.pathOf(p)})
 }
 
 // evaluate decides which pair is in use.
@@ -81,7 +81,7 @@ func (a *Agent) evaluate(now time.Time) {
 		return
 	}
 	if current != nil && a.doubtful(now, current) {
-		a.events = append(a.events, PathLost{Path: a.pathOf(current), After: now.Sub(current.answered)})
+		a.events.Push(PathLost{Path: a.pathOf(current), After: now.Sub(current.answered)})
 		a.recheck(now)
 	}
 	a.use(now, next, current)
@@ -96,7 +96,7 @@ func (a *Agent) use(now time.Time, p, old *pair) {
 	} else if now.Sub(p.answered) > silence {
 		p.next = now
 	}
-	a.events = append(a.events, PathChanged{Old: a.pathOf(old), New: a.pathOf(p)})
+	a.events.Push(PathChanged{Old: a.pathOf(old), New: a.pathOf(p)})
 	if old != nil {
 		a.scheduleConsent(now, old)
 	}
@@ -209,7 +209,7 @@ func (a *Agent) settle(now time.Time) {
 	if kind == Direct {
 		a.cease()
 	}
-	a.events = append(a.events, Settled{Path: a.pathOf(a.selected)})
+	a.events.Push(Settled{Path: a.pathOf(a.selected)})
 }
 
 // cease ends the checks of direct pairs that are not needed any more

@@ -164,9 +164,7 @@ func (a *Agent) interval() (d time.Duration, ask bool) {
 
 // random draws from [0, 1).
 func (a *Agent) random() float64 {
-	var b [4]byte
-	a.draw(b[:])
-	return float64(binary.BigEndian.Uint32(b[:])) / (1 << 32)
+	return float64(binary.BigEndian.Uint32(a.draw(4))) / (1 << 32)
 }
 
 // Estimate sets Timing.RTT anew, for owners who learn more about the peer after

@@ -124,6 +124,9 @@ func (c *Client) denied(now time.Time, peer netip.AddrPort, err error) {
 
 // refreshPermissions renews the permissions and channels that are due.
 func (c *Client) refreshPermissions(now time.Time) {
+	if !due(now, c.permissionDeadline()) {
+		return
+	}
 	for _, p := range slices.Clone(c.permissions) {
 		if p.granted && due(now, p.refreshAt) {
 			p.refreshAt = time.Time{}

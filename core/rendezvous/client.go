@@ -86,8 +86,8 @@ type ClientConfig struct {
 // call drains PollTransmit and PollEvent. It is not safe for concurrent use.
 type Client struct {
 	cfg    ClientConfig
-	out    []transmit
-	events []sansio.Event
+	out    sansio.Queue[transmit]
+	events sansio.Queue[sansio.Event]
 
 	running    bool
 	registered bool
@@ -171,7 +171,7 @@ func (c *Client) Start(now time.Time) {
 // more until Start. What was asked for is forgotten.
 func (c *Client) Stop(now time.Time) {
 	if c.running && c.registered {
-		c.transmit(c.build(now, &pending{method: stun.MethodRegister, leaving: true}).Raw)
+		c.transmit(c.build(now, &pending{method: stun.MethodRegister, leaving: true}))
 	}
 	c.running, c.registered, c.outage, c.refused, c.failures = false, false, false, false, 0
 	c.inFlight, c.waiting, c.rooms, c.next = stun.Transactions[*pending]{}, nil, nil, time.Time{}
@@ -282,26 +282,15 @@ func (c *Client) PollTimeout() time.Time {
 
 // PollTransmit gives a datagram to send by the shared socket.
 func (c *Client) PollTransmit() (to netip.AddrPort, payload []byte, ok bool) {
-	if len(c.out) == 0 {
-		return netip.AddrPort{}, nil, false
-	}
-	t := c.out[0]
-	c.out = c.out[1:]
-	return t.to, t.payload, true
+	t, ok := c.out.Pop()
+	return t.to, t.payload, ok
 }
 
 // PollEvent gives an event.
-func (c *Client) PollEvent() (sansio.Event, bool) {
-	if len(c.events) == 0 {
-		return nil, false
-	}
-	e := c.events[0]
-	c.events = c.events[1:]
-	return e, true
-}
+func (c *Client) PollEvent() (sansio.Event, bool) { return c.events.Pop() }
 
 func (c *Client) transmit(payload []byte) {
-	c.out = append(c.out, transmit{to: c.cfg.Server, payload: payload})
+	c.out.Push(transmit{to: c.cfg.Server, payload: payload})
 }
 
-func (c *Client) emit(e sansio.Event) { c.events = append(c.events, e) }
+func (c *Client) emit(e sansio.Event) { c.events.Push(e) }

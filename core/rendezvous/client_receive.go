@@ -158,7 +158,7 @@ func (c *Client) handleRequest(m *pion.Message) {
 		}
 		c.remember(m.TransactionID)
 	}
-	c.transmit(seal(m.Type.Method, pion.ClassSuccessResponse, m.TransactionID, c.key).Raw)
+	c.transmit(finish(stun.Write(m.Type.Method, pion.ClassSuccessResponse, m.TransactionID, sealSize), c.key))
 }
 
 // fresh reports whether a request of the server is of this life of ours and not

@@ -34,7 +34,7 @@ func (c *Client) admitted() bool { return c.registered && !c.ticketPending }
 
 // send starts a transaction.
 func (c *Client) send(now time.Time, p *pending) {
-	t := c.inFlight.Start(now, c.build(now, p).Raw, c.schedule(), p)
+	t := c.inFlight.Start(now, c.build(now, p), c.schedule(), p)
 	c.transmit(t.Request)
 }
 
@@ -59,41 +59,45 @@ func (c *Client) schedule() stun.Schedule {
 }
 
 // build makes the message of a request, with the present nonce and key.
-func (c *Client) build(now time.Time, p *pending) *pion.Message {
-	id := drawID(c.cfg.Rand)
+func (c *Client) build(now time.Time, p *pending) []byte {
+	// Room for what is of one size, and for what is not.
+	const fixed = 4*(4+3) + 2*(4+identity.Size) + (4 + sequenceSize) + (4 + SessionSize) + (4 + challengePadding) + sealSize
+	w := stun.Write(p.method, pion.ClassRequest, drawID(c.cfg.Rand), fixed+len(c.nonce)+len(c.offer)+len(c.ticket))
 	own := c.cfg.Key.ID()
-	attributes := []pion.Setter{idAttribute(stun.AttrPeerID, own)}
+	w.Bytes(stun.AttrPeerID, own[:])
 	if p.signed = c.key != nil && c.nonce != nil; !p.signed {
 		// Only to be challenged: padded, so that the answer is not longer.
-		attributes = append(attributes, stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, challengePadding)})
-		return seal(p.method, pion.ClassRequest, id, nil, attributes...)
+		w.Bytes(pion.AttrPadding, make([]byte, challengePadding))
+		return finish(w, nil)
 	}
 	c.sequence = max(c.sequence+1, uint64(now.UnixMicro()))
-	attributes = append(attributes, sequenceAttribute(c.sequence), stun.Attribute{Type: pion.AttrNonce, Value: c.nonce})
+	w.Uint64(stun.AttrSequence, c.sequence)
+	w.Bytes(pion.AttrNonce, c.nonce)
 	switch p.method {
 	case stun.MethodRegister:
 		if p.leaving {
-			attributes = append(attributes, stun.Uint32(pion.AttrLifetime, 0))
+			w.Uint32(pion.AttrLifetime, 0)
 		} else if p.withOffer {
 			p.version = c.offerVersion
-			attributes = append(attributes, stun.Attribute{Type: stun.AttrOffer, Value: c.offer})
+			w.Bytes(stun.AttrOffer, c.offer)
 		}
 		if !p.leaving && p.withTicket && len(c.ticket) > 0 {
 			p.ticket = c.ticketVersion
-			attributes = append(attributes, stun.Attribute{Type: stun.AttrTicket, Value: c.ticket})
+			w.Bytes(stun.AttrTicket, c.ticket)
 		}
 	case stun.MethodConnect:
-		attributes = append(attributes, idAttribute(stun.AttrTarget, p.target),
-			stun.Attribute{Type: stun.AttrSession, Value: p.session[:]}, stun.Attribute{Type: stun.AttrOffer, Value: c.offer})
+		w.Bytes(stun.AttrTarget, p.target[:])
+		w.Bytes(stun.AttrSession, p.session[:])
+		w.Bytes(stun.AttrOffer, c.offer)
 	case stun.MethodJoin:
-		attributes = append(attributes, stun.Attribute{Type: stun.AttrRoom, Value: []byte(p.room.name)})
+		w.Text(stun.AttrRoom, p.room.name)
 		if !p.cursor.IsZero() {
-			attributes = append(attributes, idAttribute(stun.AttrCursor, p.cursor))
+			w.Bytes(stun.AttrCursor, p.cursor[:])
 		}
 	case stun.MethodLeave:
-		attributes = append(attributes, stun.Attribute{Type: stun.AttrRoom, Value: []byte(p.room.name)})
+		w.Text(stun.AttrRoom, p.room.name)
 	}
-	return seal(p.method, pion.ClassRequest, id, c.key, attributes...)
+	return finish(w, c.key)
 }
 
 // adopt takes the server's key for true.

@@ -56,9 +56,7 @@ func (s *Server) handlePeer(from origin, m *pion.Message) {
 		s.challenge(from, m, stun.CodeUnauthorized)
 		return
 	}
-	known := []pion.AttrType{stun.AttrPeerID, stun.AttrSequence, pion.AttrLifetime, stun.AttrOffer, stun.AttrTarget,
-		stun.AttrSession, stun.AttrRoom, stun.AttrCursor, stun.AttrTicket, pion.AttrPadding}
-	if unknown := stun.UnknownRequired(m, known...); len(unknown) > 0 {
+	if unknown := stun.UnknownRequired(m, understood...); len(unknown) > 0 {
 		s.refuse(from, m, key, stun.CodeUnknownAttribute, "Unknown Attribute", pion.UnknownAttributes(unknown))
 		return
 	}
@@ -97,6 +95,10 @@ func (s *Server) handlePeer(from origin, m *pion.Message) {
 	}
 }
 
+// understood are the attributes that a peer's request may have.
+var understood = []pion.AttrType{stun.AttrPeerID, stun.AttrSequence, pion.AttrLifetime, stun.AttrOffer, stun.AttrTarget,
+	stun.AttrSession, stun.AttrRoom, stun.AttrCursor, stun.AttrTicket, pion.AttrPadding}
+
 // overtaken reports whether a request is older than what it would change: than
 // the registration, than the last word about rooms, or than any CONNECT that is
 // still being sent again. Its sender asks anew; whoever recorded it cannot.
@@ -111,16 +113,19 @@ func (r *registration) overtaken(method pion.Method, sequence uint64) bool {
 // not shown a nonce of ours may have forged its source: the answer is not longer
 // than the request.
 func (s *Server) challenge(from origin, m *pion.Message, code int) {
-	attributes := []pion.Setter{stun.Attribute{Type: pion.AttrNonce, Value: []byte(s.nonces.Issue(from.now, from.remote))}}
-	reason := "Stale Nonce"
+	const most = 24 + 4 + 32 + 4 + identity.Size + sealSize
+	w := stun.Write(m.Type.Method, pion.ClassErrorResponse, m.TransactionID, most)
 	if code == stun.CodeUnauthorized {
-		reason = "Unauthorized"
-		attributes = append(attributes, idAttribute(stun.AttrServerKey, s.id))
+		w.ErrorCode(code, "Unauthorized")
+	} else {
+		w.ErrorCode(code, "Stale Nonce")
 	}
-	attributes = append([]pion.Setter{pion.ErrorCodeAttribute{Code: pion.ErrorCode(code), Reason: []byte(reason)}}, attributes...)
-	r := seal(m.Type.Method, pion.ClassErrorResponse, m.TransactionID, nil, attributes...)
-	if len(r.Raw) <= from.size && s.errors.spend(from.now, from.remote.Addr()) {
-		s.reply(from, r)
+	w.Text(pion.AttrNonce, s.nonces.Issue(from.now, from.remote))
+	if code == stun.CodeUnauthorized {
+		w.Bytes(stun.AttrServerKey, s.id[:])
+	}
+	if r := finish(w, nil); len(r) <= from.size && s.errors.spend(from.now, from.remote.Addr()) {
+		s.Send(from.socket, from.remote, r)
 	}
 }
 
@@ -181,9 +186,11 @@ func (s *Server) register(from origin, m *pion.Message, peer identity.ID, key st
 			r.offer = offer
 		}
 	}
-	s.reply(from, seal(stun.MethodRegister, pion.ClassSuccessResponse, m.TransactionID, key,
-		stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: from.remote},
-		stun.Uint32(pion.AttrLifetime, uint32((lifetime+time.Second-1)/time.Second)), sequenceAttribute(s.number(from.now))))
+	w := stun.Write(stun.MethodRegister, pion.ClassSuccessResponse, m.TransactionID, 24+8+12+sealSize)
+	w.XORAddress(pion.AttrXORMappedAddress, from.remote)
+	w.Uint32(pion.AttrLifetime, uint32((lifetime+time.Second-1)/time.Second))
+	w.Uint64(stun.AttrSequence, s.number(from.now))
+	s.Send(from.socket, from.remote, finish(w, key))
 }
 
 // overFull says why one registration more does not fit: an error code, or 0.

@@ -142,8 +142,7 @@ func getMembers(m *pion.Message) ([]identity.ID, error) {
 // are checked where they enter. key nil: not authenticated. Of the message only
 // its type, its id and its bytes are there.
 func seal(method pion.Method, class pion.MessageClass, id transactionID, key stun.Integrity, attributes ...pion.Setter) *pion.Message {
-	const integrityAndFingerprint = 24 + 8
-	room := integrityAndFingerprint
+	room := sealSize
 	for _, a := range attributes {
 		if a, ok := a.(stun.Attribute); ok {
 			room += 4 + (len(a.Value)+3)&^3
@@ -164,9 +163,17 @@ func seal(method pion.Method, class pion.MessageClass, id transactionID, key stu
 			w.Add(encoded(id, a))
 		}
 	}
+	return &pion.Message{Type: pion.NewType(method, class), TransactionID: id, Raw: finish(w, key)}
+}
+
+// sealSize is what integrity and fingerprint take.
+const sealSize = 24 + 8
+
+// finish ends a message. key nil: not authenticated.
+func finish(w stun.Writer, key stun.Integrity) []byte {
 	w.Sign(key)
 	w.Fingerprint()
-	return &pion.Message{Type: pion.NewType(method, class), TransactionID: id, Raw: w.Raw()}
+	return w.Raw()
 }
 
 // encoded has the codec write an attribute of its own.

@@ -6,46 +6,49 @@ import "net/netip"
 // methods for binds, datagrams and events; PollTimeout remains its own. The
 // zero value is ready.
 type Outbox struct {
-	binds     queue[Bind]
-	datagrams queue[Datagram]
-	events    queue[Event]
+	binds     Queue[Bind]
+	datagrams Queue[Datagram]
+	events    Queue[Event]
 }
 
 // Bind queues the opening of a socket.
 func (o *Outbox) Bind(s Socket, local netip.AddrPort) {
-	o.binds.push(Bind{Socket: s, Local: local})
+	o.binds.Push(Bind{Socket: s, Local: local})
 }
 
 // Unbind queues the closing of a socket.
-func (o *Outbox) Unbind(s Socket) { o.binds.push(Bind{Socket: s, Close: true}) }
+func (o *Outbox) Unbind(s Socket) { o.binds.Push(Bind{Socket: s, Close: true}) }
 
 // Send queues a UDP datagram. The payload is kept, not copied: the caller gives
 // it away.
 func (o *Outbox) Send(s Socket, remote netip.AddrPort, payload []byte) {
-	o.datagrams.push(Datagram{Socket: s, Remote: remote, Payload: payload})
+	o.datagrams.Push(Datagram{Socket: s, Remote: remote, Payload: payload})
 }
 
 // Emit queues an event.
-func (o *Outbox) Emit(e Event) { o.events.push(e) }
+func (o *Outbox) Emit(e Event) { o.events.Push(e) }
 
 // PollBind implements Machine.
-func (o *Outbox) PollBind() (Bind, bool) { return o.binds.pop() }
+func (o *Outbox) PollBind() (Bind, bool) { return o.binds.Pop() }
 
 // PollTransmit implements Machine.
-func (o *Outbox) PollTransmit() (Datagram, bool) { return o.datagrams.pop() }
+func (o *Outbox) PollTransmit() (Datagram, bool) { return o.datagrams.Pop() }
 
 // PollEvent implements Machine.
-func (o *Outbox) PollEvent() (Event, bool) { return o.events.pop() }
+func (o *Outbox) PollEvent() (Event, bool) { return o.events.Pop() }
 
-// queue is a first-in first-out queue that reuses its storage once drained.
-type queue[T any] struct {
+// Queue is a first-in first-out queue that reuses its storage once drained. The
+// zero value is ready.
+type Queue[T any] struct {
 	items []T
 	head  int
 }
 
-func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
+// Push puts a value at the end.
+func (q *Queue[T]) Push(v T) { q.items = append(q.items, v) }
 
-func (q *queue[T]) pop() (T, bool) {
+// Pop takes the first value out; false: there is none.
+func (q *Queue[T]) Pop() (T, bool) {
 	var zero T
 	if q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0

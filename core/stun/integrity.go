@@ -31,7 +31,10 @@ func ShortTerm(password string) Integrity { return Integrity(password) }
 // 9.2.2), which TURN clients use. Text outside ASCII has to be prepared by the
 // caller.
 func LongTerm(username, realm, password string) Integrity {
-	sum := md5.Sum([]byte(username + ":" + realm + ":" + password))
+	text := make([]byte, 0, 128)
+	text = append(append(text, username...), ':')
+	text = append(append(text, realm...), ':')
+	sum := md5.Sum(append(text, password...))
 	return sum[:]
 }
 

@@ -41,9 +41,9 @@ type Transaction struct {
 	next     time.Time
 }
 
-// NewTransaction starts a transaction at now, with a request that becomes its own.
+// newTransaction starts a transaction at now, with a request that becomes its own.
 // The caller sends it at once; Poll says what to do later.
-func NewTransaction(now time.Time, request []byte, s Schedule) *Transaction {
+func newTransaction(now time.Time, request []byte, s Schedule) Transaction {
 	if s.RTO == 0 {
 		s.RTO = DefaultRTO
 	}
@@ -53,7 +53,7 @@ func NewTransaction(now time.Time, request []byte, s Schedule) *Transaction {
 	if s.FinalWait == 0 {
 		s.FinalWait = FinalWait
 	}
-	t := &Transaction{
+	t := Transaction{
 		ID:       transactionOf(request),
 		Request:  request,
 		Started:  now,

@@ -18,7 +18,7 @@ type Transactions[T any] struct {
 
 // inFlight is one transaction in the heap.
 type inFlight[T any] struct {
-	*Transaction
+	Transaction
 	about T
 	// seq breaks ties of time, so that equal runs poll in equal order.
 	seq   uint64
@@ -31,11 +31,11 @@ func (s *Transactions[T]) Start(now time.Time, request []byte, schedule Schedule
 	if s.byID == nil {
 		s.byID = make(map[[stun.TransactionIDSize]byte]*inFlight[T])
 	}
-	f := &inFlight[T]{Transaction: NewTransaction(now, request, schedule), about: about, seq: s.started}
+	f := &inFlight[T]{Transaction: newTransaction(now, request, schedule), about: about, seq: s.started}
 	s.started++
 	s.byID[f.ID] = f
 	heap.Push(&s.queue, f)
-	return f.Transaction
+	return &f.Transaction
 }
 
 // Find gives the transaction that a response belongs to and leaves it in
@@ -45,7 +45,7 @@ func (s *Transactions[T]) Find(id [stun.TransactionIDSize]byte) (t *Transaction,
 	if !ok {
 		return nil, about, false
 	}
-	return f.Transaction, f.about, true
+	return &f.Transaction, f.about, true
 }
 
 // Take is Find, and the transaction is over.
@@ -82,10 +82,10 @@ func (s *Transactions[T]) Poll(now time.Time) (t *Transaction, about T, failed, 
 		switch {
 		case failed:
 			s.Cancel(f.ID)
-			return f.Transaction, f.about, true, true
+			return &f.Transaction, f.about, true, true
 		case resend:
 			heap.Fix(&s.queue, f.index)
-			return f.Transaction, f.about, false, true
+			return &f.Transaction, f.about, false, true
 		default:
 			return nil, about, false, false
 		}

@@ -58,8 +58,9 @@ func NewShaper(imp Impairment, seed1, seed2 uint64) *Shaper {
 		duplicate:  of(streamDuplicate),
 		corrupt:    of(streamCorrupt),
 		bit:        of(streamBit),
-		wanderSeed: of(streamWander).Uint64(),
 	}
+	wander := of(streamWander)
+	s.wanderSeed = wander.Uint64()
 	s.Change(imp)
 	return s
 }

@@ -10,7 +10,7 @@ import (
 // stream is a source of random numbers for one purpose. Every stream gives one
 // number for each packet, used or not: changing one impairment does not change
 // what the others do.
-type stream struct{ *rand.PCG }
+type stream struct{ rand.PCG }
 
 // The streams of a Shaper.
 const (
@@ -28,7 +28,9 @@ const (
 
 // newStream gives one of several streams of a pair of seeds.
 func newStream(seed1, seed2 uint64, number int) stream {
-	return stream{rand.NewPCG(mix(seed1+uint64(number)), mix(seed2^uint64(number)<<32))}
+	var s stream
+	s.Seed(mix(seed1+uint64(number)), mix(seed2^uint64(number)<<32))
+	return s
 }
 
 // mix spreads neighbouring numbers over all (the finalizer of SplitMix64), for
@@ -46,7 +48,7 @@ func hits(number uint64, probability float64) bool {
 }
 
 // chance draws whether something of a probability happens.
-func (s stream) chance(probability float64) bool { return hits(s.Uint64(), probability) }
+func (s *stream) chance(probability float64) bool { return hits(s.Uint64(), probability) }
 
 // jitter is a sequence of jitters, each with a memory of the one before.
 type jitter struct {
