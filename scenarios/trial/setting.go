@@ -55,6 +55,11 @@ type Setting struct {
 	// not decided then has the path that its payload took, or none.
 	Limit time.Duration
 
+	// Strangers have no secret in common that an earlier trial has computed: each
+	// computes all of them, as in the world. Otherwise the secret of two keys is
+	// computed once and for all trials. The outcome is the same.
+	Strangers bool
+
 	// Keepalive, Consent and DeadAfter are those of peer.Config: zero is the core's
 	// default, a negative one never.
 	Keepalive, Consent, DeadAfter time.Duration

@@ -152,6 +152,9 @@ func (h *Host) send(s *socket, remote netip.AddrPort, payload []byte) {
 	p.src, p.dst = netip.AddrPortFrom(source, s.local.Port()), remote
 	p.fill(payload)
 	p.size = sizeIP + sizeUDP + len(payload)
+	if w := n.opt.Watcher; w != nil {
+		w.Sent(n.time, int(h.node.index), p.src, p.dst, payload)
+	}
 	h.emit(p)
 }
 
@@ -201,6 +204,9 @@ func (h *Host) deliver(p *packet) {
 	case p.damaged:
 	case p.protocol == protocolUDP:
 		if s := h.sockets.find(p.dst); s != nil {
+			if w := n.opt.Watcher; w != nil {
+				w.Delivered(n.time, int(h.node.index), p.src, p.dst, p.payload)
+			}
 			s.machine.receive(s, p)
 		} else if h.mayTell(p.src.Addr()) {
 			n.reply(h.node, p)

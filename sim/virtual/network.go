@@ -29,6 +29,8 @@ type Setting struct {
 	Connections bool
 	Capture     io.Writer
 	Log         func(at time.Time, line string)
+	// Watcher hears of datagrams; nil: nobody.
+	Watcher Watcher
 }
 
 // Directions are the impairments of both directions of a link.

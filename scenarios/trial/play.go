@@ -1,0 +1,355 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"p2pmodel/core/identity"
+	"p2pmodel/core/peer"
+	"p2pmodel/core/relay"
+	"p2pmodel/core/rendezvous"
+	"p2pmodel/core/sansio"
+	"p2pmodel/nat/oracle"
+	"p2pmodel/sim"
+	"p2pmodel/sim/virtual"
+)
+
+// Servers of every trial.
+const (
+	serverPort    = 3478
+	relayPortLow  = 49152
+	relayPortHigh = 49999
+	relayUser     = "trial"
+	relayPassword = "trial-password"
+	relayRealm    = "p2pmodel.trial"
+	roomName      = "trial"
+)
+
+// play is one run of a trial.
+type play struct {
+	*Trial
+	net     *virtual.Network
+	players []player
+	pairs   []pair
+	sources []source
+	wire    wire
+	// done is closed when what is waited for has come.
+	done       chan struct{}
+	awaiting   func() bool
+	registered int
+	undecided  int
+	introduced time.Time // when the introductions began
+	decided    time.Time
+}
+
+// player is one of them in a run.
+type player struct {
+	talker     talker
+	machine    sim.RunningMachine
+	id         identity.ID
+	registered bool
+	settled    []time.Time // by the other's number; zero: not now
+	introduced []time.Time
+}
+
+// pair is what is known of two players.
+type pair struct {
+	a, b int
+	// ways are of payload from a and from b.
+	ways              [2]way
+	first, direct     time.Time
+	decided           bool
+	relayed, directly uint64
+}
+
+// way is how the last datagram went that was sent since both had settled.
+type way struct {
+	arrived bool
+	relayed bool
+}
+
+// begin builds the lab and starts everybody.
+func (t *Trial) begin(seed uint64) (*play, error) {
+	n := len(t.setting.Players)
+	p := &play{Trial: t, players: make([]player, n), sources: make([]source, streamPlayers+n)}
+	for i := range p.sources {
+		p.sources[i].seed(seed, i)
+	}
+	ring := friends
+	if t.setting.Strangers {
+		ring = strangers
+	}
+	keys, serverKey := drawKeys(&p.sources[streamKeys], n, ring)
+	p.wire = wire{players: n, peers: make([]Peer, n), way: make(map[uint64]flight), arrived: p.arrived}
+	setting := t.lab
+	setting.Seed, setting.Watcher = p.sources[streamLab].pcg.Uint64(), &p.wire
+	net, err := t.shape.blueprint.Build(setting)
+	if err != nil {
+		return nil, err
+	}
+	p.net = net
+	servers, err := p.serve(serverKey)
+	if err != nil {
+		return nil, err
+	}
+	stamps := make([]time.Time, 2*n*n)
+	for i := range p.players {
+		a := &p.players[i]
+		a.settled, stamps = stamps[:n:n], stamps[n:]
+		a.introduced, stamps = stamps[:n:n], stamps[n:]
+		if err := p.start(i, keys[i], servers); err != nil {
+			return nil, err
+		}
+		for j := range i {
+			p.pairs = append(p.pairs, pair{a: j, b: i})
+		}
+	}
+	p.undecided = len(p.pairs)
+	return p, nil
+}
+
+// serve starts rendezvous and relay.
+func (p *play) serve(key identity.Key) (peer.Servers, error) {
+	id := key.ID()
+	servers := peer.Servers{Rendezvous: netip.AddrPortFrom(p.net.HostAt(atRendezvous).Address(), serverPort), RendezvousKey: &id}
+	r, err := rendezvous.NewServer(rendezvous.ServerConfig{
+		Listen: servers.Rendezvous, Key: key, Rand: &p.sources[streamRendezvous],
+		// All players are ours, and many may stand behind one address.
+		Limits: rendezvous.Limits{Rate: 10_000, Burst: 10_000},
+	})
+	if err != nil {
+		return servers, err
+	}
+	if _, err = p.net.HostAt(atRendezvous).Run(context.Background(), r, nil); err != nil || p.setting.NoRelay {
+		return servers, err
+	}
+	p.wire.relay = p.net.HostAt(atRelay).Address()
+	servers.Relay = &peer.RelayConfig{Server: netip.AddrPortFrom(p.wire.relay, serverPort), Username: relayUser, Password: relayPassword}
+	s, err := relay.NewServer(relay.ServerConfig{
+		Listen: servers.Relay.Server, RelayAddress: p.wire.relay, PortLow: relayPortLow, PortHigh: relayPortHigh, Realm: relayRealm,
+		Authenticators: authenticators, Rand: &p.sources[streamRelay],
+	})
+	if err == nil {
+		_, err = p.net.HostAt(atRelay).Run(context.Background(), s, nil)
+	}
+	return servers, err
+}
+
+var authenticators = []relay.Authenticator{relay.Users{relayUser: relayPassword}}
+
+// start starts a player.
+func (p *play) start(i int, key identity.Key, servers peer.Servers) error {
+	s := &p.setting
+	m, err := peer.NewMachine(peer.Config{
+		Key: key, Rendezvous: servers.Rendezvous, RendezvousKey: servers.RendezvousKey, Relay: servers.Relay,
+		Rand: &p.sources[streamPlayers+i], Keepalive: s.Keepalive, Consent: s.Consent, DeadAfter: s.DeadAfter,
+		Techniques: peer.Techniques{RelayOnly: s.RelayOnly},
+	})
+	if err != nil {
+		return err
+	}
+	a := &p.players[i]
+	a.id = key.ID()
+	a.talker = talker{Machine: m, interval: s.Interval, payload: make([]byte, s.Size), told: func(now time.Time, e sansio.Event) { p.told(now, i, e) }}
+	_, _ = p.sources[streamPlayers+i].Read(a.talker.payload) // never fails
+	a.machine, err = p.net.HostAt(firstPlayer+i).Run(context.Background(), &a.talker, nil)
+	return err
+}
+
+// run plays: register, introduce, until all pairs are decided, and then some more.
+func (p *play) run() error {
+	limit := p.setting.Limit
+	if err := p.await(limit, func() bool { return p.registered == len(p.players) }); err != nil {
+		return err
+	}
+	p.introduced = p.net.Now()
+	if err := p.introduce(); err != nil {
+		return err
+	}
+	if err := p.await(limit, func() bool { return p.undecided == 0 }); err != nil {
+		return err
+	}
+	p.decided, p.wire.decided = p.net.Now(), true
+	if p.setting.Play > 0 {
+		return sim.Sleep(context.Background(), p.net, p.setting.Play)
+	}
+	return nil
+}
+
+// await waits until something is so, at most the limit.
+func (p *play) await(limit time.Duration, is func() bool) error {
+	if is() {
+		return nil
+	}
+	p.done, p.awaiting = make(chan struct{}), is
+	err := p.net.Wait(context.Background(), p.done, limit)
+	p.awaiting = nil
+	if errors.Is(err, sim.ErrTimeout) {
+		return nil
+	}
+	return err
+}
+
+// stir looks whether what is waited for has come.
+func (p *play) stir() {
+	if p.awaiting != nil && p.awaiting() {
+		p.awaiting = nil
+		close(p.done)
+	}
+}
+
+// introduce has the players look for each other.
+func (p *play) introduce() (err error) {
+	for i := range p.players {
+		a := &p.players[i]
+		a.machine.Do(func(now time.Time) {
+			if p.setting.Room {
+				err = errors.Join(err, a.talker.Join(now, roomName))
+				return
+			}
+			for j := i + 1; j < len(p.players); j++ {
+				err = errors.Join(err, a.talker.Connect(now, p.players[j].id))
+			}
+		})
+	}
+	return err
+}
+
+// told takes what a player's machine says of itself: it says when to look, and not
+// what there is to be seen.
+func (p *play) told(now time.Time, i int, e sansio.Event) {
+	a := &p.players[i]
+	switch e := e.(type) {
+	case peer.Registered:
+		if !a.registered {
+			a.registered = true
+			p.registered++
+			p.stir()
+		}
+	case peer.Introduced:
+		if j := p.number(e.Peer); j >= 0 && a.introduced[j].IsZero() {
+			a.introduced[j] = now
+		}
+	case peer.Settled:
+		if j := p.number(e.Peer); j >= 0 {
+			a.settled[j] = now
+			p.restart(i, j)
+		}
+	case peer.PathLost:
+		if j := p.number(e.Peer); j >= 0 {
+			a.settled[j] = time.Time{}
+			p.restart(i, j)
+		}
+	}
+}
+
+// number is a player's by its id; -1: nobody's.
+func (p *play) number(id identity.ID) int {
+	return slices.IndexFunc(p.players, func(a player) bool { return a.id == id })
+}
+
+// pairOf gives the pair of two players.
+func (p *play) pairOf(i, j int) *pair {
+	if i > j {
+		i, j = j, i
+	}
+	return &p.pairs[j*(j-1)/2+i]
+}
+
+// restart forgets how payload of a pair went: its checks were not over before now.
+func (p *play) restart(i, j int) {
+	q := p.pairOf(i, j)
+	if !q.decided {
+		q.ways = [2]way{}
+	}
+}
+
+// since is when the checks of both were over; false: they are not.
+func (p *play) since(q *pair) (time.Time, bool) {
+	a, b := p.players[q.a].settled[q.b], p.players[q.b].settled[q.a]
+	if a.IsZero() || b.IsZero() {
+		return time.Time{}, false
+	}
+	if b.After(a) {
+		return b, true
+	}
+	return a, true
+}
+
+// arrived takes payload that entered a player's host.
+func (p *play) arrived(now time.Time, from, to int, sent time.Time, relayed bool) {
+	q := p.pairOf(from, to)
+	if q.first.IsZero() {
+		q.first = now
+	}
+	if relayed {
+		q.relayed++
+	} else {
+		q.directly++
+		if q.direct.IsZero() {
+			q.direct = now
+		}
+	}
+	since, settled := p.since(q)
+	if !settled || sent.Before(since) {
+		return
+	}
+	side := 0
+	if from == q.b {
+		side = 1
+	}
+	q.ways[side] = way{arrived: true, relayed: relayed}
+	if !q.decided && q.ways[0].arrived && q.ways[1].arrived {
+		q.decided = true
+		p.undecided--
+		p.stir()
+	}
+}
+
+// outcome says what became of the trial.
+func (p *play) outcome() Outcome {
+	now := p.net.Now()
+	o := Outcome{
+		Pairs: make([]Pair, len(p.pairs)), Peers: p.wire.peers, Relay: p.wire.traffic,
+		Took: now.Sub(virtual.Epoch), Decided: p.decided.Sub(virtual.Epoch), Played: now.Sub(p.decided),
+	}
+	for i := range p.pairs {
+		o.Pairs[i] = p.pairs[i].outcome(p)
+	}
+	return o
+}
+
+func (q *pair) outcome(p *play) Pair {
+	a, b := &p.players[q.a], &p.players[q.b]
+	o := Pair{
+		A: q.a, B: q.b, Path: oracle.PathNone, Introduced: -1, FirstByte: -1, Direct: -1, Settled: -1,
+		Sent:    a.talker.sent(b.id) + b.talker.sent(a.id),
+		Relayed: q.relayed, Directly: q.directly,
+	}
+	switch {
+	case !q.ways[0].arrived || !q.ways[1].arrived:
+	case q.ways[0].relayed || q.ways[1].relayed:
+		o.Path = oracle.PathRelay
+	default:
+		o.Path = oracle.PathDirect
+	}
+	at := a.introduced[q.b]
+	if other := b.introduced[q.a]; at.IsZero() || other.IsZero() {
+		return o
+	} else if other.After(at) {
+		at = other
+	}
+	o.Introduced = at.Sub(virtual.Epoch)
+	after := func(t time.Time) time.Duration {
+		if t.IsZero() {
+			return -1
+		}
+		return max(t.Sub(at), 0)
+	}
+	settled, _ := p.since(q)
+	o.FirstByte, o.Direct, o.Settled = after(q.first), after(q.direct), after(settled)
+	return o
+}
