@@ -28,6 +28,21 @@ func (f *Firewall) Admits(now time.Time, addr netip.Addr) bool {
 	return !f.policy.Portal.On || known && (s.endless || now.Before(s.ends))
 }
 
+// Admitted gives the addresses that are logged in, and for how long they will be; 0:
+// for good.
+func (f *Firewall) Admitted(now time.Time) map[netip.Addr]time.Duration {
+	admitted := make(map[netip.Addr]time.Duration)
+	for addr, s := range f.admitted {
+		switch {
+		case s.endless:
+			admitted[addr] = 0
+		case now.Before(s.ends):
+			admitted[addr] = s.ends.Sub(now)
+		}
+	}
+	return admitted
+}
+
 // captive is what becomes of a packet from a host behind that is not logged in:
 // the portal answers its connections to port 80.
 func (f *Firewall) captive(p Packet) Verdict {

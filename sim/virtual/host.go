@@ -28,7 +28,7 @@ type Host struct {
 	sent    uint16
 	mtus    map[netip.Addr]learnt // of paths that are narrower than the host's link
 	told    map[netip.Addr]tokens // errors to whom
-	moving  bool
+	moved   chan struct{}         // of a handover under way, closed when it is over
 	restriction
 }
 
@@ -188,10 +188,11 @@ func (h *Host) emit(p *packet) {
 
 // receive takes a packet that came in by a lane.
 func (h *Host) receive(p *packet) {
-	if !h.has(p.dst.Addr()) || h.wall != nil && !h.wall.judge(p, entering) {
-		if !h.has(p.dst.Addr()) {
-			h.network.put(p)
-		}
+	if !h.has(p.dst.Addr()) {
+		h.network.put(p)
+		return
+	}
+	if h.wall != nil && !h.wall.judge(p, entering) {
 		return
 	}
 	h.deliver(p)

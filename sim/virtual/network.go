@@ -66,6 +66,7 @@ type Network struct {
 	recording *recording // nil: nothing is captured
 	dropLog   *dropLog   // nil: drops are not told
 	partition partition
+	probers   probeAddresses
 }
 
 var _ sim.Network = (*Network)(nil)

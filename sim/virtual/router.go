@@ -25,6 +25,7 @@ type Router struct {
 	wall     *wall        // nil: it has no firewall
 	moves    int          // reboots with new addresses
 	changes  []sim.Change
+	visits   []*visit // logins under way
 }
 
 var _ sim.RunningRouter = (*Router)(nil)
@@ -157,6 +158,10 @@ func (r *Router) spoofed(p *packet, in *lane) bool {
 
 // input takes a packet that is for the router itself.
 func (r *Router) input(p *packet, outside bool) {
+	if !outside && r.noPortal() == nil && p.protocol == protocolTCP && p.dst == netip.AddrPortFrom(r.gateway, nat.PortalPort) {
+		r.hear(p)
+		return
+	}
 	if outside && r.tracked() && !r.isExternal(p.dst.Addr()) {
 		r.network.dropped(r.node, p, causeInside, ruleTrackedOther)
 		r.network.put(p)
