@@ -47,6 +47,18 @@ type Report struct {
 	RealTime  bool      `json:"real_time,omitempty"` // times as the files have them, unscaled
 	Started   time.Time `json:"started"`
 	Scenarios []*Result `json:"scenarios"`
+	// Skipped were to be run with the rest, and the fabric cannot. They count for
+	// nothing.
+	Skipped []Skipped `json:"skipped,omitempty"`
+}
+
+// Skipped is a scenario that was not run, and why.
+type Skipped struct {
+	ID     string `json:"id"`
+	Reason string `json:"reason"`
+
+	// Scenario is for the reports that people read.
+	Scenario *Scenario `json:"-"`
 }
 
 // Result is the outcome of one scenario with its controls.

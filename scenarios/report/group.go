@@ -133,7 +133,7 @@ func Tally(rep *scenarios.Report) string {
 	var text string
 	switch {
 	case len(groups) == 0:
-		return "no scenario was run"
+		return "no scenario was run" + skippedWords(rep)
 	case len(groups) == len(rep.Scenarios):
 		text = fmt.Sprintf("%d of %s as expected", counts[scenarios.Expected], plural(len(groups), "scenario", "scenarios"))
 	default:
@@ -144,5 +144,5 @@ func Tally(rep *scenarios.Report) string {
 			text += fmt.Sprintf(", %d %s", counts[v], v)
 		}
 	}
-	return text
+	return text + skippedWords(rep)
 }

@@ -29,8 +29,8 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"word":     pathWord,
 	"want":     expectedWords,
 	"mark":     func(v scenarios.Verdict) string { return marks[v] },
-	"sentence": sentence,
-	"axes":     Axes,
+	"sentence": sentence, "skippedTitle": skippedTitle,
+	"axes": Axes,
 }).Parse(pageText))
 
 // pageData is what the template sees.

@@ -35,6 +35,12 @@ func writeJUnit(path string, rep *scenarios.Report) error {
 		suite.SpecReports = append(suite.SpecReports, spec)
 		suite.RunTime = max(suite.RunTime, took)
 	}
-	suite.PreRunStats = types.PreRunStats{TotalSpecs: len(rep.Scenarios), SpecsThatWillRun: len(rep.Scenarios)}
+	for _, s := range rep.Skipped {
+		suite.SpecReports = append(suite.SpecReports, types.SpecReport{
+			LeafNodeType: types.NodeTypeIt, LeafNodeText: s.ID + " " + skippedTitle(s), State: types.SpecStateSkipped,
+			StartTime: rep.Started, EndTime: rep.Started, Failure: types.Failure{Message: s.Reason},
+		})
+	}
+	suite.PreRunStats = types.PreRunStats{TotalSpecs: len(rep.Scenarios) + len(rep.Skipped), SpecsThatWillRun: len(rep.Scenarios)}
 	return reporters.GenerateJUnitReport(suite, path)
 }

@@ -22,6 +22,9 @@ func Markdown(w io.Writer, rep *scenarios.Report) error {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", marks[g.verdict()], g.id, escape(g.title), g.verdictWords(),
 			expectedWords(res), pathWords(res), Millis(g.firstByte()), Millis(g.direct()), g.controls())
 	}
+	for _, s := range rep.Skipped {
+		fmt.Fprintf(&b, "\n%s **%s** was skipped: %s\n", skippedMark, s.ID, escape(sentence(s.Reason)))
+	}
 	for _, g := range groups {
 		failures := g.failures()
 		for i, res := range failures {

@@ -75,6 +75,7 @@ func table(w io.Writer, rep *scenarios.Report, width int, color bool) {
 	if len(groups) > 0 {
 		tableRows(w, groups, width, color)
 	}
+	skippedRows(w, rep, width)
 	for _, g := range groups {
 		explain(w, rep, g, width, color)
 	}

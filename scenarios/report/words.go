@@ -124,6 +124,9 @@ func gap(ms float64) string {
 // Seconds writes milliseconds as seconds: "2.9 s".
 func Seconds(ms float64) string { return fmt.Sprintf("%.1f s", ms/1000) }
 
+// kernelFabric is the one that commands mean where they name none.
+const kernelFabric = "kernel"
+
 // Replay is the command that runs a result's scenario again in the same way.
 func Replay(rep *scenarios.Report, res *scenarios.Result) string {
 	name := res.ID
@@ -131,6 +134,9 @@ func Replay(rep *scenarios.Report, res *scenarios.Result) string {
 		name = replayName(res.Scenario)
 	}
 	command := fmt.Sprintf("natlab run %s --seed %d", name, res.Seed)
+	if rep.Fabric != "" && rep.Fabric != kernelFabric {
+		command += " --fabric " + rep.Fabric
+	}
 	if rep.RealTime {
 		command += " --real-time"
 	}
