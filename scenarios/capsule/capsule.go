@@ -35,9 +35,10 @@ type Manifest struct {
 	Schema int    `json:"schema"` // 1
 	ID     string `json:"id"`
 	Title  string `json:"title"`
-	// How it was run, and is run again: the seed, whether times were those of the
+	// How it was run, and is run again: the seed, on which fabric, whether times were those of the
 	// file, and if not by what they were divided, and whether controls were left out.
 	Seed         uint64 `json:"seed"`
+	Fabric       string `json:"fabric"` // older ones say none: kernel
 	RealTime     bool   `json:"real_time"`
 	Scale        int    `json:"scale"`
 	SkipControls bool   `json:"skip_controls"`
@@ -88,7 +89,9 @@ type Run struct {
 // Origin is what a result does not know of how it came to be.
 type Origin struct {
 	// Name is the file name that the capsule will have (see Name).
-	Name                   string
+	Name string
+	// Fabric is that on which it ran; "": kernel.
+	Fabric                 string
 	RealTime, SkipControls bool
 	Made                   time.Time
 	Versions               Versions

@@ -161,6 +161,7 @@ func (c *Capsule) manifest(found map[string][]byte) error {
 	if version.Schema != Schema {
 		return fmt.Errorf("the capsule has schema %d and this natlab reads %d: run it with the natlab that made it (%s)", version.Schema, Schema, version.Versions)
 	}
+	c.Fabric = kernelFabric
 	if err := json.Unmarshal(data, &c.Manifest); err != nil {
 		return fmt.Errorf("%s: %w", manifestEntry, err)
 	}

@@ -23,8 +23,12 @@ func readme(m *Manifest, res *scenarios.Result) string {
 	}
 	line("\n## Run it again\n\n```sh\n%s\n```\n", m.Replay)
 	line("This runs `%s` with seed %d%s. Flags of `natlab run` that are given win. `natlab show` in the place of", scenarioEntry, m.Seed, manner(m))
-	line("`natlab run` draws it. Keys, payload and losses follow the seed; the order of events on a kernel does not, so a")
-	line("failure of timing may need `--repeat 20`.\n")
+	if m.Fabric == kernelFabric {
+		line("`natlab run` draws it. Keys, payload and losses follow the seed; the order of events on a kernel does not, so a")
+		line("failure of timing may need `--repeat 20`.\n")
+	} else {
+		line("`natlab run` draws it. It ran in virtual time, where the seed fixes everything: the same version of natlab comes to the same.\n")
+	}
 	line("It was made on %s by %s.\n", m.Made.Format("2006-01-02 at 15:04:05 MST"), m.Versions)
 	line("## What is in it\n")
 	line("| file | |\n|---|---|")
@@ -62,6 +66,9 @@ var verdictWords = map[scenarios.Verdict]string{
 
 func manner(m *Manifest) string {
 	var s string
+	if m.Fabric != kernelFabric {
+		s = fmt.Sprintf(" on the %s fabric", m.Fabric)
+	}
 	switch {
 	case m.RealTime:
 		s += ", in real time"

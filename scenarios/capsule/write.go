@@ -20,6 +20,9 @@ import (
 	"p2pmodel/scenarios"
 )
 
+// kernelFabric is the fabric of runs that say of none.
+const kernelFabric = "kernel"
+
 // entry is one file of a capsule. What it holds is made only when it is its turn:
 // captures are large.
 type entry struct {
@@ -74,7 +77,7 @@ func pack(res *scenarios.Result, o Origin) (*Manifest, []entry, error) {
 		return nil, nil, err
 	}
 	m := &Manifest{
-		Schema: Schema, ID: res.ID, Title: res.Title, Seed: res.Seed, RealTime: o.RealTime, Scale: max(sc.Settings.Scale, 1), SkipControls: o.SkipControls,
+		Schema: Schema, ID: res.ID, Title: res.Title, Seed: res.Seed, Fabric: cmp.Or(o.Fabric, kernelFabric), RealTime: o.RealTime, Scale: max(sc.Settings.Scale, 1), SkipControls: o.SkipControls,
 		Verdict: res.Verdict, Reason: res.Reason, Replay: "natlab run " + cmp.Or(o.Name, Name(res.ID, res.Seed, false)),
 		Made: o.Made.UTC(), Versions: o.Versions,
 		Scenario: Source{File: sc.File, Folder: folder, Referred: []Reference{}}, Runs: []Run{}, Notes: []string{},
@@ -86,7 +89,7 @@ func pack(res *scenarios.Result, o Origin) (*Manifest, []entry, error) {
 		entries = append(entries, text(r.Entry, string(sc.Referred[name])))
 	}
 	entries = append(entries, asJSON(resultsEntry, &scenarios.Report{
-		Schema: 1, Fabric: "kernel", Seed: res.Seed, Version: o.Versions.Natlab, RealTime: o.RealTime, Started: m.Made,
+		Schema: 1, Fabric: cmp.Or(o.Fabric, kernelFabric), Seed: res.Seed, Version: o.Versions.Natlab, RealTime: o.RealTime, Started: m.Made,
 		Scenarios: []*scenarios.Result{res},
 	}))
 	for _, r := range runsOf(res, m) {
