@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"p2pmodel/nat"
 	"p2pmodel/scenarios"
@@ -26,6 +28,22 @@ func Unsupported(sc *scenarios.Scenario, supported func(nat.Behavior) error) err
 				}
 			}
 		}
+	}
+	return nil
+}
+
+// NeedsKernel says why a scenario runs on the kernel only; nil if it runs in virtual
+// time, too.
+func NeedsKernel(sc *scenarios.Scenario) error {
+	switch {
+	case sc.System != nil:
+		return errors.New("its servers (system:) are processes, and those live in the machine's time: only the kernel fabric runs them")
+	case len(sc.AllPrograms()) > 0:
+		var names []string
+		for _, p := range sc.AllPrograms() {
+			names = append(names, p.Name)
+		}
+		return fmt.Errorf("it runs programs (%s), and those live in the machine's time: only the kernel fabric runs them", strings.Join(names, ", "))
 	}
 	return nil
 }

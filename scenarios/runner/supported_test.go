@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"p2pmodel/nat"
+	"p2pmodel/scenarios"
 )
 
 func TestWhatCannotBeBuiltIsFoundWhereverItStands(t *testing.T) {
@@ -30,6 +31,28 @@ func TestWhatCannotBeBuiltIsFoundWhereverItStands(t *testing.T) {
 		err := Unsupported(tell(t, c.nat, c.text).s.v.scenario, supported)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, refused)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// Programs and processes live in the machine's time; all else runs in any.
+func TestWhatNeedsTheKernel(t *testing.T) {
+	all, err := scenarios.Catalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sc := range all {
+		family, _, _ := strings.Cut(sc.ID, "-")
+		want := ""
+		switch {
+		case family == "SH":
+			want = "its servers (system:) are processes"
+		case family == "PRG" || sc.ID == "EV-05":
+			want = "it runs programs ("
+		}
+		err := NeedsKernel(sc)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", sc.ID, err, want)
 		}
 	}
 }
