@@ -39,10 +39,10 @@ func (g *Grid) Run(ctx context.Context) (*Result, error) {
 	if n := len(g.Sides); n == 0 || n > MaxSides {
 		return nil, fmt.Errorf("a grid has 1 to %d behaviours, not %d", MaxSides, n)
 	}
-	began := time.Now()
+	began, labs := time.Now(), g.Fabric.Now()
 	res := &Result{
 		Schema: 1, Stack: g.Template.scenario.ID, Techniques: g.Template.scenario.Techniques,
-		Fabric: g.Fabric.Name(), Seed: g.Seed, Repeat: g.Repeat, Started: began, Sides: g.Sides, rtt: g.Template.RTT(),
+		Fabric: g.Fabric.Name(), Seed: g.Seed, Repeat: g.Repeat, Started: labs, Sides: g.Sides, rtt: g.Template.RTT(),
 	}
 	var jobs []*scenarios.Scenario
 	for _, a := range g.Sides {
@@ -57,6 +57,10 @@ func (g *Grid) Run(ctx context.Context) (*Result, error) {
 				Expected: sc.Phases[0].Expect.Path, Or: scenarios.Path(expected.Or), Class: expected.Outcome.String(), Why: expected.Why,
 			})
 		}
+	}
+	ahead := make([][]*scenarios.Result, len(jobs)) // that wait for those of earlier rounds
+	for i := range ahead {
+		ahead[i] = make([]*scenarios.Result, g.Repeat)
 	}
 	slots := runner.NewSlots(g.Parallel)
 	var mu sync.Mutex
@@ -82,7 +86,12 @@ func (g *Grid) Run(ctx context.Context) (*Result, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				c := &res.Cells[i]
-				c.add(outcome)
+				// By seeds, so that a cell does not depend on which run was faster.
+				ahead[i][round] = outcome
+				for next := c.Runs; next < g.Repeat && ahead[i][next] != nil; next++ {
+					c.add(ahead[i][next])
+					ahead[i][next] = nil
+				}
 				if g.Done != nil {
 					so := *c
 					so.firstByte, so.direct = slices.Clone(c.firstByte), slices.Clone(c.direct)
@@ -97,9 +106,21 @@ func (g *Grid) Run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	for i := range res.Cells {
-		slices.SortStableFunc(res.Cells[i].Results, func(a, b *scenarios.Result) int { return int(int64(a.Seed) - int64(b.Seed)) })
 		res.Cells[i].conclude()
 	}
 	res.DurationMS = float64(time.Since(began).Round(time.Millisecond)) / float64(time.Millisecond)
+	if g.Fabric.Now().Equal(labs) {
+		res.DurationMS = res.longest() // each lab has a time of its own, beside the others
+	}
 	return res, nil
+}
+
+// longest is how long the longest of the runs that are kept took, in its lab's time.
+func (r *Result) longest() (ms float64) {
+	for _, c := range r.Cells {
+		for _, run := range c.Results {
+			ms = max(ms, run.DurationMS)
+		}
+	}
+	return ms
 }
