@@ -24,7 +24,7 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build examples generate scenarios test unit labs differential planted lint bench judges qemu clean
+.PHONY: help build examples generate scenarios test unit agree labs differential planted lint bench judges qemu clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
@@ -72,6 +72,9 @@ judges: build ## foreign programs as judges: coturn's tools and Debian's stun, w
 test: unit ## all tests, the scenarios included
 	@$(MAKE) --no-print-directory scenarios SUITE_RACE=$(RACE)
 	@echo "make: all tests passed$(if $(RACE),, (without the race detector: no C compiler found))"
+
+agree: build ## the kernel and virtual time: the same scenarios, the same verdicts and paths; ARGS='--seeds 100 TC-01'
+	bin/natlab agree $(ARGS)
 
 labs: ## a thousand random labs: valid ones are built, certified and vanish; mistakes are refused with their place
 	$(GO) test ./sim -count=1 -v -timeout 1h -run 'RandomLabs|LabReadsBack' -rapid.checks=$${CHECKS:-1000}

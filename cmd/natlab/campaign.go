@@ -7,7 +7,6 @@ import (
 	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/runner"
 	"p2pmodel/sim"
-	"p2pmodel/sim/kernel"
 )
 
 const (
@@ -75,7 +74,7 @@ func (c *campaign) run(ctx context.Context) ([]*scenarios.Result, error) {
 func (c *campaign) one(ctx context.Context, round int, sc *scenarios.Scenario) *scenarios.Result {
 	r := &runner.Runner{
 		P2PModel: c.flags.p2pmodel, Path: programPath(),
-		Fabric: kernel.Fabric{Links: c.flags.links}, Seed: c.flags.seedOf(sc) + uint64(round), Slots: c.slots,
+		Fabric: c.flags.fabric.on(c.flags.links), Seed: c.flags.seedOf(sc) + uint64(round), Slots: c.slots,
 		RealTime: c.flags.realTime, SkipControls: c.flags.skipControls,
 		Progress: func(p runner.Progress) { c.live.progress(round, p) },
 	}

@@ -68,6 +68,7 @@ or a machine that cannot.`,
 		newDiagramCommand(),
 		newMatrixCommand(),
 		newSweepCommand(),
+		newAgreeCommand(),
 		commands.New(),
 	)
 	root.AddCommand(linuxCommands()...)

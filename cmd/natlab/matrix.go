@@ -17,7 +17,6 @@ import (
 	"p2pmodel/scenarios/grid"
 	"p2pmodel/scenarios/report"
 	"p2pmodel/scenarios/runner"
-	"p2pmodel/sim/kernel"
 )
 
 // matrixFlags are the flags of natlab matrix.
@@ -32,6 +31,7 @@ type matrixFlags struct {
 	report        string
 	baseline      string
 	p2pmodel      string
+	fabric        fabricName
 }
 
 func newMatrixCommand() *cobra.Command {
@@ -52,6 +52,7 @@ Exit status: 0 every cell as expected (with --baseline: none worse than there);
 1 otherwise; 2 usage, bad input, or a machine that cannot.`,
 		Example: `  natlab matrix --classic
   natlab matrix --axes --repeat 10 --report out
+  natlab matrix --axes --fabric virtual
   natlab matrix linux fritzbox symmetric,ports=random
   natlab matrix --axes --format json > baseline.json
   natlab matrix --axes --baseline baseline.json
@@ -61,7 +62,7 @@ Exit status: 0 every cell as expected (with --baseline: none worse than there);
 			if err != nil {
 				return err
 			}
-			if err := kernel.Enter(); err != nil {
+			if err := f.fabric.enter(); err != nil {
 				return err
 			}
 			return f.run(cmd.Context(), g, base, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -79,6 +80,7 @@ Exit status: 0 every cell as expected (with --baseline: none worse than there);
 	fl.StringVar(&f.format, "format", "text", "text, json or csv, on standard output")
 	fl.StringVar(&f.report, "report", "", "write a heat map with a report for each pair, JSON and CSV to this `directory`")
 	fl.StringVar(&f.baseline, "baseline", "", "compare with this `file`, which --format json has written: exit with 1 if a cell has become worse")
+	fabricFlag(fl, &f.fabric)
 	fl.StringVar(&f.p2pmodel, "p2pmodel", "", "the `program` p2pmodel, for scenarios of the shard structure")
 	return cmd
 }
@@ -124,7 +126,7 @@ func (f *matrixFlags) prepare(args []string) (*grid.Grid, *grid.Result, error) {
 		return nil, nil, err
 	}
 	for _, a := range sides { // what cannot be built is told before
-		if err := (kernel.Fabric{}).Supports(a.Behavior); err != nil {
+		if err := f.fabric.on("").Supports(a.Behavior); err != nil {
 			return nil, nil, fmt.Errorf("behaviour %q: %w", a.Name, err)
 		}
 		for _, b := range sides {
@@ -134,7 +136,7 @@ func (f *matrixFlags) prepare(args []string) (*grid.Grid, *grid.Result, error) {
 		}
 	}
 	return &grid.Grid{
-		Template: template, Sides: sides, Fabric: kernel.Fabric{}, P2PModel: f.p2pmodel, Path: programPath(),
+		Template: template, Sides: sides, Fabric: f.fabric.on(""), P2PModel: f.p2pmodel, Path: programPath(),
 		Seed: f.seed, Repeat: f.repeat, Parallel: f.parallel,
 	}, base, nil
 }
@@ -166,6 +168,9 @@ func (f *matrixFlags) template() (*grid.Template, error) {
 	list, err := loadAll([]string{f.scenario})
 	if err != nil {
 		return nil, err
+	}
+	if err := f.fabric.runnable(list[0]); err != nil {
+		return nil, fmt.Errorf("%s: %w", list[0].ID, err)
 	}
 	run := runFlags{p2pmodel: f.p2pmodel}
 	if err := run.findProgram(list); err != nil {
@@ -240,7 +245,7 @@ func (f *matrixFlags) print(w io.Writer, res *grid.Result, reported bool) {
 			fmt.Fprintf(w, "\n✗ %s × %s: %s\n", c.NameA, c.NameB, c.Reason)
 		}
 	}
-	fmt.Fprintf(w, "\n%s, %.1f s\n", res.Summary(), res.DurationMS/1000)
+	fmt.Fprintf(w, "\n%s, %.1f s%s\n", res.Summary(), res.DurationMS/1000, f.fabric.ofTime())
 	if reported {
 		fmt.Fprintf(w, "report: %s\n", report.Index(f.report))
 	}

@@ -9,7 +9,6 @@ import (
 
 	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/runner"
-	"p2pmodel/sim/kernel"
 )
 
 // programPath is where programs of scenarios are looked for before the PATH: beside
@@ -22,14 +21,22 @@ func programPath() []string {
 	return []string{filepath.Dir(own)}
 }
 
-// withPrograms makes sure that the scenarios can be built, and that there are the
-// programs which they run. Of the whole catalogue those that lack one are left out,
-// and told.
+// withPrograms makes sure that the fabric can build and run the scenarios, and that
+// there are the programs which they run. Of the whole catalogue others are skipped,
+// and those that lack a program left out and told.
 func (f *runFlags) withPrograms(list []*scenarios.Scenario, all bool, stderr io.Writer) ([]*scenarios.Scenario, error) {
 	var kept []*scenarios.Scenario
 	var errs []error
 	for _, sc := range list {
-		if err := runner.Unsupported(sc, kernel.Fabric{}.Supports); err != nil {
+		if err := f.fabric.runnable(sc); err != nil {
+			if all {
+				f.skipped = append(f.skipped, scenarios.Skipped{ID: sc.ID, Reason: err.Error(), Scenario: sc})
+			} else {
+				errs = append(errs, fmt.Errorf("%s: %w", sc.ID, err))
+			}
+			continue
+		}
+		if err := runner.Unsupported(sc, f.fabric.on(f.links).Supports); err != nil {
 			errs = append(errs, err)
 			continue
 		}

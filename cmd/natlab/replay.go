@@ -31,6 +31,7 @@ func (f *runFlags) adopt(list []*scenarios.Scenario, from replays, given *pflag.
 		}
 	}
 	return errors.Join(
+		f.agreeOnFabric(list, given),
 		f.agree(list, given, "real-time", &f.realTime, func(c *capsule.Capsule) bool { return c.RealTime }),
 		f.agree(list, given, "skip-controls", &f.skipControls, func(c *capsule.Capsule) bool { return c.SkipControls }),
 	)
@@ -52,6 +53,26 @@ func (f *runFlags) agree(list []*scenarios.Scenario, given *pflag.FlagSet, flag 
 			return fmt.Errorf("some of these were run with --%s and others without: run them apart, or say --%[1]s or --%[1]s=false for all", flag)
 		}
 		*value, first = want, false
+	}
+	return nil
+}
+
+// agreeOnFabric is agree for the fabric.
+func (f *runFlags) agreeOnFabric(list []*scenarios.Scenario, given *pflag.FlagSet) error {
+	if given.Changed("fabric") {
+		return nil
+	}
+	for i, sc := range list {
+		want := kernelFabric
+		if c := f.replays[sc]; c != nil {
+			want = c.Fabric
+		}
+		if i > 0 && want != f.fabric.String() {
+			return errors.New("some of these were run on the virtual fabric and others on the kernel's: run them apart, or say --fabric for all")
+		}
+		if err := f.fabric.Set(want); err != nil {
+			return fmt.Errorf("the capsule of %s ran on fabric %q, which this natlab does not have: %w", sc.ID, want, err)
+		}
 	}
 	return nil
 }
@@ -106,7 +127,7 @@ func (c *campaign) pack(res *scenarios.Result) {
 	c.packing.Lock() // a capsule at a time: each takes memory for its captures
 	defer c.packing.Unlock()
 	err := capsule.Leave(dir, c.flags.report, res, capsule.Origin{
-		Name:     capsule.Name(res.ID, res.Seed, c.flags.repeat > 1),
+		Name: capsule.Name(res.ID, res.Seed, c.flags.repeat > 1), Fabric: c.flags.fabric.String(),
 		RealTime: c.flags.realTime, SkipControls: c.flags.skipControls,
 		Made: time.Now(), Versions: capsule.Here(version()),
 	})

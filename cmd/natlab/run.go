@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -34,7 +33,9 @@ type runFlags struct {
 	p2pmodel     string
 	capsules     string
 	links        kernel.Backend
+	fabric       fabricName
 
+	skipped []scenarios.Skipped
 	replays replays
 	seeds   map[*scenarios.Scenario]uint64 // of capsules; others have seed
 }
@@ -54,22 +55,28 @@ A scenario that is not as expected leaves capsule-ID.tar.zst, with everything
 that is known of it: in the report's folder, or else in the current one. A
 capsule is run again like a scenario file, with the seed that it was made with.
 
+With --fabric virtual everything runs inside natlab, in virtual time: the same
+scenarios and machines, NATs of the model instead of nftables, no root, any system.
+A seed then fixes everything: two runs write the same results.json. Of the whole
+catalogue, scenarios with programs are skipped there, and told.
+
 Ctrl-C takes everything down; a second one ends natlab at once, and the kernel
 takes down the rest.`,
 		Example: `  natlab run                       # the whole catalogue
   natlab run TC-03 --report out    # one scenario, with a report in out/
   natlab run my-nat.yaml --keep    # leave the lab standing if it fails
   natlab run TC-02 --repeat 50     # fifty times, with fifty seeds
+  natlab run --fabric virtual      # in virtual time: in seconds, without root
   natlab run capsule-TC-02.tar.zst # a failure once more`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, capsules, err := loadWithCapsules(args)
-			list, missing := f.withPrograms(list, len(args) == 0, cmd.ErrOrStderr())
 			err = errors.Join(f.adopt(list, capsules, cmd.Flags()), err)
+			list, missing := f.withPrograms(list, len(args) == 0, cmd.ErrOrStderr())
 			if err = errors.Join(f.check(), err, missing, f.findProgram(list)); err != nil {
 				return err
 			}
 			f.tellVersions(list, cmd.ErrOrStderr())
-			if err := kernel.Enter(); err != nil {
+			if err := f.fabric.enter(); err != nil {
 				return err
 			}
 			return (*f).run(cmd.Context(), list, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -92,6 +99,7 @@ func (f *runFlags) add(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.realTime, "real-time", false, "NAT timeouts as the files have them (30 s and more) instead of scaled to seconds")
 	fl.StringVar(&f.p2pmodel, "p2pmodel", "", "the `program` p2pmodel, for scenarios of the shard structure (default: the one beside natlab, or in the PATH)")
 	linksFlag(fl, &f.links)
+	fabricFlag(fl, &f.fabric)
 	fl.BoolVar(&f.skipControls, "skip-controls", false, "run without controls: faster, and nothing is proved")
 }
 
@@ -110,12 +118,28 @@ func (f runFlags) check() error {
 	if f.keep && f.repeat > 1 {
 		errs = append(errs, errors.New("--keep waits at a failure for you: use it without --repeat"))
 	}
+	errs = append(errs, f.checkFabric())
 	if f.report != "" {
 		if err := report.Writable(f.report); err != nil {
 			errs = append(errs, fmt.Errorf("--report: %w", err))
 		}
 	}
 	errs = append(errs, f.checkCapsules())
+	return errors.Join(errs...)
+}
+
+// checkFabric finds what the fabric has no use for.
+func (f runFlags) checkFabric() error {
+	if !f.fabric.virtual() {
+		return nil
+	}
+	var errs []error
+	if f.keep {
+		errs = append(errs, errors.New("--keep leaves a lab standing for you to enter, and one in virtual time has nothing to enter: use --fabric kernel, or look at the report"))
+	}
+	if f.links != "" && f.links != kernel.WireLinks {
+		errs = append(errs, errors.New("--links chooses what carries links on the kernel fabric: in virtual time the model itself does"))
+	}
 	return errors.Join(errs...)
 }
 
@@ -146,13 +170,14 @@ func (f *runFlags) findProgram(list []*scenarios.Scenario) error {
 
 // run runs the scenarios, and writes the report and the closing table.
 func (f runFlags) run(ctx context.Context, list []*scenarios.Scenario, stdout, stderr io.Writer) error {
+	fabric := f.fabric.on(f.links)
 	for _, sc := range list {
-		if err := (kernel.Fabric{}).Fits(sc.Lab); err != nil {
+		if err := f.fabric.fits(sc.Lab); err != nil {
 			return fmt.Errorf("%s: %w", sc.ID, err)
 		}
 	}
 	rep := &scenarios.Report{
-		Schema: 1, Fabric: kernel.Fabric{}.Name(), Seed: f.seed, Version: version(), RealTime: f.realTime, Started: time.Now(),
+		Schema: 1, Fabric: fabric.Name(), Seed: f.seed, Version: version(), RealTime: f.realTime, Started: fabric.Now(), Skipped: f.skipped,
 	}
 	if len(list) > 0 {
 		rep.Seed = f.seedOf(list[0])

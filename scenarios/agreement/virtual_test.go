@@ -1,0 +1,201 @@
+package agreement_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/runner"
+	"p2pmodel/sim/kernel"
+	"p2pmodel/sim/virtual"
+)
+
+// printEnv has this test binary be a process that runs the catalogue and writes the
+// results to the file that it names.
+const printEnv = "P2PMODEL_PRINT_CATALOGUE"
+
+func TestMain(m *testing.M) {
+	kernel.Init()
+	if file := os.Getenv(printEnv); file != "" {
+		results, err := marshal(context.Background(), virtualCatalogue(), runner.Runner{Seed: 3})
+		if err == nil {
+			err = os.WriteFile(file, results, 0o600)
+		}
+		if err != nil {
+			println(err.Error())
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// virtualCatalogue is what of the catalogue runs in virtual time.
+func virtualCatalogue() (list []*scenarios.Scenario) {
+	all, err := scenarios.Catalogue()
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	for _, sc := range all {
+		if runner.NeedsKernel(sc) == nil {
+			list = append(list, sc)
+		}
+	}
+	return list
+}
+
+// play runs scenarios in virtual time, all at once, and gives their results in order.
+func play(ctx context.Context, list []*scenarios.Scenario, r runner.Runner) ([]*scenarios.Result, error) {
+	r.Fabric, r.Slots = virtual.Fabric{}, runner.NewSlots(4)
+	results, errs := make([]*scenarios.Result, len(list)), make([]error, len(list))
+	var wg sync.WaitGroup
+	for i, sc := range list {
+		wg.Go(func() { results[i], errs[i] = r.Run(ctx, sc) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
+// marshal is play with the results as results.json has them.
+func marshal(ctx context.Context, list []*scenarios.Scenario, r runner.Runner) ([]byte, error) {
+	results, err := play(ctx, list, r)
+	if err != nil {
+		return nil, err
+	}
+	return json.MarshalIndent(&scenarios.Report{Schema: 1, Fabric: "virtual", Seed: r.Seed, Started: virtual.Fabric{}.Now(), Scenarios: results}, "", "  ")
+}
+
+// The whole catalogue but for what needs processes, with all controls, wherever Go
+// runs.
+func TestTheCatalogueInVirtualTime(t *testing.T) {
+	list := virtualCatalogue()
+	if len(list) < 16 {
+		t.Fatalf("%d scenarios run in virtual time, want TC-01 to TC-07, EV-01 to EV-04, FW-01 to FW-04 and MESH-8 at least", len(list))
+	}
+	for _, seed := range []uint64{1, 2} {
+		results, err := play(t.Context(), list, runner.Runner{Seed: seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, res := range results {
+			if res.Verdict != scenarios.Expected {
+				t.Errorf("%s, seed %d, is %s: %s", res.ID, seed, res.Verdict, res.Reason)
+			}
+			if len(res.Controls) != len(list[i].Controls) {
+				t.Errorf("%s ran %d controls, want %d", res.ID, len(res.Controls), len(list[i].Controls))
+			}
+		}
+	}
+}
+
+// One seed, one outcome: byte by byte, in this process and in others with one
+// processor and with two.
+func TestASeedFixesEverything(t *testing.T) {
+	first, err := marshal(t.Context(), virtualCatalogue(), runner.Runner{Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := func(where string, got []byte) {
+		t.Helper()
+		if bytes.Equal(first, got) {
+			return
+		}
+		a, b := strings.Split(string(first), "\n"), strings.Split(string(got), "\n")
+		for i := range min(len(a), len(b)) {
+			if a[i] != b[i] {
+				t.Fatalf("%s: line %d differs:\n%s\n%s", where, i+1, a[i], b[i])
+			}
+		}
+		t.Fatalf("%s: %d lines, and %d", where, len(a), len(b))
+	}
+	again, err := marshal(t.Context(), virtualCatalogue(), runner.Runner{Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same("once more", again)
+	for _, processors := range []string{"1", "2"} {
+		file := filepath.Join(t.TempDir(), "results.json")
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cmd.Env = append(os.Environ(), printEnv+"="+file, "GOMAXPROCS="+processors)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("GOMAXPROCS=%s: %v\n%s", processors, err, out)
+		}
+		other, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same("GOMAXPROCS="+processors, other)
+	}
+	other, err := marshal(t.Context(), virtualCatalogue(), runner.Runner{Seed: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(first, other) {
+		t.Error("another seed came to the same")
+	}
+}
+
+// classic are TC-01 to TC-07.
+func classic(t testing.TB) (list []*scenarios.Scenario) {
+	for _, sc := range virtualCatalogue() {
+		if strings.HasPrefix(sc.ID, "TC-") {
+			list = append(list, sc)
+		}
+	}
+	if len(list) != 7 {
+		t.Fatalf("%d scenarios are called TC-", len(list))
+	}
+	return list
+}
+
+// Timeouts of 30 s and 120 s, as the files have them, in no time: a second on a quiet
+// machine (BenchmarkRealTimeouts), and a lavish bound on a busy one.
+func TestRealTimeoutsTakeNoTime(t *testing.T) {
+	const bound = time.Minute // with the race detector, beside other tests
+	began := time.Now()
+	results, err := play(t.Context(), classic(t), runner.Runner{Seed: 1, RealTime: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > bound {
+		t.Errorf("TC-01 to TC-07 with real timeouts took %v, want %v at most", took, bound)
+	}
+	longest := 0.0
+	for _, res := range results {
+		if res.Verdict != scenarios.Expected {
+			t.Errorf("%s in real time is %s: %s", res.ID, res.Verdict, res.Reason)
+		}
+		longest = max(longest, res.DurationMS)
+	}
+	if longest < float64(2*time.Minute/time.Millisecond) {
+		t.Errorf("the longest took %.0f ms of its lab's time: nothing has waited for a timeout of 120 s", longest)
+	}
+}
+
+func BenchmarkRealTimeouts(b *testing.B) {
+	list := classic(b)
+	for b.Loop() {
+		results, err := play(b.Context(), list, runner.Runner{Seed: 1, RealTime: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, res := range results {
+			if res.Verdict != scenarios.Expected {
+				b.Fatalf("%s is %s: %s", res.ID, res.Verdict, res.Reason)
+			}
+		}
+	}
+}
