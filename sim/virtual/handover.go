@@ -53,6 +53,7 @@ func (h *Host) Handover(ctx context.Context, to sim.Handover) error {
 		h.use(next)
 		waited = h.pause(ctx, to.Overlap)
 		previous.plug(false)
+		h.readdressed()
 	} else {
 		previous.plug(false)
 		if to.Gap > 0 {
@@ -62,7 +63,6 @@ func (h *Host) Handover(ctx context.Context, to sim.Handover) error {
 		}
 		h.use(next)
 	}
-	h.readdressed()
 	h.network.log("host %s moved from %s to %s", h.node.name, h.lab.Uplinks[from].Name, to)
 	return waited
 }
