@@ -19,7 +19,7 @@ type state struct {
 	// live and closed hold each taken port once, the next to end first.
 	live, closed endHeap
 	// byUse are the mappings of taken, the one that was idle for longest first.
-	byUse *list.List
+	byUse list.List
 	// shared are the filters of inside endpoints, where these are the scope.
 	shared map[netip.AddrPort]*filter
 	blocks blocks
@@ -49,17 +49,9 @@ func idle(b nat.Behavior, p Protocol) idleTimes {
 	return idleTimes{b.Timeout, b.Stream}
 }
 
-func newState(times idleTimes) *state {
-	return &state{
-		idleTimes: times,
-		out:       make(map[key]*mapping),
-		taken:     make(map[netip.AddrPort]*mapping),
-		byUse:     list.New(),
-		shared:    make(map[netip.AddrPort]*filter),
-		blocks:    newBlocks(),
-		expired:   newMemory(),
-	}
-}
+// newState makes the state of a protocol that nobody has used yet. Maps are made
+// when there is something to put in: most NATs see one protocol.
+func newState(times idleTimes) *state { return &state{idleTimes: times} }
 
 // key is what tells mappings apart: the remote is narrowed to what the mapping
 // axis looks at, so that one map serves all three mappings.
@@ -73,6 +65,7 @@ type mapping struct {
 	external netip.AddrPort
 	block    *block // nil unless ports come in blocks
 	filter   *filter
+	own      filter // of its own, unless another mapping's is shared
 	// replied: a packet has passed inwards.
 	replied bool
 	// rotates is when the mapping ends though it is in use; zero: never.
@@ -115,10 +108,14 @@ func (f *filter) admits(now time.Time, remote netip.AddrPort) bool {
 
 // add makes a mapping. It has no expiry until it is used.
 func (t *Table) add(now time.Time, s *state, k key, external netip.AddrPort) *mapping {
-	m := &mapping{key: k, external: external, filter: &filter{remotes: make(map[netip.AddrPort]time.Time)}}
+	m := &mapping{key: k, external: external}
+	m.filter = &m.own
 	if t.behavior.Scope == nat.ScopeEndpoint {
 		if shared := s.shared[k.inside]; shared != nil {
 			m.filter = shared
+		}
+		if s.shared == nil {
+			s.shared = make(map[netip.AddrPort]*filter)
 		}
 		s.shared[k.inside] = m.filter
 	}
@@ -127,6 +124,9 @@ func (t *Table) add(now time.Time, s *state, k key, external netip.AddrPort) *ma
 		m.rotates = now.Add(t.behavior.Rotate)
 	}
 	m.block = s.blocks.of(now, k.inside.Addr(), external.Addr())
+	if s.out == nil {
+		s.out, s.taken = make(map[key]*mapping), make(map[netip.AddrPort]*mapping)
+	}
 	s.out[k], s.taken[external] = m, m
 	heap.Push(&s.live, m)
 	m.use = s.byUse.PushBack(m)
@@ -161,6 +161,9 @@ func (s *state) permit(now time.Time, m *mapping, remote netip.AddrPort) {
 	idle := s.oneWay
 	if m.replied {
 		idle = s.stream
+	}
+	if m.filter.remotes == nil {
+		m.filter.remotes = make(map[netip.AddrPort]time.Time)
 	}
 	m.filter.remotes[remote] = now.Add(idle)
 }
@@ -213,9 +216,10 @@ type memory struct {
 // remembered is how many ends a protocol remembers.
 const remembered = 4096
 
-func newMemory() memory { return memory{known: make(map[netip.AddrPort]int)} }
-
 func (m *memory) add(external netip.AddrPort) {
+	if m.known == nil {
+		m.known = make(map[netip.AddrPort]int)
+	}
 	m.known[external]++
 	if len(m.ring) < remembered {
 		m.ring = append(m.ring, external)

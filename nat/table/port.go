@@ -151,10 +151,6 @@ type block struct {
 	expires time.Time
 }
 
-func newBlocks() blocks {
-	return blocks{owned: make(map[owner]*block), given: make(map[netip.AddrPort]owner)}
-}
-
 // of gives the block that an inside address has, or nil.
 func (b *blocks) of(now time.Time, inside, external netip.Addr) *block {
 	if has := b.owned[owner{inside, external}]; has != nil && now.Before(has.expires) {
@@ -187,6 +183,9 @@ func (b *blocks) take(now time.Time, behavior nat.Behavior, inside, external net
 		taken := &block{ports: nat.PortRange{Low: low, High: low + uint16(size-1)}}
 		// It lives until the end of this instant, for the mapping that needs it.
 		taken.expires = now.Add(1)
+		if b.owned == nil {
+			b.owned, b.given = make(map[owner]*block), make(map[netip.AddrPort]owner)
+		}
 		b.owned[o], b.given[at] = taken, o
 		return taken, true
 	}

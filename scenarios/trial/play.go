@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"p2pmodel/core/identity"
@@ -28,22 +29,21 @@ const (
 	roomName      = "trial"
 )
 
-// play is one run of a trial.
+// play is one run of a trial. Its memory, and that of its lab, is used again.
 type play struct {
 	*Trial
-	net     *virtual.Network
-	players []player
-	pairs   []pair
-	sources []source
-	wire    wire
-	// done is closed when what is waited for has come.
-	done       chan struct{}
-	awaiting   func() bool
+	net        *virtual.Network
+	players    []player
+	pairs      []pair
+	sources    []source
+	stamps     []time.Time
+	wire       wire
 	registered int
 	undecided  int
-	introduced time.Time // when the introductions began
 	decided    time.Time
 }
+
+var memory = sync.Pool{New: func() any { return new(play) }}
 
 // player is one of them in a run.
 type player struct {
@@ -72,9 +72,11 @@ type way struct {
 }
 
 // begin builds the lab and starts everybody.
-func (t *Trial) begin(seed uint64) (*play, error) {
+func (p *play) begin(t *Trial, seed uint64) error {
 	n := len(t.setting.Players)
-	p := &play{Trial: t, players: make([]player, n), sources: make([]source, streamPlayers+n)}
+	p.Trial, p.registered, p.decided = t, 0, time.Time{}
+	p.players, p.sources, p.stamps = zeroed(p.players, n), zeroed(p.sources, streamPlayers+n), zeroed(p.stamps, 2*n*n)
+	p.pairs = p.pairs[:0]
 	for i := range p.sources {
 		p.sources[i].seed(seed, i)
 	}
@@ -83,32 +85,41 @@ func (t *Trial) begin(seed uint64) (*play, error) {
 		ring = strangers
 	}
 	keys, serverKey := drawKeys(&p.sources[streamKeys], n, ring)
-	p.wire = wire{players: n, peers: make([]Peer, n), way: make(map[uint64]flight), arrived: p.arrived}
+	p.wire.begin(n, p.arrived)
 	setting := t.lab
-	setting.Seed, setting.Watcher = p.sources[streamLab].pcg.Uint64(), &p.wire
+	setting.Seed, setting.Watcher, setting.Reuse = p.sources[streamLab].pcg.Uint64(), &p.wire, p.net
+	p.net = nil
 	net, err := t.shape.blueprint.Build(setting)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.net = net
 	servers, err := p.serve(serverKey)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	stamps := make([]time.Time, 2*n*n)
 	for i := range p.players {
 		a := &p.players[i]
-		a.settled, stamps = stamps[:n:n], stamps[n:]
-		a.introduced, stamps = stamps[:n:n], stamps[n:]
+		a.settled, a.introduced = p.stamps[2*i*n:][:n:n], p.stamps[(2*i+1)*n:][:n:n]
 		if err := p.start(i, keys[i], servers); err != nil {
-			return nil, err
+			return err
 		}
 		for j := range i {
 			p.pairs = append(p.pairs, pair{a: j, b: i})
 		}
 	}
 	p.undecided = len(p.pairs)
-	return p, nil
+	return nil
+}
+
+// zeroed gives a list of so many zero values, in the memory of another one if that
+// is large enough.
+func zeroed[T any](old []T, size int) []T {
+	if cap(old) < size {
+		return make([]T, size)
+	}
+	clear(old[:cap(old)])
+	return old[:size]
 }
 
 // serve starts rendezvous and relay.
@@ -161,44 +172,31 @@ func (p *play) start(i int, key identity.Key, servers peer.Servers) error {
 
 // run plays: register, introduce, until all pairs are decided, and then some more.
 func (p *play) run() error {
-	limit := p.setting.Limit
-	if err := p.await(limit, func() bool { return p.registered == len(p.players) }); err != nil {
+	if err := p.await(func() bool { return p.registered == len(p.players) }); err != nil {
 		return err
 	}
-	p.introduced = p.net.Now()
 	if err := p.introduce(); err != nil {
 		return err
 	}
-	if err := p.await(limit, func() bool { return p.undecided == 0 }); err != nil {
+	if err := p.await(func() bool { return p.undecided == 0 }); err != nil {
 		return err
 	}
 	p.decided, p.wire.decided = p.net.Now(), true
-	if p.setting.Play > 0 {
-		return sim.Sleep(context.Background(), p.net, p.setting.Play)
-	}
-	return nil
-}
-
-// await waits until something is so, at most the limit.
-func (p *play) await(limit time.Duration, is func() bool) error {
-	if is() {
+	if p.setting.Play == 0 {
 		return nil
 	}
-	p.done, p.awaiting = make(chan struct{}), is
-	err := p.net.Wait(context.Background(), p.done, limit)
-	p.awaiting = nil
+	return over(p.net.Play(p.setting.Play, func() bool { return false }))
+}
+
+// await plays until something is so, at most for the limit.
+func (p *play) await(is func() bool) error { return over(p.net.Play(p.setting.Limit, is)) }
+
+// over takes the end of the time for what it is: no error.
+func over(err error) error {
 	if errors.Is(err, sim.ErrTimeout) {
 		return nil
 	}
 	return err
-}
-
-// stir looks whether what is waited for has come.
-func (p *play) stir() {
-	if p.awaiting != nil && p.awaiting() {
-		p.awaiting = nil
-		close(p.done)
-	}
 }
 
 // introduce has the players look for each other.
@@ -227,7 +225,6 @@ func (p *play) told(now time.Time, i int, e sansio.Event) {
 		if !a.registered {
 			a.registered = true
 			p.registered++
-			p.stir()
 		}
 	case peer.Introduced:
 		if j := p.number(e.Peer); j >= 0 && a.introduced[j].IsZero() {
@@ -305,7 +302,6 @@ func (p *play) arrived(now time.Time, from, to int, sent time.Time, relayed bool
 	if !q.decided && q.ways[0].arrived && q.ways[1].arrived {
 		q.decided = true
 		p.undecided--
-		p.stir()
 	}
 }
 

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -64,13 +65,21 @@ func delay(i link.Impairment) time.Duration { return i.Delay + i.Jitter + i.Wand
 // Run plays the trial. Everything that is random comes from the seed: ids, keys,
 // jitter, losses, random ports. Equal settings and seeds give equal outcomes.
 func (t *Trial) Run(seed uint64) (Outcome, error) {
-	p, err := t.begin(seed)
+	p := memory.Get().(*play)
+	defer memory.Put(p)
+	err := p.begin(t, seed)
+	if err == nil {
+		err = p.run()
+	}
+	var o Outcome
+	if err == nil {
+		o = p.outcome()
+	}
+	if p.net != nil {
+		err = errors.Join(err, p.net.Close())
+	}
 	if err != nil {
 		return Outcome{}, fmt.Errorf("trial with seed %d: %w", seed, err)
 	}
-	defer p.net.Close()
-	if err := p.run(); err != nil {
-		return Outcome{}, fmt.Errorf("trial with seed %d: %w", seed, err)
-	}
-	return p.outcome(), nil
+	return o, nil
 }

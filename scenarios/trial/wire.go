@@ -12,7 +12,6 @@ import (
 // player and enter another, with TURN's framing taken off; what is STUN is none.
 type wire struct {
 	relay   netip.Addr
-	players int
 	decided bool // all pairs are: what is sent besides payload now is upkeep
 	peers   []Peer
 	traffic Relay
@@ -20,6 +19,19 @@ type wire struct {
 	// arrived is told of payload that entered a player.
 	arrived func(now time.Time, from, to int, sent time.Time, relayed bool)
 }
+
+// begin forgets what it knew.
+func (w *wire) begin(players int, arrived func(now time.Time, from, to int, sent time.Time, relayed bool)) {
+	way := w.way
+	if way == nil || len(way) > mostKept {
+		way = make(map[uint64]flight)
+	}
+	clear(way)
+	*w = wire{peers: make([]Peer, players), way: way, arrived: arrived}
+}
+
+// mostKept bounds what is remembered for a next trial's sake.
+const mostKept = 4096
 
 // flight is payload under way.
 type flight struct {

@@ -49,8 +49,15 @@ type Shaper struct {
 // NewShaper makes a Shaper for an impairment that Validate accepts. Two
 // directions of a link need different seeds, or they lose the same packets.
 func NewShaper(imp Impairment, seed1, seed2 uint64) *Shaper {
+	s := new(Shaper)
+	s.Reset(imp, seed1, seed2)
+	return s
+}
+
+// Reset makes it the Shaper that NewShaper would give, in its memory.
+func (s *Shaper) Reset(imp Impairment, seed1, seed2 uint64) {
 	of := func(number int) stream { return newStream(seed1, seed2, number) }
-	s := &Shaper{
+	*s = Shaper{
 		loss:       of(streamLoss),
 		jitter:     jitter{stream: of(streamJitter)},
 		bursts:     bursts{state: of(streamState), loss: of(streamBurst)},
@@ -62,7 +69,6 @@ func NewShaper(imp Impairment, seed1, seed2 uint64) *Shaper {
 	wander := of(streamWander)
 	s.wanderSeed = wander.Uint64()
 	s.Change(imp)
-	return s
 }
 
 // Impairment is what the shaper does now.

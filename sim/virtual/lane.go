@@ -122,7 +122,12 @@ func (l *lane) shape(n *Network, p *packet) {
 		if l.up {
 			number = 1
 		}
-		l.shaper = link.NewShaper(l.impairment, n.opt.Seed^l.cable.print.key, number)
+		if last := len(n.shapers) - 1; last >= 0 {
+			l.shaper, n.shapers = n.shapers[last], n.shapers[:last]
+		} else {
+			l.shaper = new(link.Shaper)
+		}
+		l.shaper.Reset(l.impairment, n.opt.Seed^l.cable.print.key, number)
 	}
 	v := l.shaper.Next(n.time, p.size)
 	if !v.Deliver {

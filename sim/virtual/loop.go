@@ -23,12 +23,13 @@ func (n *Network) after(d time.Duration, f func()) {
 	n.schedule(event{at: n.now + instant(d), what: errand, who: int32(len(n.errands) - 1)})
 }
 
-// step has the next event happen. It is false if none can.
-func (n *Network) step() bool {
+// step has the next event happen, if it is not later than the limit. It is false if
+// none can.
+func (n *Network) step(limit instant) bool {
 	if n.fault != nil {
 		return false
 	}
-	for len(n.events) > 0 {
+	for len(n.events) > 0 && n.events[0].at <= limit {
 		e := n.events.pop()
 		// What has become pointless does not make time pass.
 		switch e.what {

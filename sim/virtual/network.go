@@ -31,6 +31,9 @@ type Setting struct {
 	Log         func(at time.Time, line string)
 	// Watcher hears of datagrams; nil: nobody.
 	Watcher Watcher
+	// Reuse is a lab that was closed and that nobody looks at any more, of any
+	// blueprint: its memory becomes this one's. Nil: new memory.
+	Reuse *Network
 }
 
 // Directions are the impairments of both directions of a link.
@@ -63,6 +66,9 @@ type Network struct {
 	machines []*Machine
 	errands  []func()
 
+	laneMemory []lane
+	shapers    []*link.Shaper // of a lab before, for lanes that need one
+
 	recording *recording // nil: nothing is captured
 	dropLog   *dropLog   // nil: drops are not told
 	partition partition
@@ -73,12 +79,15 @@ var _ sim.Network = (*Network)(nil)
 
 // Build makes a lab. It fails only for behaviours or impairments that are invalid.
 func (b *Blueprint) Build(s Setting) (*Network, error) {
-	n := &Network{
-		plans: b, opt: s, time: Epoch,
-		nodes: make([]node, len(b.nodes)), cables: make([]cable, len(b.cables)), lanes: make([]*lane, 2*len(b.cables)),
-		hosts: make([]*Host, len(b.lab.Hosts)), routers: make([]*Router, len(b.lab.Routers)),
-		events: make(heap, 0, 64),
+	n := &Network{plans: b, opt: s, time: Epoch}
+	n.opt.Reuse = nil
+	if s.Reuse != nil {
+		n.reuse(s.Reuse)
 	}
+	n.nodes, n.cables = sized(n.nodes, len(b.nodes)), sized(n.cables, len(b.cables))
+	n.lanes, n.laneMemory = sized(n.lanes, 2*len(b.cables)), sized(n.laneMemory, 2*len(b.cables))
+	n.hosts, n.routers = sized(n.hosts, len(b.lab.Hosts)), sized(n.routers, len(b.lab.Routers))
+	n.machines = sized(n.machines, 0)
 	if s.Record {
 		n.recording = &recording{connections: s.Connections}
 	}
@@ -89,9 +98,8 @@ func (b *Blueprint) Build(s Setting) (*Network, error) {
 		print := &b.nodes[i]
 		n.nodes[i] = node{name: print.name, kind: print.kind, number: int32(i), index: print.index, routes: print.routes}
 	}
-	lanes := make([]lane, len(n.lanes))
 	for i := range n.cables {
-		n.cables[i].build(n, i, &lanes[2*i], &lanes[2*i+1])
+		n.cables[i].build(n, i, &n.laneMemory[2*i], &n.laneMemory[2*i+1])
 	}
 	for i := range n.nodes {
 		node, print := &n.nodes[i], &b.nodes[i]

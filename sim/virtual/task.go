@@ -112,7 +112,7 @@ func (n *Network) await(self *waiter) error {
 		}
 		n.stirred = false
 		for budget := patience; !n.stirred && budget > 0; budget-- {
-			if !n.step() {
+			if !n.step(never) {
 				w, err := n.stuck()
 				switch {
 				case w == self:
