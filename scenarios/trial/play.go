@@ -37,6 +37,7 @@ type play struct {
 	pairs      []pair
 	sources    []source
 	stamps     []time.Time
+	words      []peer.PathKind
 	wire       wire
 	registered int
 	undecided  int
@@ -53,6 +54,8 @@ type player struct {
 	registered bool
 	settled    []time.Time // by the other's number; zero: not now
 	introduced []time.Time
+	// said is how paths go by the player's own word; nothing is judged by it.
+	said []peer.PathKind
 }
 
 // pair is what is known of two players.
@@ -76,6 +79,7 @@ func (p *play) begin(t *Trial, seed uint64) error {
 	n := len(t.setting.Players)
 	p.Trial, p.registered, p.decided = t, 0, time.Time{}
 	p.players, p.sources, p.stamps = zeroed(p.players, n), zeroed(p.sources, streamPlayers+n), zeroed(p.stamps, 2*n*n)
+	p.words = zeroed(p.words, n*n)
 	p.pairs = p.pairs[:0]
 	for i := range p.sources {
 		p.sources[i].seed(seed, i)
@@ -101,6 +105,7 @@ func (p *play) begin(t *Trial, seed uint64) error {
 	for i := range p.players {
 		a := &p.players[i]
 		a.settled, a.introduced = p.stamps[2*i*n:][:n:n], p.stamps[(2*i+1)*n:][:n:n]
+		a.said = p.words[i*n:][:n:n]
 		if err := p.start(i, keys[i], servers); err != nil {
 			return err
 		}
@@ -232,7 +237,7 @@ func (p *play) told(now time.Time, i int, e sansio.Event) {
 		}
 	case peer.Settled:
 		if j := p.number(e.Peer); j >= 0 {
-			a.settled[j] = now
+			a.settled[j], a.said[j] = now, e.Path.Kind
 			p.restart(i, j)
 		}
 	case peer.PathLost:
