@@ -3,6 +3,7 @@ package virtual_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"p2pmodel/nat"
 	"p2pmodel/nat/certify"
@@ -37,18 +38,23 @@ func (r trustingRouter) Measure(_ context.Context, opt certify.Options) (certify
 	return certify.Result{Declared: text, Measured: text}, nil
 }
 
-func TestScenario(t *testing.T) {
-	sc, err := scenarios.Find("TC-01")
-	if err != nil {
-		t.Fatal(err)
+func TestScenarios(t *testing.T) {
+	for _, id := range []string{"TC-01", "TC-02", "TC-03", "TC-04", "TC-05", "TC-07", "EV-01", "EV-02", "EV-04", "FW-01", "FW-02", "FW-03", "MESH-8"} {
+		t.Run(id, func(t *testing.T) {
+			sc, err := scenarios.Find(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			r := &runner.Runner{Fabric: trusting{}, Seed: 1}
+			res, err := r.Run(t.Context(), sc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.Verdict != scenarios.Expected {
+				t.Error(matchers.Evidence(res))
+			}
+			t.Logf("%v %+v", time.Since(began), res.Observed)
+		})
 	}
-	r := &runner.Runner{Fabric: trusting{}, Seed: 1}
-	res, err := r.Run(t.Context(), sc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if res.Verdict != scenarios.Expected {
-		t.Error(matchers.Evidence(res))
-	}
-	t.Logf("%+v", res.Observed)
 }

@@ -104,7 +104,7 @@ const patience = 4096
 func (n *Network) await(self *waiter) error {
 	for {
 		n.endMachines()
-		if w, err := n.pick(); w != nil {
+		if w, err := n.pick(self); w != nil {
 			if w == self {
 				return err
 			}
@@ -113,7 +113,7 @@ func (n *Network) await(self *waiter) error {
 		n.stirred = false
 		for budget := patience; !n.stirred && budget > 0; budget-- {
 			if !n.step(never) {
-				w, err := n.stuck()
+				w, err := n.stuck(self)
 				switch {
 				case w == self:
 					return err
@@ -143,9 +143,13 @@ func (n *Network) give(w *waiter, err error, self *waiter) error {
 	return <-mine
 }
 
-// pick takes the first waiter that is ready off the list.
-func (n *Network) pick() (*waiter, error) {
+// pick takes the first waiter that is ready off the list. Who waits and is neither
+// the caller nor waits for the baton has left its Wait by a panic.
+func (n *Network) pick(self *waiter) (*waiter, error) {
 	for i, w := range n.waiting {
+		if w != self && w.batons == nil {
+			continue
+		}
 		done, err := w.ready()
 		if !done && n.closed {
 			if w.task == nil && n.alive > 0 {
@@ -167,13 +171,13 @@ func (n *Network) pick() (*waiter, error) {
 
 // stuck is called when nothing can happen any more: it gives the waiter that is
 // told so, the one that has waited for longest.
-func (n *Network) stuck() (*waiter, error) {
+func (n *Network) stuck(self *waiter) (*waiter, error) {
 	err := n.fault
 	if err == nil {
 		err = sim.ErrStuck
 	}
 	for i, w := range n.waiting {
-		if w.forever || n.fault != nil {
+		if (w.forever || n.fault != nil) && (w == self || w.batons != nil) {
 			n.waiting = append(n.waiting[:i], n.waiting[i+1:]...)
 			return w, err
 		}
