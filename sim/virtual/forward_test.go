@@ -35,7 +35,7 @@ func TestNATs(t *testing.T) {
 			"no mapping at home, rule nat input: from outside, and no flow expects it", "no mapping at home"}},
 	} {
 		t.Run(c.behavior, func(t *testing.T) {
-			n := stand(t, home(c.behavior))
+			n := build(t, home(c.behavior))
 			inside, server, stranger := speak(t, n, "inside", 5000), speak(t, n, "server", 700), speak(t, n, "stranger", 700)
 			inside.say("198.18.0.3:700", "ping")
 			pass(t, n, ms)
@@ -74,7 +74,7 @@ func TestNATs(t *testing.T) {
 // TestPointsOfCapture are the uplinks of hosts and both sides of routers; the
 // core has none.
 func TestPointsOfCapture(t *testing.T) {
-	n := stand(t, home("full-cone"))
+	n := build(t, home("full-cone"))
 	speak(t, n, "server", 700)
 	speak(t, n, "inside", 5000).say("198.18.0.3:700", "hello")
 	pass(t, n, ms)
@@ -97,7 +97,7 @@ func TestHairpin(t *testing.T) {
 	for hairpin, want := range map[string]string{
 		"none": "", "internal": "192.168.1.2:5000 neighbour", "external": "198.18.0.2:5000 neighbour",
 	} {
-		n := stand(t, home("mapping=EIM,filtering=EIF,ports=preserve,hairpin="+hairpin))
+		n := build(t, home("mapping=EIM,filtering=EIF,ports=preserve,hairpin="+hairpin))
 		inside, other := speak(t, n, "inside", 5000), speak(t, n, "other", 5001)
 		speak(t, n, "server", 700)
 		inside.say("198.18.0.3:700", "open")
@@ -115,9 +115,9 @@ func TestHairpin(t *testing.T) {
 // TestChanges: reboots, flushes, rebindings and swaps are known, and do what they
 // say.
 func TestChanges(t *testing.T) {
-	n := stand(t, home("mapping=EIM,filtering=APDF,ports=sequential"))
+	n := build(t, home("mapping=EIM,filtering=APDF,ports=sequential"))
 	inside, server := speak(t, n, "inside", 5000), speak(t, n, "server", 700)
-	r := router(t, n, "home")
+	r := routerOf(t, n, "home")
 	seen := func() string {
 		t.Helper()
 		inside.say("198.18.0.3:700", "x")
@@ -160,7 +160,7 @@ func TestChanges(t *testing.T) {
 // TestChainsOfRouters: a NAT behind a NAT, and a router without one, whose reboots
 // with other addresses everybody in front learns.
 func TestChainsOfRouters(t *testing.T) {
-	n := stand(t, `lab:
+	n := build(t, `lab:
   routers:
     carrier: {nat: full-cone}
     plain: {behind: carrier, firewall: {inbound: replies}}
@@ -177,7 +177,7 @@ func TestChainsOfRouters(t *testing.T) {
 		equal(t, "beside heard", beside.words(), "198.18.0.3:700 pong")
 	}
 	ask()
-	if err := router(t, n, "home").Reboot(true); err != nil {
+	if err := routerOf(t, n, "home").Reboot(true); err != nil {
 		t.Fatal(err)
 	}
 	ask()
@@ -190,7 +190,7 @@ func TestChainsOfRouters(t *testing.T) {
 
 // TestTheCoreDropsWhatHasNoBusinessThere: private destinations and sources.
 func TestTheCoreDropsWhatHasNoBusinessThere(t *testing.T) {
-	n := stand(t, `lab: {routers: {plain: {firewall: {inbound: open}}}, hosts: {a: , b: {behind: plain}}}`)
+	n := build(t, `lab: {routers: {plain: {firewall: {inbound: open}}}, hosts: {a: , b: {behind: plain}}}`)
 	a := speak(t, n, "a", 1)
 	a.say("192.168.1.2:1", "private")
 	a.say("198.18.77.7:1", "nobody")
@@ -201,7 +201,7 @@ nobody has the address at internet, rule core routing (198.18.0.3:1 → 198.18.7
 
 // TestUnknownNames name what there is.
 func TestUnknownNames(t *testing.T) {
-	n := stand(t, home("full-cone"))
+	n := build(t, home("full-cone"))
 	_, host := n.Host("home")
 	_, router := n.Router("inside")
 	_, node := n.Link(sim.LinkID{Node: "nobody"})

@@ -15,7 +15,7 @@ import (
 // TestMachinesAreCalledAsLoopsDo: the host's addresses first, then what it asked
 // for, and nothing before the caller waits.
 func TestMachinesAreCalledAsLoopsDo(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	h, _ := n.Host("a")
 	m := &speaker{}
 	m.Bind(1, addrPort("0.0.0.0:0"))
@@ -52,7 +52,7 @@ func TestMachinesAreCalledAsLoopsDo(t *testing.T) {
 
 // TestSockets: what can be bound, and who gets what.
 func TestSockets(t *testing.T) {
-	n := stand(t, `lab: {hosts: {a: {addresses: 2}, b: }}`)
+	n := build(t, `lab: {hosts: {a: {addresses: 2}, b: }}`)
 	h, _ := n.Host("a")
 	m := &speaker{}
 	running, err := h.Run(t.Context(), m, nil)
@@ -108,7 +108,7 @@ func TestSockets(t *testing.T) {
 // TestErrorsAreRationed: one destination is told of closed ports six times at
 // once, then once a second, as Linux does.
 func TestErrorsAreRationed(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	speak(t, n, "b", 2)
 	a := speak(t, n, "a", 1)
 	told := func() (count int) {
@@ -138,7 +138,7 @@ func TestErrorsAreRationed(t *testing.T) {
 
 // TestMachinesOnly: what needs sockets or programs says where they are.
 func TestMachinesOnly(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	h, _ := n.Host("a")
 	ctx := context.Background()
 	_, packets := h.ListenPacket(ctx, "udp4", ":0")
@@ -159,7 +159,7 @@ func TestMachinesOnly(t *testing.T) {
 // TestFirewalls of routers and hosts: what passes, what is told to the sender, and
 // what is counted.
 func TestFirewalls(t *testing.T) {
-	n := stand(t, `lab:
+	n := build(t, `lab:
   routers:
     wall:
       firewall: {inbound: replies, udp: [700], reject: both}
@@ -192,7 +192,7 @@ firewall: may not enter at guarded, rule firewall entering: answers no flow from
 	if told["inside"] != 1 || told["guarded"] != 1 {
 		t.Errorf("told: %v", told)
 	}
-	counts, err := router(t, n, "wall").Firewall()
+	counts, err := routerOf(t, n, "wall").Firewall()
 	if err != nil || counts.Entering != 1 || counts.Leaving != 1 {
 		t.Errorf("counts %+v, %v", counts, err)
 	}
@@ -200,7 +200,7 @@ firewall: may not enter at guarded, rule firewall entering: answers no flow from
 	if counts, err := h.Firewall(); err != nil || counts.Entering != 1 {
 		t.Errorf("counts %+v, %v", counts, err)
 	}
-	if _, err := mustHost(t, n, "server").Firewall(); err == nil {
+	if _, err := hostOf(t, n, "server").Firewall(); err == nil {
 		t.Error("a host without a firewall counts")
 	}
 	intact(t, n.Packets())

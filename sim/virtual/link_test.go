@@ -71,7 +71,7 @@ func TestLinks(t *testing.T) {
 			return ""
 		}},
 	} {
-		n := stand(t, `lab: {hosts: {a: , b: }, links: {a: {up: {`+c.impairment+`}}}}`)
+		n := build(t, `lab: {hosts: {a: , b: }, links: {a: {up: {`+c.impairment+`}}}}`)
 		a, b := speak(t, n, "a", 1), speak(t, n, "b", 2)
 		for i := range 100 {
 			a.say("198.18.0.3:2", fmt.Sprint(i, strings.Repeat(" ", 700*(i%2))))
@@ -91,7 +91,7 @@ func TestLinks(t *testing.T) {
 // plain one, and that they end.
 func TestFaultsOfLinks(t *testing.T) {
 	for name, links := range map[string]string{"plain": "", "declared": ", links: {a: {delay: 5ms}}"} {
-		n := stand(t, `lab: {hosts: {a: , b: }`+links+`}`)
+		n := build(t, `lab: {hosts: {a: , b: }`+links+`}`)
 		a, b := speak(t, n, "a", 1), speak(t, n, "b", 2)
 		l := linkOf(t, n, "a")
 		both := func() string {
@@ -133,7 +133,7 @@ blackhole at the link of a, after internet (198.18.0.3:2 → 198.18.0.2:1)`)
 
 // TestACutTakesWhatIsUnderWay on a declared link, as a wire's does.
 func TestACutTakesWhatIsUnderWay(t *testing.T) {
-	n := stand(t, `lab: {hosts: {a: , b: }, links: {a: {delay: 50ms}}}`)
+	n := build(t, `lab: {hosts: {a: , b: }, links: {a: {delay: 50ms}}}`)
 	a, b := speak(t, n, "a", 1), speak(t, n, "b", 2)
 	a.say("198.18.0.3:2", "too slow")
 	pass(t, n, 10*ms)
@@ -149,7 +149,7 @@ func TestACutTakesWhatIsUnderWay(t *testing.T) {
 
 // TestImpairments change while the lab stands, on links that it declares.
 func TestImpairments(t *testing.T) {
-	n := stand(t, `lab: {hosts: {a: , b: }, links: {a: {}}}`)
+	n := build(t, `lab: {hosts: {a: , b: }, links: {a: {}}}`)
 	a, b := speak(t, n, "a", 1), speak(t, n, "b", 2)
 	l := linkOf(t, n, "a")
 	if err := linkOf(t, n, "b").Impair(link.Impairment{}, link.Impairment{}); !errors.Is(err, virtual.ErrPlainLink) {
@@ -173,7 +173,7 @@ func TestImpairments(t *testing.T) {
 // TestTooLargePackets: with DF they are answered by the head of the narrow link,
 // and the sender's system learns it: then they pass, as fragments would.
 func TestTooLargePackets(t *testing.T) {
-	n := stand(t, `lab:
+	n := build(t, `lab:
   routers: {home: {nat: port-restricted-cone}}
   hosts: {inside: {behind: home}, server: }
   links: {home: {up: {mtu: 1280}}}

@@ -21,10 +21,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const ms = time.Millisecond
 
-// stand builds a lab of a file's text.
-func stand(tb testing.TB, text string) *virtual.Network { return standSeeded(tb, text, 1) }
+// build builds a lab of a file's text.
+func build(tb testing.TB, text string) *virtual.Network { return buildSeeded(tb, text, 1) }
 
-func standSeeded(tb testing.TB, text string, seed uint64) *virtual.Network {
+func buildSeeded(tb testing.TB, text string, seed uint64) *virtual.Network {
 	tb.Helper()
 	lab, err := sim.ParseLab("lab.yaml", []byte(text))
 	if err != nil {
@@ -145,15 +145,6 @@ func sights(n *virtual.Network) string {
 	return strings.Join(lines, "\n")
 }
 
-func router(tb testing.TB, n *virtual.Network, name string) sim.RunningRouter {
-	tb.Helper()
-	r, err := n.Router(name)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return r
-}
-
 func linkOf(tb testing.TB, n *virtual.Network, node string) sim.RunningLink {
 	tb.Helper()
 	l, err := n.Link(sim.LinkID{Node: node})
@@ -188,12 +179,3 @@ func intact(tb testing.TB, packets []witness.Packet) {
 }
 
 func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
-
-func mustHost(tb testing.TB, n *virtual.Network, name string) sim.RunningHost {
-	tb.Helper()
-	h, err := n.Host(name)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return h
-}

@@ -34,7 +34,7 @@ func (d *diary) check(t *testing.T, want ...string) {
 // TestTasksTakeTurns: one runs until it waits, those who are ready come in the
 // order in which they began to wait, and time passes only when all wait.
 func TestTasksTakeTurns(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	d := &diary{n: n}
 	ctx := context.Background()
 	slow := n.Go(func() {
@@ -58,7 +58,7 @@ func TestTasksTakeTurns(t *testing.T) {
 // TestWaitsEnd: a wait ends by its channel, by its time or by its context, and a
 // channel that is ready goes before all.
 func TestWaitsEnd(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	d := &diary{n: n}
 	closed := make(chan struct{})
 	close(closed)
@@ -80,7 +80,7 @@ func TestWaitsEnd(t *testing.T) {
 // TestNothingCanHappen: who waits for what nobody can do any more is told so at
 // once, the one who waits for longest first.
 func TestNothingCanHappen(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	d := &diary{n: n}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
@@ -92,7 +92,7 @@ func TestNothingCanHappen(t *testing.T) {
 
 // TestContextsOfTheLab: what a task ends is noticed before anything else happens.
 func TestContextsOfTheLab(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	d := &diary{n: n}
 	ctx, cancel := context.WithCancel(context.Background())
 	waits := n.Go(func() { d.note("waits: %v", n.Wait(ctx, nil, time.Hour)) })
@@ -120,7 +120,7 @@ func (m *restless) HandleInterfaces(now time.Time, _ []netip.Addr) { m.wake = no
 // TestInterruptsAreNoticed: a lab that would play for ever ends soon when its
 // context does, from outside.
 func TestInterruptsAreNoticed(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	h, _ := n.Host("a")
 	m := &restless{each: ms}
 	if _, err := h.Run(context.Background(), m, nil); err != nil {
@@ -160,7 +160,7 @@ func TestAMachineThatIsNeverContent(t *testing.T) {
 // TestCloseEndsWaits: tasks that wait when the lab is closed are told, and Close
 // returns when they are gone.
 func TestCloseEndsWaits(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	d := &diary{n: n}
 	n.Go(func() {
 		defer d.note("first is gone")
@@ -185,7 +185,7 @@ func TestCloseEndsWaits(t *testing.T) {
 
 // TestATaskClosesTheLab: whoever built it is told, too.
 func TestATaskClosesTheLab(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	n.Go(func() {
 		_ = sim.Sleep(context.Background(), n, time.Second)
 		if err := n.Close(); err != nil {
@@ -199,7 +199,7 @@ func TestATaskClosesTheLab(t *testing.T) {
 
 // TestMachinesEndWithTheirContext, and then have no sockets.
 func TestMachinesEndWithTheirContext(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	h, _ := n.Host("a")
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &speaker{}
@@ -225,7 +225,7 @@ func TestMachinesEndWithTheirContext(t *testing.T) {
 // TestWhoPanicsIsNotWaitedFor: a lab can be closed when whoever waited in it has
 // left by a panic.
 func TestWhoPanicsIsNotWaitedFor(t *testing.T) {
-	n := stand(t, pair)
+	n := build(t, pair)
 	h, _ := n.Host("a")
 	func() {
 		defer func() {
