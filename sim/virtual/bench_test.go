@@ -17,9 +17,9 @@ type returner struct {
 }
 
 func (m *returner) HandleBound(time.Time, sansio.Socket, netip.AddrPort, error) {}
-func (m *returner) HandleInterfaces(time.Time, []netip.Addr)                   {}
-func (m *returner) HandleTimeout(time.Time)                                    {}
-func (m *returner) PollTimeout() time.Time                                     { return time.Time{} }
+func (m *returner) HandleInterfaces(time.Time, []netip.Addr)                    {}
+func (m *returner) HandleTimeout(time.Time)                                     {}
+func (m *returner) PollTimeout() time.Time                                      { return time.Time{} }
 func (m *returner) HandleDatagram(_ time.Time, d sansio.Datagram) {
 	m.heard++
 	m.Send(d.Socket, d.Remote, d.Payload)

@@ -114,7 +114,7 @@ type restless struct {
 	each  time.Duration
 }
 
-func (m *restless) HandleTimeout(now time.Time)                     { m.calls++; m.wake = now.Add(m.each) }
+func (m *restless) HandleTimeout(now time.Time)                    { m.calls++; m.wake = now.Add(m.each) }
 func (m *restless) HandleInterfaces(now time.Time, _ []netip.Addr) { m.wake = now }
 
 // TestInterruptsAreNoticed: a lab that would play for ever ends soon when its
