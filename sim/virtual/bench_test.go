@@ -70,7 +70,7 @@ func benchmarkPackets(b *testing.B, setting virtual.Setting) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for machines[0].heard+machines[1].heard < b.N {
-		pass(b, n, time.Second)
+		elapse(b, n, time.Second)
 	}
 }
 
@@ -84,7 +84,7 @@ func BenchmarkTimeouts(b *testing.B) {
 	}
 	b.ResetTimer()
 	for m.calls < b.N {
-		pass(b, n, time.Second)
+		elapse(b, n, time.Second)
 	}
 }
 

@@ -36,12 +36,12 @@ func TestNATs(t *testing.T) {
 	} {
 		t.Run(c.behavior, func(t *testing.T) {
 			n := build(t, home(c.behavior))
-			inside, server, stranger := speak(t, n, "inside", 5000), speak(t, n, "server", 700), speak(t, n, "stranger", 700)
+			inside, server, stranger := talk(t, n, "inside", 5000), talk(t, n, "server", 700), talk(t, n, "stranger", 700)
 			inside.say("198.18.0.3:700", "ping")
-			pass(t, n, ms)
+			elapse(t, n, ms)
 			from, _, _ := strings.Cut(server.words(), " ")
 			stranger.say(from, "ping")
-			pass(t, n, ms)
+			elapse(t, n, ms)
 			var want []string
 			for _, w := range [][2]string{{"198.18.0.3:700", c.server}, {"198.18.0.4:700", c.stranger}} {
 				if w[1] != "" {
@@ -49,9 +49,9 @@ func TestNATs(t *testing.T) {
 				}
 			}
 			equal(t, "inside heard", inside.words(), strings.Join(want, ", "))
-			pass(t, n, time.Minute)
+			elapse(t, n, time.Minute)
 			server.say(from, "late")
-			pass(t, n, ms)
+			elapse(t, n, ms)
 			if got := inside.words(); strings.Contains(got, "late") != (c.late != "") {
 				t.Errorf("a minute later, inside heard %q", got)
 			}
@@ -75,9 +75,9 @@ func TestNATs(t *testing.T) {
 // core has none.
 func TestPointsOfCapture(t *testing.T) {
 	n := build(t, home("full-cone"))
-	speak(t, n, "server", 700)
-	speak(t, n, "inside", 5000).say("198.18.0.3:700", "hello")
-	pass(t, n, ms)
+	talk(t, n, "server", 700)
+	talk(t, n, "inside", 5000).say("198.18.0.3:700", "hello")
+	elapse(t, n, ms)
 	equal(t, "captures saw", sights(n), `inside:uplink out 192.168.1.2:5000 → 198.18.0.3:700
 home:to inside in 192.168.1.2:5000 → 198.18.0.3:700
 home:uplink out 198.18.0.2:5000 → 198.18.0.3:700
@@ -98,13 +98,13 @@ func TestHairpin(t *testing.T) {
 		"none": "", "internal": "192.168.1.2:5000 neighbour", "external": "198.18.0.2:5000 neighbour",
 	} {
 		n := build(t, home("mapping=EIM,filtering=EIF,ports=preserve,hairpin="+hairpin))
-		inside, other := speak(t, n, "inside", 5000), speak(t, n, "other", 5001)
-		speak(t, n, "server", 700)
+		inside, other := talk(t, n, "inside", 5000), talk(t, n, "other", 5001)
+		talk(t, n, "server", 700)
 		inside.say("198.18.0.3:700", "open")
 		other.say("198.18.0.3:700", "open")
-		pass(t, n, ms)
+		elapse(t, n, ms)
 		inside.say("198.18.0.2:5001", "neighbour")
-		pass(t, n, ms)
+		elapse(t, n, ms)
 		equal(t, "with hairpin="+hairpin+" the other heard", other.words(), want)
 		if refused := strings.HasPrefix(drops(t, n), "hairpin refused at home, rule nat hairpin: no hairpin"); refused != (hairpin == "none") {
 			t.Errorf("hairpin=%s: drops:\n%s", hairpin, drops(t, n))
@@ -116,12 +116,12 @@ func TestHairpin(t *testing.T) {
 // say.
 func TestChanges(t *testing.T) {
 	n := build(t, home("mapping=EIM,filtering=APDF,ports=sequential"))
-	inside, server := speak(t, n, "inside", 5000), speak(t, n, "server", 700)
+	inside, server := talk(t, n, "inside", 5000), talk(t, n, "server", 700)
 	r := routerOf(t, n, "home")
 	seen := func() string {
 		t.Helper()
 		inside.say("198.18.0.3:700", "x")
-		pass(t, n, ms)
+		elapse(t, n, ms)
 		return server.words()
 	}
 	steps := []struct {
@@ -148,7 +148,7 @@ func TestChanges(t *testing.T) {
 	equal(t, "the changes", strings.Join(kinds, " "), "flush rebind reboot reboot swap")
 	// Nobody has the former address any more, and who asks is told.
 	server.say("198.18.0.2:1024", "gone")
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	if !strings.HasSuffix(drops(t, n), "nobody has the address at internet, rule core routing (198.18.0.3:700 → 198.18.0.2:1024)") {
 		t.Errorf("drops:\n%s", drops(t, n))
 	}
@@ -167,12 +167,12 @@ func TestChainsOfRouters(t *testing.T) {
     home: {behind: plain, nat: full-cone}
   hosts: {inside: {behind: home}, beside: {behind: plain}, server: }
 `)
-	inside, beside, server := speak(t, n, "inside", 5000), speak(t, n, "beside", 5001), speak(t, n, "server", 700)
+	inside, beside, server := talk(t, n, "inside", 5000), talk(t, n, "beside", 5001), talk(t, n, "server", 700)
 	ask := func() {
 		t.Helper()
 		inside.say("198.18.0.3:700", "ping")
 		beside.say("198.18.0.3:700", "ping")
-		pass(t, n, ms)
+		elapse(t, n, ms)
 		equal(t, "inside heard", inside.words(), "198.18.0.3:700 pong")
 		equal(t, "beside heard", beside.words(), "198.18.0.3:700 pong")
 	}
@@ -191,10 +191,10 @@ func TestChainsOfRouters(t *testing.T) {
 // TestTheCoreDropsWhatHasNoBusinessThere: private destinations and sources.
 func TestTheCoreDropsWhatHasNoBusinessThere(t *testing.T) {
 	n := build(t, `lab: {routers: {plain: {firewall: {inbound: open}}}, hosts: {a: , b: {behind: plain}}}`)
-	a := speak(t, n, "a", 1)
+	a := talk(t, n, "a", 1)
 	a.say("192.168.1.2:1", "private")
 	a.say("198.18.77.7:1", "nobody")
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	equal(t, "drops", drops(t, n), `private address at internet, rule core edge (198.18.0.3:1 → 192.168.1.2:1)
 nobody has the address at internet, rule core routing (198.18.0.3:1 → 198.18.77.7:1)`)
 }

@@ -17,7 +17,7 @@ import (
 func TestMachinesAreCalledAsLoopsDo(t *testing.T) {
 	n := build(t, pair)
 	h, _ := n.Host("a")
-	m := &speaker{}
+	m := &talker{}
 	m.Bind(1, addrPort("0.0.0.0:0"))
 	var events []time.Time
 	running, err := h.Run(t.Context(), m, func(at time.Time, e sansio.Event) {
@@ -32,12 +32,12 @@ func TestMachinesAreCalledAsLoopsDo(t *testing.T) {
 	if len(m.kinds) > 0 {
 		t.Errorf("called before anybody waits: %v", m.kinds)
 	}
-	pass(t, n, 0)
+	elapse(t, n, 0)
 	running.Do(func(now time.Time) { m.wake = now.Add(time.Hour) })
 	running.Do(func(now time.Time) { m.wake = now.Add(time.Minute) }) // earlier
-	pass(t, n, time.Hour)
+	elapse(t, n, time.Hour)
 	running.Do(func(now time.Time) { m.wake = now.Add(-time.Hour) }) // at once
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	equal(t, "the calls", strings.Join(m.kinds, " "), "interfaces bound timeout timeout")
 	if p := m.local.Port(); p < 32768 || p > 60999 {
 		t.Errorf("port 0 became %d", p)
@@ -54,7 +54,7 @@ func TestMachinesAreCalledAsLoopsDo(t *testing.T) {
 func TestSockets(t *testing.T) {
 	n := build(t, `lab: {hosts: {a: {addresses: 2}, b: }}`)
 	h, _ := n.Host("a")
-	m := &speaker{}
+	m := &talker{}
 	running, err := h.Run(t.Context(), m, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -85,11 +85,11 @@ func TestSockets(t *testing.T) {
 	if m.err != nil {
 		t.Error(m.err)
 	}
-	b := speak(t, n, "b", 9)
+	b := talk(t, n, "b", 9)
 	for _, to := range []string{"198.18.0.2:700", "198.18.0.3:701", "198.18.0.3:702", "198.18.0.2:702"} {
 		b.say(to, to)
 	}
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	equal(t, "a heard", m.words(), "198.18.0.4:9 198.18.0.2:700, 198.18.0.4:9 198.18.0.3:701, 198.18.0.4:9 198.18.0.3:702")
 	last := n.Packets()[len(n.Packets())-1]
 	if got := witness.Summary(last); !strings.HasPrefix(got, "ICMP port unreachable") || last.Point.Node != "b" {
@@ -98,7 +98,7 @@ func TestSockets(t *testing.T) {
 	// To itself, past all wires.
 	before := len(n.Packets())
 	running.Do(func(time.Time) { m.Send(4, addrPort("198.18.0.2:700"), []byte("myself")) })
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	equal(t, "a heard", m.words(), "198.18.0.2:701 myself")
 	if len(n.Packets()) != before {
 		t.Error("what a host says to itself was seen on a wire")
@@ -109,8 +109,8 @@ func TestSockets(t *testing.T) {
 // once, then once a second, as Linux does.
 func TestErrorsAreRationed(t *testing.T) {
 	n := build(t, pair)
-	speak(t, n, "b", 2)
-	a := speak(t, n, "a", 1)
+	talk(t, n, "b", 2)
+	a := talk(t, n, "a", 1)
 	told := func() (count int) {
 		for _, p := range n.Packets() {
 			if p.Protocol == 1 && p.Point.Node == "a" {
@@ -122,15 +122,15 @@ func TestErrorsAreRationed(t *testing.T) {
 	for range 10 {
 		a.say("198.18.0.3:3", "?")
 	}
-	pass(t, n, 500*ms)
+	elapse(t, n, 500*ms)
 	if got := told(); got != 6 {
 		t.Errorf("told %d times at once, want 6", got)
 	}
-	pass(t, n, 2*time.Second)
+	elapse(t, n, 2*time.Second)
 	for range 10 {
 		a.say("198.18.0.3:3", "?")
 	}
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	if got := told(); got != 8 {
 		t.Errorf("told %d times after 2.5 s, want 8", got)
 	}
@@ -168,16 +168,16 @@ func TestFirewalls(t *testing.T) {
     server:
     guarded: {firewall: {inbound: replies}}
 `)
-	inside, server, guarded := speak(t, n, "inside", 5000), speak(t, n, "server", 700), speak(t, n, "guarded", 700)
+	inside, server, guarded := talk(t, n, "inside", 5000), talk(t, n, "server", 700), talk(t, n, "guarded", 700)
 	at := netip.AddrPortFrom(n.Plan().Addresses("inside", sim.DefaultUplink)[0], 5000).String()
 	inside.say("198.18.0.4:700", "ping")
 	guarded.say(at, "unsolicited")
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	inside.say("198.18.0.4:701", "blocked")
 	server.say("198.18.0.5:700", "unsolicited")
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	guarded.say("198.18.0.4:700", "ping")
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	equal(t, "inside heard", inside.words(), "198.18.0.4:700 pong")
 	equal(t, "guarded heard", guarded.words(), "198.18.0.4:700 pong")
 	equal(t, "drops", drops(t, n), strings.ReplaceAll(`firewall: may not enter at wall, rule firewall entering: answers no flow from inside (198.18.0.5:700 → AT)

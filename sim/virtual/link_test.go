@@ -18,40 +18,40 @@ import (
 func TestLinks(t *testing.T) {
 	for _, c := range []struct {
 		impairment string
-		check      func(n *virtual.Network, b *speaker, up link.Counts) string // empty: as it should be
+		check      func(n *virtual.Network, b *talker, up link.Counts) string // empty: as it should be
 	}{
-		{"delay: 20ms", func(_ *virtual.Network, b *speaker, _ link.Counts) string {
+		{"delay: 20ms", func(_ *virtual.Network, b *talker, _ link.Counts) string {
 			if first := b.heard[0]; !strings.HasPrefix(first, "20.01ms ") {
 				return "the first came at " + first
 			}
 			return ""
 		}},
-		{"loss: 30%", func(n *virtual.Network, b *speaker, up link.Counts) string {
+		{"loss: 30%", func(n *virtual.Network, b *talker, up link.Counts) string {
 			lost := strings.Count(drops(t, n), "loss at the link of a, after a")
 			if up.By[link.Loss] != uint64(lost) || lost < 15 || lost > 45 || len(b.heard)+lost != 100 {
 				return fmt.Sprintf("%d lost of %+v, %d heard", lost, up, len(b.heard))
 			}
 			return ""
 		}},
-		{"duplicate: 50%", func(_ *virtual.Network, b *speaker, up link.Counts) string {
+		{"duplicate: 50%", func(_ *virtual.Network, b *talker, up link.Counts) string {
 			if up.Duplicated < 30 || len(b.heard) != 100+int(up.Duplicated) {
 				return fmt.Sprintf("%d heard of %+v", len(b.heard), up)
 			}
 			return ""
 		}},
-		{"rate: 100kbit, queue: 3000", func(_ *virtual.Network, b *speaker, up link.Counts) string {
+		{"rate: 100kbit, queue: 3000", func(_ *virtual.Network, b *talker, up link.Counts) string {
 			if up.By[link.Queue] == 0 || uint64(len(b.heard)) != up.Delivered || up.Delivered+up.By[link.Queue] != up.Offered {
 				return fmt.Sprintf("%d heard of %+v", len(b.heard), up)
 			}
 			return ""
 		}},
-		{"delay: 20ms, overtake: 20%", func(_ *virtual.Network, b *speaker, up link.Counts) string {
+		{"delay: 20ms, overtake: 20%", func(_ *virtual.Network, b *talker, up link.Counts) string {
 			if up.Overtook < 5 || len(b.heard) != 100 {
 				return fmt.Sprintf("%d heard of %+v", len(b.heard), up)
 			}
 			return ""
 		}},
-		{"corrupt: 50%", func(n *virtual.Network, b *speaker, up link.Counts) string {
+		{"corrupt: 50%", func(n *virtual.Network, b *talker, up link.Counts) string {
 			damaged := up.By[link.Corrupt]
 			wrong := uint64(0)
 			for _, p := range n.Packets() {
@@ -64,7 +64,7 @@ func TestLinks(t *testing.T) {
 			}
 			return ""
 		}},
-		{"mtu: {size: 600, icmp: false}", func(n *virtual.Network, b *speaker, up link.Counts) string {
+		{"mtu: {size: 600, icmp: false}", func(n *virtual.Network, b *talker, up link.Counts) string {
 			if up.By[link.TooLarge] != 50 || len(b.heard) != 50 || strings.Count(drops(t, n), "mtu at the link of a") != 50 {
 				return fmt.Sprintf("%d heard of %+v", len(b.heard), up)
 			}
@@ -72,11 +72,11 @@ func TestLinks(t *testing.T) {
 		}},
 	} {
 		n := build(t, `lab: {hosts: {a: , b: }, links: {a: {up: {`+c.impairment+`}}}}`)
-		a, b := speak(t, n, "a", 1), speak(t, n, "b", 2)
+		a, b := talk(t, n, "a", 1), talk(t, n, "b", 2)
 		for i := range 100 {
 			a.say("198.18.0.3:2", fmt.Sprint(i, strings.Repeat(" ", 700*(i%2))))
 		}
-		pass(t, n, time.Minute)
+		elapse(t, n, time.Minute)
 		up, _ := linkOf(t, n, "a").Counts()
 		if wrong := c.check(n, b, up); wrong != "" {
 			t.Errorf("%s: %s", c.impairment, wrong)
@@ -92,12 +92,12 @@ func TestLinks(t *testing.T) {
 func TestFaultsOfLinks(t *testing.T) {
 	for name, links := range map[string]string{"plain": "", "declared": ", links: {a: {delay: 5ms}}"} {
 		n := build(t, `lab: {hosts: {a: , b: }`+links+`}`)
-		a, b := speak(t, n, "a", 1), speak(t, n, "b", 2)
+		a, b := talk(t, n, "a", 1), talk(t, n, "b", 2)
 		l := linkOf(t, n, "a")
 		both := func() string {
 			a.say("198.18.0.3:2", "up")
 			b.say("198.18.0.2:1", "down")
-			pass(t, n, time.Second)
+			elapse(t, n, time.Second)
 			return a.words() + ";" + b.words()
 		}
 		const down, up = "198.18.0.3:2 down", "198.18.0.2:1 up"
@@ -134,14 +134,14 @@ blackhole at the link of a, after internet (198.18.0.3:2 → 198.18.0.2:1)`)
 // TestACutTakesWhatIsUnderWay on a declared link, as a wire's does.
 func TestACutTakesWhatIsUnderWay(t *testing.T) {
 	n := build(t, `lab: {hosts: {a: , b: }, links: {a: {delay: 50ms}}}`)
-	a, b := speak(t, n, "a", 1), speak(t, n, "b", 2)
+	a, b := talk(t, n, "a", 1), talk(t, n, "b", 2)
 	a.say("198.18.0.3:2", "too slow")
-	pass(t, n, 10*ms)
+	elapse(t, n, 10*ms)
 	l := linkOf(t, n, "a")
 	if err := l.Cut(); err != nil {
 		t.Fatal(err)
 	}
-	pass(t, n, time.Second)
+	elapse(t, n, time.Second)
 	if up, _ := l.Lost(); up != 1 || len(b.heard) != 0 {
 		t.Errorf("the cut took %d, and %d arrived", up, len(b.heard))
 	}
@@ -150,7 +150,7 @@ func TestACutTakesWhatIsUnderWay(t *testing.T) {
 // TestImpairments change while the lab stands, on links that it declares.
 func TestImpairments(t *testing.T) {
 	n := build(t, `lab: {hosts: {a: , b: }, links: {a: {}}}`)
-	a, b := speak(t, n, "a", 1), speak(t, n, "b", 2)
+	a, b := talk(t, n, "a", 1), talk(t, n, "b", 2)
 	l := linkOf(t, n, "a")
 	if err := linkOf(t, n, "b").Impair(link.Impairment{}, link.Impairment{}); !errors.Is(err, virtual.ErrPlainLink) {
 		t.Errorf("a plain link is impaired: %v", err)
@@ -166,7 +166,7 @@ func TestImpairments(t *testing.T) {
 		t.Errorf("the impairments are %v, %v", up, down)
 	}
 	a.say("198.18.0.3:2", "slow")
-	pass(t, n, time.Second)
+	elapse(t, n, time.Second)
 	equal(t, "b heard", strings.Join(b.heard, ""), "30.01ms 198.18.0.2:1 slow")
 }
 
@@ -178,15 +178,15 @@ func TestTooLargePackets(t *testing.T) {
   hosts: {inside: {behind: home}, server: }
   links: {home: {up: {mtu: 1280}}}
 `)
-	inside, server := speak(t, n, "inside", 5000), speak(t, n, "server", 700)
+	inside, server := talk(t, n, "inside", 5000), talk(t, n, "server", 700)
 	large := strings.Repeat("x", 1281-28)
 	inside.say("198.18.0.3:700", large[1:])
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	if len(server.heard) != 1 {
 		t.Fatalf("what just fits does not arrive: %d heard", len(server.heard))
 	}
 	inside.say("198.18.0.3:700", large)
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	told := n.Packets()[len(n.Packets())-1]
 	equal(t, "the last packet", fmt.Sprintf("%v %v %s", told.Point, told.Direction, witness.Summary(told)),
 		"inside:uplink in ICMP fragmentation needed")
@@ -194,7 +194,7 @@ func TestTooLargePackets(t *testing.T) {
 		t.Errorf("an MTU of %d is told, want 1280", mtu)
 	}
 	inside.say("198.18.0.3:700", large)
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	if len(server.heard) != 2 {
 		t.Errorf("%d heard, want the one that fits and the one that was sent again", len(server.heard))
 	}

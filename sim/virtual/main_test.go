@@ -42,8 +42,8 @@ func buildSeeded(tb testing.TB, text string, seed uint64) *virtual.Network {
 	return n.(*virtual.Network)
 }
 
-// speaker is a machine that a test moves by hand; it answers "ping" by "pong".
-type speaker struct {
+// talker is a machine that a test moves by hand; it answers "ping" by "pong".
+type talker struct {
 	sansio.Outbox
 	tb    testing.TB
 	net   *virtual.Network
@@ -56,38 +56,38 @@ type speaker struct {
 	kinds []string // the calls, in order
 }
 
-func (m *speaker) HandleBound(_ time.Time, _ sansio.Socket, local netip.AddrPort, err error) {
+func (m *talker) HandleBound(_ time.Time, _ sansio.Socket, local netip.AddrPort, err error) {
 	m.local, m.err = local, err
 	m.kinds = append(m.kinds, "bound")
 }
 
-func (m *speaker) HandleInterfaces(_ time.Time, a []netip.Addr) {
+func (m *talker) HandleInterfaces(_ time.Time, a []netip.Addr) {
 	m.addrs = a
 	m.kinds = append(m.kinds, "interfaces")
 }
 
-func (m *speaker) HandleTimeout(now time.Time) {
+func (m *talker) HandleTimeout(now time.Time) {
 	m.wake = time.Time{}
 	m.kinds = append(m.kinds, "timeout")
 	m.Emit(now)
 }
-func (m *speaker) PollTimeout() time.Time { return m.wake }
+func (m *talker) PollTimeout() time.Time { return m.wake }
 
-func (m *speaker) HandleDatagram(now time.Time, d sansio.Datagram) {
+func (m *talker) HandleDatagram(now time.Time, d sansio.Datagram) {
 	m.heard = append(m.heard, fmt.Sprintf("%v %v %s", now.Sub(virtual.Epoch), d.Remote, d.Payload))
 	if string(d.Payload) == "ping" {
 		m.Send(d.Socket, d.Remote, []byte("pong"))
 	}
 }
 
-// speak runs a speaker on a host, with a socket at port.
-func speak(tb testing.TB, n *virtual.Network, name string, port uint16) *speaker {
+// talk runs a talker on a host, with a socket at port.
+func talk(tb testing.TB, n *virtual.Network, name string, port uint16) *talker {
 	tb.Helper()
 	h, err := n.Host(name)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	m := &speaker{tb: tb, net: n}
+	m := &talker{tb: tb, net: n}
 	if m.run, err = h.Run(context.Background(), m, nil); err != nil {
 		tb.Fatal(err)
 	}
@@ -99,12 +99,12 @@ func speak(tb testing.TB, n *virtual.Network, name string, port uint16) *speaker
 }
 
 // say sends a text.
-func (m *speaker) say(to, text string) {
+func (m *talker) say(to, text string) {
 	m.run.Do(func(time.Time) { m.Send(1, netip.MustParseAddrPort(to), []byte(text)) })
 }
 
 // words are what it has heard since the last call, without times.
-func (m *speaker) words() string {
+func (m *talker) words() string {
 	var all []string
 	for _, line := range m.heard {
 		_, rest, _ := strings.Cut(line, " ")
@@ -114,8 +114,8 @@ func (m *speaker) words() string {
 	return strings.Join(all, ", ")
 }
 
-// pass lets time pass.
-func pass(tb testing.TB, n *virtual.Network, d time.Duration) {
+// elapse lets time pass.
+func elapse(tb testing.TB, n *virtual.Network, d time.Duration) {
 	tb.Helper()
 	if err := sim.Sleep(context.Background(), n, d); err != nil && !errors.Is(err, sim.ErrTimeout) {
 		tb.Fatal(err)

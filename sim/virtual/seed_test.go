@@ -23,10 +23,10 @@ func chatter(t *testing.T, seed uint64) string {
     home: {delay: 20ms, jitter: 8ms, loss: 5%, duplicate: 5%, corrupt: 5%, reorder: true}
     away: {delay: 5ms, burst: {loss: 10%, length: 3}, overtake: 10%}
 `, seed)
-	server := speak(t, n, "server", 700)
+	server := talk(t, n, "server", 700)
 	var done []<-chan struct{}
 	for i, name := range []string{"a", "b"} {
-		m := speak(t, n, name, 0)
+		m := talk(t, n, name, 0)
 		done = append(done, n.Go(func() {
 			for range 50 {
 				m.say("198.18.0.4:700", "ping")
@@ -79,7 +79,7 @@ func TestManyLabsOfOneBlueprint(t *testing.T) {
 		if err != nil {
 			return "", err
 		}
-		inside, server := speak(t, n, "inside", 5000), speak(t, n, "server", 700)
+		inside, server := talk(t, n, "inside", 5000), talk(t, n, "server", 700)
 		inside.say("198.18.0.3:700", "ping")
 		if err := sim.Sleep(t.Context(), n, time.Second); err != nil {
 			return "", err

@@ -109,7 +109,7 @@ func TestContextsOfTheLab(t *testing.T) {
 
 // restless is a machine that has something to do every millisecond, for ever.
 type restless struct {
-	speaker
+	talker
 	calls int
 	each  time.Duration
 }
@@ -167,7 +167,7 @@ func TestCloseEndsWaits(t *testing.T) {
 		d.note("first: %v", n.Wait(context.Background(), nil, time.Hour))
 		d.note("first again: %v", n.Wait(context.Background(), nil, time.Hour))
 	})
-	pass(t, n, time.Second)
+	elapse(t, n, time.Second)
 	n.Go(func() { d.note("second: %v", sim.Sleep(context.Background(), n, time.Hour)) })
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
@@ -178,7 +178,7 @@ func TestCloseEndsWaits(t *testing.T) {
 		t.Error("who waits in a closed lab hears of no error")
 	}
 	h, _ := n.Host("a")
-	if _, err := h.Run(context.Background(), &speaker{}, nil); err == nil {
+	if _, err := h.Run(context.Background(), &talker{}, nil); err == nil {
 		t.Error("a closed lab runs machines")
 	}
 }
@@ -202,7 +202,7 @@ func TestMachinesEndWithTheirContext(t *testing.T) {
 	n := build(t, pair)
 	h, _ := n.Host("a")
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &speaker{}
+	m := &talker{}
 	running, err := h.Run(ctx, m, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -212,7 +212,7 @@ func TestMachinesEndWithTheirContext(t *testing.T) {
 		t.Error("its port is not bound")
 	}
 	cancel()
-	pass(t, n, ms)
+	elapse(t, n, ms)
 	if bound, _ := h.Bound("udp", 700); bound {
 		t.Error("its port is bound after its end")
 	}
@@ -233,11 +233,11 @@ func TestWhoPanicsIsNotWaitedFor(t *testing.T) {
 				t.Error("nobody panicked")
 			}
 		}()
-		m := &speaker{wake: virtual.Epoch.Add(time.Second)}
+		m := &talker{wake: virtual.Epoch.Add(time.Second)}
 		if _, err := h.Run(t.Context(), m, func(time.Time, sansio.Event) { panic("a fault of the test") }); err != nil {
 			t.Fatal(err)
 		}
-		pass(t, n, time.Minute)
+		elapse(t, n, time.Minute)
 	}()
 	n.Go(func() { _ = sim.Sleep(context.Background(), n, time.Hour) })
 	if err := n.Close(); err != nil {
