@@ -69,6 +69,8 @@ or a machine that cannot.`,
 		newMatrixCommand(),
 		newSweepCommand(),
 		newAgreeCommand(),
+		newCampaignCommand(),
+		newReportCommand(),
 		commands.New(),
 	)
 	root.AddCommand(linuxCommands()...)
@@ -103,13 +105,18 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	return unknownCommand(args[0], cmd.Commands())
+}
+
+// unknownCommand names the nearest of the commands that there are.
+func unknownCommand(word string, commands []*cobra.Command) error {
 	var names []string
-	for _, c := range cmd.Commands() {
+	for _, c := range commands {
 		if !c.Hidden {
 			names = append(names, c.Name())
 		}
 	}
-	return fmt.Errorf("no command %q%s", args[0], document.Suggest(args[0], names))
+	return fmt.Errorf("no command %q%s", word, document.Suggest(word, names))
 }
 
 // flagKinds are the types of flags in words.

@@ -16,6 +16,7 @@ import (
 
 	"p2pmodel/nat"
 	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/campaign"
 	"p2pmodel/sim"
 )
 
@@ -26,7 +27,7 @@ var pages = []struct {
 }{
 	{"docs/profiles.md", always(sim.ProfilesPage)},
 	{"docs/presets.md", always(nat.PresetsPage)},
-	{"docs/files.md", always(scenarios.FilesPage)},
+	{"docs/files.md", always(filesPage)},
 	{"docs/commands.md", commandsPage},
 }
 
@@ -34,10 +35,13 @@ func always(page func() []byte) func() ([]byte, error) {
 	return func() ([]byte, error) { return page(), nil }
 }
 
+// filesPage has the keys of scenario files and of population files.
+func filesPage() []byte { return append(scenarios.FilesPage(), campaign.FilesSection()...) }
+
 const commandsHead = `# Commands
 
 Every command with its flags, as the programs know them. What they are for is in [laboratory.md](laboratory.md) for labs that
-stand, in [scenarios.md](scenarios.md), [grid.md](grid.md) and [nat.md](nat.md) for what is run and measured, and in
+stand, in [scenarios.md](scenarios.md), [grid.md](grid.md), [campaigns.md](campaigns.md) and [nat.md](nat.md) for what is run and measured, and in
 [operating.md](operating.md) for servers.
 
 `

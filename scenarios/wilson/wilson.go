@@ -20,5 +20,13 @@ func Of[N int | uint64](successes, runs N) Interval {
 	n, p := float64(runs), float64(successes)/float64(runs)
 	centre := (p + z*z/(2*n)) / (1 + z*z/n)
 	half := z / (1 + z*z/n) * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
-	return Interval{Share: p, Low: math.Max(0, centre-half), High: math.Min(1, centre+half)}
+	i := Interval{Share: p, Low: math.Max(0, centre-half), High: math.Min(1, centre+half)}
+	// Rounding must not say that what never happened has a share.
+	if successes == 0 {
+		i.Low = 0
+	}
+	if successes == runs {
+		i.High = 1
+	}
+	return i
 }

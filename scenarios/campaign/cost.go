@@ -1,0 +1,168 @@
+package campaign
+
+import (
+	"time"
+
+	"p2pmodel/nat/oracle"
+)
+
+// Thousand is how many players costs are given for.
+const Thousand = 1000
+
+// RelayCost is what the relay carries, as bytes of IP packets that leave it. Shares
+// are counted over all pairs, those of rooms included.
+type RelayCost struct {
+	// Samples is how many relayed pairs were played on to see what they take; of 0
+	// nothing is known.
+	Samples uint64 `json:"samples"`
+	// PairRate is what leaves the relay for a relayed pair, IdleRate what it answers to a
+	// direct one, which keeps its allocations; bytes a second. Setup is for each pair,
+	// bytes until its path is decided.
+	PairRate float64 `json:"pair_rate"`
+	IdleRate float64 `json:"idle_rate"`
+	Setup    float64 `json:"setup"`
+	// Paths is how many paths a player has, Relayed how many of them are relayed, each
+	// counted at one of its ends.
+	Paths   float64 `json:"paths"`
+	Relayed float64 `json:"relayed"`
+	// GB is for a thousand players in a month, in 10⁹ bytes; Price what that costs.
+	GB    float64 `json:"gb"`
+	Price float64 `json:"price"`
+	// OnlineMbit is what leaves the relay while all that are online play.
+	OnlineMbit float64 `json:"online_mbit"`
+}
+
+// rates gives what a pair of some path takes a second, as the difference between
+// trials that were played on and trials that were not, and before its path is
+// decided. ok says that both were seen.
+func (c *Counts) rates(path oracle.Path, of func(Load) uint64) (second, setup float64, ok bool) {
+	l := c.loadOf(path)
+	if l.Setup.Trials == 0 || l.Sample.Trials == 0 || l.Sample.PlayedMS == 0 {
+		return 0, 0, false
+	}
+	mean := func(l Load) float64 { return float64(of(l)) / float64(l.Trials) }
+	played := func(l Load) float64 { return float64(l.PlayedMS) / float64(l.Trials) / 1000 }
+	longer := played(l.Sample) - played(l.Setup)
+	if longer <= 0 {
+		return 0, 0, false
+	}
+	second = max(0, (mean(l.Sample)-mean(l.Setup))/longer)
+	return second, max(0, mean(l.Setup)-second*played(l.Setup)), true
+}
+
+func (p *Population) relayCost(c *Counts) RelayCost {
+	var r RelayCost
+	out := func(l Load) uint64 { return l.RelayOut }
+	var setup float64
+	r.Samples = c.loadOf(oracle.PathRelay).Sample.Trials
+	relayed, relaySetup, known := c.rates(oracle.PathRelay, out)
+	direct, directSetup, idle := c.rates(oracle.PathDirect, out)
+	r.PairRate, r.IdleRate = relayed, direct
+	var players, pairs, through float64
+	for _, x := range c.Rooms {
+		for _, room := range p.Rooms {
+			if room.Players != x.Players || x.Rooms == 0 {
+				continue
+			}
+			players += room.Weight * float64(x.Players)
+			pairs += room.Weight * float64(x.Pairs.Pairs()) / float64(x.Rooms)
+			through += room.Weight * float64(x.Pairs.Relayed) / float64(x.Rooms)
+		}
+	}
+	if players == 0 || !known {
+		return r
+	}
+	r.Paths, r.Relayed = pairs/players, through/players
+	if !idle {
+		direct, directSetup = 0, relaySetup
+	}
+	setup = (directSetup*(pairs-through) + relaySetup*through) / pairs
+	r.Setup = setup
+	// A direct pair's rate is that of two allocations; each player has one.
+	perPlayer := r.Relayed*max(0, relayed-direct) + direct/2
+	sessions := p.Play.Hours / p.Play.Session.Hours()
+	r.GB = Thousand * (perPlayer*p.Play.Hours*time.Hour.Seconds() + sessions*r.Paths*setup) / 1e9
+	r.Price = r.GB * p.Price.PerGB
+	r.OnlineMbit = perPlayer * float64(p.Play.Online) * 8 / 1e6
+	return r
+}
+
+// Upkeep is what one player of a pair sends while it plays besides payload:
+// keepalives, consent, refreshed registrations and allocations.
+type Upkeep struct {
+	Path    oracle.Path `json:"path"`
+	Samples uint64      `json:"samples"`
+	// Packets and Bytes are for an hour.
+	Packets float64 `json:"packets"`
+	Bytes   float64 `json:"bytes"`
+	// Setup packets are sent until the path is decided, SetupBytes theirs.
+	Setup      float64 `json:"setup"`
+	SetupBytes float64 `json:"setup_bytes"`
+}
+
+func upkeep(c *Counts) []Upkeep {
+	var all []Upkeep
+	for _, path := range paths {
+		l := c.loadOf(path)
+		n, ms := float64(l.Sample.Trials), float64(l.Sample.PlayedMS)
+		if n == 0 || ms == 0 {
+			continue
+		}
+		hours := ms / float64(time.Hour.Milliseconds())
+		all = append(all, Upkeep{
+			Path: path, Samples: l.Sample.Trials,
+			Packets: float64(l.Sample.UpkeepPackets) / hours / 2, Bytes: float64(l.Sample.UpkeepBytes) / hours / 2,
+			Setup: float64(l.Sample.SetupPackets) / n / 2, SetupBytes: float64(l.Sample.SetupBytes) / n / 2,
+		})
+	}
+	return all
+}
+
+// Sensitivity is how shares move when one weight is as low, or as high, as it may
+// be, and all others stay in proportion.
+type Sensitivity struct {
+	Of   string  `json:"of"`
+	Low  float64 `json:"low"` // per cent
+	Base float64 `json:"base"`
+	High float64 `json:"high"`
+	Basis
+	AtLow  Mix `json:"at_low"`
+	AtHigh Mix `json:"at_high"`
+	// GBAtLow and GBAtHigh are the relay's traffic, in proportion to the relayed share.
+	GBAtLow  float64 `json:"gb_at_low"`
+	GBAtHigh float64 `json:"gb_at_high"`
+}
+
+func (p *Population) sensitivity(c *Counts, gb float64) []Sensitivity {
+	w := p.weights()
+	base := p.mix(c, w)
+	scaled := func(m Mix) float64 {
+		if base.Relayed == 0 {
+			return 0
+		}
+		return gb * m.Relayed / base.Relayed
+	}
+	var all []Sensitivity
+	for _, b := range p.Sensitivity {
+		low, high := p.mix(c, w.with(b, b.Low/100)), p.mix(c, w.with(b, b.High/100))
+		all = append(all, Sensitivity{
+			Of: b.Of, Low: b.Low, Base: p.baseOf(b), High: b.High, Basis: b.Basis,
+			AtLow: low, AtHigh: high, GBAtLow: scaled(low), GBAtHigh: scaled(high),
+		})
+	}
+	return all
+}
+
+// baseOf is what the file has for a band's weight, per cent.
+func (p *Population) baseOf(b Band) float64 {
+	n := p.Networks[b.network]
+	switch b.what {
+	case bandNAT:
+		return n.NATs[b.nat].Weight
+	case bandBlocked:
+		return 100 * n.Blocked.Share
+	case bandSameHome:
+		return 100 * n.SameHome.Share
+	}
+	return n.Weight
+}
