@@ -17,6 +17,7 @@ type step struct {
 	Run   string            `yaml:"run"`
 	Shell string            `yaml:"shell"`
 	If    string            `yaml:"if"`
+	Env   map[string]string `yaml:"env"`
 	With  map[string]string `yaml:"with"`
 }
 
@@ -27,10 +28,14 @@ type workflow struct {
 	Permissions map[string]string `yaml:"permissions"`
 	Jobs        map[string]struct {
 		If        string `yaml:"if"`
+		Needs     string `yaml:"needs"`
 		RunsOn    string `yaml:"runs-on"`
 		Container string `yaml:"container"`
 		Timeout   int    `yaml:"timeout-minutes"`
-		Steps     []step `yaml:"steps"`
+		Strategy  struct {
+			Matrix map[string][]int `yaml:"matrix"`
+		} `yaml:"strategy"`
+		Steps []step `yaml:"steps"`
 	} `yaml:"jobs"`
 }
 
@@ -152,14 +157,14 @@ func TestFilesForCIInDocsAreValid(t *testing.T) {
 	}
 }
 
-// The action of our own, and the workflow that uses it.
+// The action of our own, the workflow that uses it, and the one for campaigns.
 func TestOurActionIsValid(t *testing.T) {
-	for _, file := range []string{"ci/github/action.yml", ".github/workflows/ci.yml"} {
+	for _, file := range []string{"ci/github/action.yml", ".github/workflows/ci.yml", "ci/campaign/github.yml"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.HasPrefix(file, "ci/") {
+		if strings.HasSuffix(file, "/action.yml") {
 			var a action
 			strict(t, file, string(data), &a)
 			for _, s := range a.Runs.Steps {

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/campaign"
 	"p2pmodel/sim"
 )
 
@@ -113,8 +114,14 @@ func TestScenariosInDocsAreValid(t *testing.T) {
 		if strings.HasPrefix(text, "# .git") {
 			continue // for a CI system: TestFilesForCIInDocsAreValid
 		}
+		if strings.HasPrefix(text, "id:") && strings.Contains(text, "\nnetworks:") {
+			if _, err := campaign.Parse(file, []byte(strings.Repeat("\n", first-1)+text)); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
 		if !strings.HasPrefix(text, "id:") {
-			t.Errorf("%s: YAML in the documents is whole files: of scenarios, which begin with id:, of labs, which begin with lab:, or of a CI system, which begin with their name", at)
+			t.Errorf("%s: YAML in the documents is whole files: of scenarios and populations, which begin with id:, of labs, which begin with lab:, or of a CI system, which begin with their name", at)
 			continue
 		}
 		if _, err := scenarios.Parse(file, []byte(strings.Repeat("\n", first-1)+text)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -393,5 +394,40 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	}
 	if len(c.Rooms) != 2 || len(c.Loads) > len(paths) {
 		t.Errorf("%d sizes of rooms, %d paths", len(c.Rooms), len(c.Loads))
+	}
+}
+
+// A campaign on the real stage: the system's own machines in virtual time. It is the
+// same in three shards as in one run, and pairs take the paths that the model gives.
+func TestACampaignInVirtualTime(t *testing.T) {
+	p := smallPopulation(t)
+	const trials = 390
+	whole := run(t, Campaign{Population: p, Trials: trials, Seed: 2})
+	json, csv, html := files(t, whole)
+	dir := t.TempDir()
+	var names []string
+	for i := range uint64(3) {
+		part := run(t, Campaign{Population: p, Trials: trials, Seed: 2, Shard: Shard{i, 3}, Workers: 1 + int(i)})
+		names = append(names, filepath.Join(dir, fmt.Sprint("part-", i)))
+		if err := part.Write(names[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	merged, err := MergeFiles(names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if json2, csv2, html2 := files(t, merged); json2 != json || csv2 != csv || html2 != html {
+		t.Error("three shards do not make the whole")
+	}
+	a := whole.Report.Agreement
+	if a.Pairs < trials*9/10 || a.As < a.Pairs*98/100 {
+		t.Errorf("%d of %d pairs took the path that the model gives", a.As, a.Pairs)
+	}
+	if s := whole.Report.Shares; s[0].Pairs == 0 || s[1].Pairs != 0 || s[2].Pairs == 0 || s[3].Pairs == 0 {
+		t.Errorf("shares %+v", s)
+	}
+	if whole.Report.Times[1].P50 <= 0 || whole.Report.Relay.Samples == 0 || whole.Report.Relay.PairRate <= 0 || whole.Report.Upkeep[0].Packets <= 0 {
+		t.Errorf("times %+v, relay %+v, upkeep %+v", whole.Report.Times, whole.Report.Relay, whole.Report.Upkeep)
 	}
 }

@@ -33,6 +33,7 @@ const output = "ci/deploy/schema/kubernetes.json"
 var documents = map[string][]string{
 	"api__v1_openapi.json":                     {"ConfigMap", "Namespace", "Secret", "Service", "ServiceAccount"},
 	"apis__apps__v1_openapi.json":              {"Deployment", "StatefulSet"},
+	"apis__batch__v1_openapi.json":             {"Job"},
 	"apis__networking.k8s.io__v1_openapi.json": {"NetworkPolicy"},
 	"apis__policy__v1_openapi.json":            {"PodDisruptionBudget"},
 }
