@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// sampleEvery is how many trials there are for each that is played on for
-	// sampleTime after all paths are decided, so that it is seen what upkeep and the
-	// relay take: most trials end as soon as paths are decided.
+	// sampleEvery is how many trials there are for each that, if it is a pair, is played
+	// on for sampleTime after its path is decided, so that it is seen what upkeep and
+	// the relay take: the others end as soon as paths are decided.
 	sampleEvery = 64
 	sampleTime  = 30 * time.Second
 	// shortest is the least session: what upkeep takes is measured over less.
@@ -106,7 +106,7 @@ func chance(r *rand.Rand, p float64) bool {
 // trial draws trial i of a campaign.
 func (d *dice) trial(seed, i uint64) drawn {
 	r := rand.New(rand.NewPCG(seed, i))
-	t := drawn{seed: r.Uint64(), sampled: i%sampleEvery == 0}
+	t := drawn{seed: r.Uint64()}
 	for n := range d.population.Rooms[pick(r, d.rooms)].Players {
 		if n > 0 {
 			last := &t.players[n-1]
@@ -127,6 +127,7 @@ func (d *dice) trial(seed, i uint64) drawn {
 		s.link = pick(r, d.links[network])
 		t.players = append(t.players, s)
 	}
+	t.sampled = len(t.players) == 2 && i%sampleEvery == 0
 	return t
 }
 
