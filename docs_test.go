@@ -305,7 +305,7 @@ func TestCommandsInDocsExist(t *testing.T) {
 var (
 	link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	// ourPath is a path below one of the module's folders.
-	ourPath = regexp.MustCompile(`\b(?:core|nat|sim|scenarios|cmd|ci|docs)/[A-Za-z0-9_/-]+(?:\.(?:go|md|yaml|svg))?`)
+	ourPath = regexp.MustCompile(`\b(?:core|nat|sim|scenarios|cmd|ci|docs)/[A-Za-z0-9_/-]+(?:\.(?:go|md|yaml|yml|sh|svg))?`)
 )
 
 func exists(t *testing.T, at, path string) {
