@@ -147,6 +147,9 @@ func (h heat) plot() template.HTML {
 // ticks are where a logarithmic axis of milliseconds has lines.
 var ticks = []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000}
 
+// room is what the label of a line of the axis takes.
+const room = 32.0
+
 // plotTimes draws which share of all pairs had its first byte, and its direct path,
 // after which time.
 func (r *Report) plotTimes(pairs uint64) template.HTML {
@@ -182,6 +185,7 @@ func (r *Report) plotTimes(pairs uint64) template.HTML {
 		c.addf(`<path d="M%.1f %.1fH%.1f" stroke="var(--line)"/>`, left, y(s), plotWidth-right)
 		c.text(left-6, y(s)+5, "end", "dim", fmt.Sprintf("%.0f %%", 100*s))
 	}
+	written := math.Inf(-1) // where the last label is
 	for _, t := range ticks {
 		if t < first || t > last {
 			continue
@@ -191,7 +195,12 @@ func (r *Report) plotTimes(pairs uint64) template.HTML {
 		if t >= 1000 {
 			label = fmt.Sprintf("%g s", t/1000)
 		}
-		c.text(x(t), y(0)+20, "middle", "dim", label)
+		// Powers of ten always have room; those between them where it is left.
+		decade := math.Mod(math.Log10(t), 1) == 0
+		if next := x(math.Pow(10, math.Ceil(math.Log10(t)))); decade || x(t)-written > room && next-x(t) > room {
+			c.text(x(t), y(0)+20, "middle", "dim", label)
+			written = x(t)
+		}
 	}
 	c.text(left+(plotWidth-left-right)/2, height-18, "middle", "dim", "ms after the introduction")
 	draw := func(h Histogram, look string) {
