@@ -179,7 +179,7 @@ func (h *Host) emit(p *packet) {
 		return
 	}
 	// What is known to be too large leaves in fragments, and without DF.
-	p.whole = p.size <= min(c.up.mtu, h.pathMTU(p.dst.Addr()))
+	p.whole = p.protocol != protocolICMP && p.size <= min(c.up.mtu, h.pathMTU(p.dst.Addr()))
 	if h.wall != nil && !h.wall.judge(p, leaving) {
 		return
 	}

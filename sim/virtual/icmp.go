@@ -12,10 +12,21 @@ func (n *Network) answer(at *node, about *packet, kind, code uint8, mtu uint16) 
 	e := n.take()
 	e.protocol, e.kind, e.code, e.mtu, e.ttl = protocolICMP, kind, code, mtu, defaultTTL
 	e.dst = netip.AddrPortFrom(about.src.Addr(), 0)
+	if n.ours(at, about.dst.Addr()) {
+		e.src = netip.AddrPortFrom(about.dst.Addr(), 0) // who was asked answers
+	}
 	e.quoted = n.copy(about)
 	e.quoted.data = nil
 	e.setSize()
 	n.emit(at, e)
+}
+
+// ours reports whether an address is one of the node's own.
+func (n *Network) ours(at *node, a netip.Addr) bool {
+	if at.kind == host {
+		return at.host.has(a)
+	}
+	return n.has(at, a)
 }
 
 // reply is what a node without sockets says to a packet that is for it.
