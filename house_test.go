@@ -42,7 +42,7 @@ var strangers = []string{"nat/certify", "sim/witness"}
 var machines = []string{
 	"core/identity", "core/peer", "core/punch", "core/relay", "core/rendezvous", "core/sansio", "core/stun", "core/ticket",
 	"core/shard/field", "core/shard/lease", "core/shard/matchmaking", "core/shard/room",
-	"nat", "sim/link", "sim/witness",
+	"nat", "sim/link", "sim/virtual", "sim/witness",
 }
 
 // drivers are the files among them that run machines over real sockets, and what
@@ -51,6 +51,7 @@ var drivers = []string{
 	"core/sansio/loop*.go", "core/sansio/socket*.go", "core/sansio/watch*.go", "core/sansio/system*.go",
 	"core/peer/peer.go", "core/peer/conn.go", "core/peer/mesh.go",
 	"nat/certify/classify/run.go",
+	"sim/virtual/task.go", // its goroutines take turns
 }
 
 // forbidden are the functions that machines do not call, by import path.
@@ -107,6 +108,8 @@ func TestImportsRunOneWay(t *testing.T) {
 				// Tests may build what they test out of any floor.
 			case within(s.dir, strangers[0], strangers[1]) && within(to, "core"):
 				t.Errorf("%v: %s shares no code with core, which it judges", at, s.dir)
+			case within(s.dir, "sim/virtual") && within(to, "sim/kernel", "nat/ruleset"):
+				t.Errorf("%v: the virtual fabric runs on any system: it does not import %s", at, to)
 			case !allowed(to, floors[i].may):
 				t.Errorf("%v: %s must not import %s: the folder %s may import only %s", at, s.dir, to, floors[i].name, strings.Join(floors[i].may, ", "))
 			}
