@@ -50,7 +50,9 @@ func at(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 // TestErrorsAndEchoes: what a packet that no machine sends meets on its way, and
 // what comes back to its sender.
 func TestErrorsAndEchoes(t *testing.T) {
-	udp := func(p *packet) { p.protocol, p.ttl, p.src, p.dst = protocolUDP, defaultTTL, at("192.168.1.2:5000"), at("198.18.0.3:9") }
+	udp := func(p *packet) {
+		p.protocol, p.ttl, p.src, p.dst = protocolUDP, defaultTTL, at("192.168.1.2:5000"), at("198.18.0.3:9")
+	}
 	echo := func(p *packet) {
 		p.protocol, p.kind, p.ttl, p.src, p.dst = protocolICMP, icmpEchoRequest, defaultTTL, at("192.168.1.2:77"), at("198.18.0.3:0")
 	}
