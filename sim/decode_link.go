@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -209,6 +210,9 @@ func readTrace(path string) ([]byte, error) {
 	if err != nil {
 		var e *os.PathError
 		if errors.As(err, &e) {
+			if errors.Is(err, fs.ErrNotExist) { // in the same words on every system
+				e.Err = errors.New("no such file or directory")
+			}
 			return nil, fmt.Errorf("%s: %w (a path is relative to the file that names it)", path, e.Err)
 		}
 		return nil, err

@@ -13,7 +13,12 @@ func TestWhatNeedsLinuxSaysSo(t *testing.T) {
 		}
 		contains(t, stderr, "natlab "+name, "Linux", "--fabric virtual")
 	}
-	status, out, _ := call(t.Context(), "doctor")
+	status, out, stderr := call(t.Context(), "run", "TC-03", "--format", "json")
+	if status != exitOK {
+		t.Errorf("run: status %d: %s", status, stderr)
+	}
+	contains(t, out, `"fabric": "virtual"`)
+	status, out, _ = call(t.Context(), "doctor")
 	if status != exitUnable {
 		t.Errorf("doctor: status %d", status)
 	}

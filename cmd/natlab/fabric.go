@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/spf13/pflag"
 
@@ -37,9 +38,17 @@ func (n *fabricName) Set(text string) error {
 	return nil
 }
 
+// defaultFabric is the kernel's where there is one: nothing is worth more than that.
+func defaultFabric() fabricName {
+	if runtime.GOOS == "linux" {
+		return fabricName(kernelFabric)
+	}
+	return fabricName(virtualFabric)
+}
+
 // fabricFlag adds the flag that chooses what labs are built on.
 func fabricFlag(fl *pflag.FlagSet, to *fabricName) {
-	*to = fabricName(kernelFabric)
+	*to = defaultFabric()
 	fl.Var(to, "fabric", "what labs are built on: kernel (namespaces of this machine), or virtual (virtual time in this process, no root)")
 }
 

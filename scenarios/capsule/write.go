@@ -113,7 +113,7 @@ func referredEntry(name string, i int) string {
 	if clean && !slices.Contains([]string{readmeEntry, manifestEntry, scenarioEntry, resultsEntry, runsFolder, filesFolder}, first) {
 		return name
 	}
-	return fmt.Sprintf("%s/%d-%s", filesFolder, i+1, plain(path.Base(name)))
+	return fmt.Sprintf("%s/%d-%s", filesFolder, i+1, plain(path.Base(filepath.ToSlash(name))))
 }
 
 // notePrograms says what a replay needs besides the capsule.

@@ -169,7 +169,7 @@ func TestWriteReplacesItsOwn(t *testing.T) {
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			rel, _ := filepath.Rel(dir, path)
-			got = append(got, rel)
+			got = append(got, filepath.ToSlash(rel))
 		}
 		return err
 	})

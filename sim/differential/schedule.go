@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package differential holds the kernel's rules (nat/ruleset) against the model
 // (nat/table), packet by packet: a Schedule is a behaviour and what is done to a NAT
 // that has it, a Judge says whether what became of each packet is what the model

@@ -13,7 +13,7 @@ import (
 )
 
 // ErrNotLinux is the error of everything on systems that have no namespaces.
-var ErrNotLinux = fmt.Errorf("%w: they are made of Linux's namespaces, and this is %s; natlab run --fabric virtual does without", errors.ErrUnsupported, runtime.GOOS)
+var ErrNotLinux = errors.New("they are made of Linux's namespaces, and this is " + runtime.GOOS + ": natlab run --fabric virtual does without")
 
 // Init does nothing here.
 func Init() {}

@@ -155,26 +155,24 @@ func (s *suite) queueGroup() {
 
 func (s *suite) firstAnswer() {
 	caller := s.connect()
-	var asked atomic.Int64
+	var slow atomic.Int64
 	release := make(chan struct{})
 	s.serve(s.connect(), "served.all", "", engine.Limits{}, func(engine.Request) string {
-		asked.Add(1)
+		slow.Add(1)
 		<-release
 		return "slow"
 	})
-	s.serve(s.connect(), "served.all", "", engine.Limits{}, func(engine.Request) string {
-		asked.Add(1)
-		return "fast"
-	})
+	s.serve(s.connect(), "served.all", "", engine.Limits{}, func(engine.Request) string { return "fast" })
 	s.until("both are asked", func() bool {
-		before := asked.Load()
 		ctx, cancel := context.WithTimeout(s.Context(), time.Second)
 		defer cancel()
 		answer, err := caller.Call(ctx, "served.all", nil)
 		if err == nil && string(answer) != "fast" {
 			s.Fatalf("got %q before it was answered", answer)
 		}
-		return err == nil && asked.Load() == before+2
+		// It may be asked after the other one has answered, and it takes no more of
+		// them than it has workers.
+		return err == nil && slow.Load() > 0
 	})
 	close(release)
 }
