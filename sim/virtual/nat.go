@@ -85,7 +85,16 @@ func (r *Router) hairpin(p *packet) bool {
 		return false
 	}
 	view, _ := p.view()
-	return r.verdict(p, r.table.Outbound(r.network.time, view))
+	v := r.table.Outbound(r.network.time, view)
+	if v.Drop != table.Passed && r.behavior.Hairpin == nat.HairpinExternal {
+		// It dies as one that went out and comes in: with its external source.
+		sent := table.Packet{Protocol: view.Protocol, Src: view.Dst, Dst: view.Src}
+		if back, mapped := r.table.ErrorOutbound(r.network.time, sent); mapped {
+			v.Hairpin = false
+			p.translated(table.Packet{Src: back.Dst, Dst: p.dst})
+		}
+	}
+	return r.verdict(p, v)
 }
 
 // translates reports whether the NAT makes mappings for what the packet is; it
