@@ -83,6 +83,7 @@ func (s *stage) carryOut(ctx context.Context, p *phase, d *deed) (err error) {
 		p.quieted = true
 		return s.sleep(ctx, a.For)
 	case scenarios.ActWait:
+		s.quiet(false) // it may have been quiet before
 		return s.sleep(ctx, a.For)
 	case scenarios.ActSend:
 		return s.send(ctx, p, a)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"p2pmodel/core/sansio"
 	"p2pmodel/scenarios"
 	"p2pmodel/sim"
 	"p2pmodel/sim/witness"
@@ -40,6 +41,13 @@ type Runner struct {
 	// did not come out as expected, before it is taken down. Meanwhile the lab does
 	// not count among those that stand at once.
 	Keep func(sc *scenarios.Scenario, lab sim.Network, verdict scenarios.Verdict)
+	// Wrap, if it is not nil, stands between the lab and each machine that a run
+	// starts: "rendezvous", "relay", or the name of a peer. It may look, and must not
+	// change what the machine does.
+	Wrap func(name string, m sansio.Machine) sansio.Machine
+	// Unproved lets faults be that met no packet, which otherwise break a run: for
+	// schedules that nobody thought out.
+	Unproved bool
 	// Sabotage does damage to scenarios' own runs on purpose, to show that it is
 	// caught.
 	Sabotage Sabotage

@@ -52,15 +52,16 @@ type stage struct {
 	hostSeals      map[string]string // fingerprints of hosts with firewalls of their own
 	director       *sim.Director
 	timeline       *timeline
-	whole          <-chan struct{}   // closed when what counts from the first phase is done
-	sealing        sync.Mutex        // held while a router that is sealed changes
-	watched        bool              // its NATs are held against the model
-	unsealed       error             // whose rules were changed behind our back
-	system         *system           // nil: rendezvous and relay are the lab's own
-	binary         string            // of the program p2pmodel
-	path           []string          // folders in which programs are looked for, before the PATH
-	programs       *programs         // of somebody else's; nil: there are none
-	shards         map[string]string // room → the shard that had it at the end of the phase before
+	whole          <-chan struct{}                                    // closed when what counts from the first phase is done
+	sealing        sync.Mutex                                         // held while a router that is sealed changes
+	watched        bool                                               // its NATs are held against the model
+	unsealed       error                                              // whose rules were changed behind our back
+	system         *system                                            // nil: rendezvous and relay are the lab's own
+	binary         string                                             // of the program p2pmodel
+	path           []string                                           // folders in which programs are looked for, before the PATH
+	programs       *programs                                          // of somebody else's; nil: there are none
+	wrap           func(name string, m sansio.Machine) sansio.Machine // nil: machines run as they are
+	shards         map[string]string                                  // room → the shard that had it at the end of the phase before
 }
 
 // actor is a peer that runs on a host.
@@ -173,6 +174,14 @@ func (s *stage) startServers(ctx context.Context) error {
 	return s.startServer(ctx, scenarios.ServerRendezvous)
 }
 
+// wrapped is what runs in the place of a machine.
+func (s *stage) wrapped(name string, m sansio.Machine) sansio.Machine {
+	if s.wrap == nil {
+		return m
+	}
+	return s.wrap(name, m)
+}
+
 // startServer starts one server, and waits until its sockets are open.
 func (s *stage) startServer(ctx context.Context, server string) error {
 	host, machine := s.v.scenario.Rendezvous, sansio.Machine(nil)
@@ -194,7 +203,7 @@ func (s *stage) startServer(ctx context.Context, server string) error {
 	var listen error
 	ready, opened := make(chan struct{}), sync.Once{}
 	answer := func(err error) { opened.Do(func() { listen = err; close(ready) }) }
-	running, err := h.Run(ctx, machine, func(at time.Time, e sansio.Event) {
+	running, err := h.Run(ctx, s.wrapped(server, machine), func(at time.Time, e sansio.Event) {
 		s.log.add(at, server, describe(e, s.byID))
 		switch e := e.(type) {
 		case rendezvous.Listening, relay.Listening:
@@ -294,7 +303,7 @@ func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Ke
 		return err
 	}
 	s.actors[p.Name] = a
-	a.machine, err = h.Run(ctx, a.agent, func(at time.Time, e sansio.Event) { s.observe(a, at, e) })
+	a.machine, err = h.Run(ctx, s.wrapped(p.Name, a.agent), func(at time.Time, e sansio.Event) { s.observe(a, at, e) })
 	return err
 }
 
