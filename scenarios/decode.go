@@ -29,7 +29,7 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 // keys of a scenario file, in the order in which people write them.
 var scenarioKeys = []string{
 	"id", "title", "description", "lab", "rendezvous", "relay", "system", "programs", "peers", "connect", "room", "rooms", "load",
-	"techniques", "settings", "phases", "expect", "events", "controls",
+	"techniques", "settings", "phases", "expect", "events", "controls", "explore",
 }
 
 // Load reads and checks a scenario file. Everything wrong with it is in the
@@ -138,6 +138,7 @@ func (d *decoder) scenario(root *document.Node) {
 		sc.Controls = append(sc.Controls, d.control(n))
 	}
 	d.uniqueControls(m.Get("controls"))
+	sc.Explore = d.bounds(m.Get("explore"))
 }
 
 // decodeServers takes the servers: a rendezvous and a relay of the lab's own, or

@@ -65,6 +65,10 @@ func TestMistakes(t *testing.T) {
 		{"no peers at all", "peers:\n  mobile: {host: mobile}\n  peer: {host: peer}\n", "peers:\n  mobile: {host: mobile}\n", "at least two peers"},
 		{"servers on one host", "relay: relay\n", "relay: rendezvous\n", "separate hosts"},
 		{"bad keepalive", "keepalive: 500ms", "keepalive: sometimes", "sometimes"},
+		{"unknown bound", "phases:\n", "explore: {lest: 10s}\nphases:\n", `did you mean "last"`},
+		{"unknown disturbance", "phases:\n", "explore: {kinds: [los]}\nphases:\n", `did you mean "loss"`},
+		{"too long to explore", "phases:\n", "explore: {last: 1h}\nphases:\n", "last: 1h0m0s is not between 10ms and 2m0s"},
+		{"nothing to explore", "phases:\n", "explore: {kinds: []}\nphases:\n", "nothing is left that could be done"},
 		{"bad NAT", "nats: {carrier: port-restricted-cone}", "nats: {carrier: port-restricted-con}", `did you mean "port-restricted-cone"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -55,6 +55,8 @@ type Scenario struct {
 	// Events are done beside the phases.
 	Events   sim.Timeline
 	Controls []Control
+	// Explore is what an exploration may do to it; nil: DefaultBounds.
+	Explore *Bounds
 }
 
 // Peer is one peer of the system under test.

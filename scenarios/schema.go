@@ -35,6 +35,7 @@ func Schema() document.Schema {
 		"events":     sim.TimelineSchema(),
 		"controls": document.ListSchema(controlSchema()).
 			Described("The same scenario with something changed, and an expectation of its own: what shows that the verdict means something."),
+		"explore": boundsSchema(),
 	}, "id", "title", "lab")
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	s["title"] = "P2PModel scenario"

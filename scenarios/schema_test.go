@@ -123,6 +123,7 @@ events:
   - {at: 1s, every: 10s, times: 3, jitter: 1s, reboot: nat-a}
   - {phase: second, flush: {router: nat-a}}
   - {at: 2s, every: 1s, restore: a/one}
+explore: {last: 10s, most: 3, outage: 2s, loss: 20%, delay: 50ms, rate: 128kbit, kinds: [loss, cut, inject]}
 controls:
   - name: one
     why: because

@@ -43,7 +43,7 @@ type Runner struct {
 	Keep func(sc *scenarios.Scenario, lab sim.Network, verdict scenarios.Verdict)
 	// Wrap, if it is not nil, stands between the lab and each machine that a run
 	// starts: "rendezvous", "relay", or the name of a peer. It may look, and must not
-	// change what the machine does.
+	// change what the machine does. What it returns may be a Caller, too.
 	Wrap func(name string, m sansio.Machine) sansio.Machine
 	// Unproved lets faults be that met no packet, which otherwise break a run: for
 	// schedules that nobody thought out.

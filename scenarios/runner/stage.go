@@ -303,8 +303,31 @@ func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Ke
 		return err
 	}
 	s.actors[p.Name] = a
-	a.machine, err = h.Run(ctx, s.wrapped(p.Name, a.agent), func(at time.Time, e sansio.Event) { s.observe(a, at, e) })
+	m := s.wrapped(p.Name, a.agent)
+	running, err := h.Run(ctx, m, func(at time.Time, e sansio.Event) { s.observe(a, at, e) })
+	if a.machine = running; err == nil {
+		if c, ok := m.(Caller); ok {
+			a.machine = called{running, c}
+		}
+	}
 	return err
+}
+
+// Caller is a wrapped machine that also wants to know of what the runner itself
+// calls of it.
+type Caller interface {
+	Call(now time.Time, f func())
+}
+
+// called is a machine that runs, and whose calls go through its wrapping.
+type called struct {
+	sim.RunningMachine
+	by Caller
+}
+
+// Do implements sim.RunningMachine.
+func (c called) Do(f func(now time.Time)) bool {
+	return c.RunningMachine.Do(func(now time.Time) { c.by.Call(now, func() { f(now) }) })
 }
 
 // connect introduces the peers to each other: by pairs, or in a room.

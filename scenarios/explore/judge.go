@@ -1,0 +1,374 @@
+package explore
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"p2pmodel/core/punch"
+	"p2pmodel/core/rendezvous"
+	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/runner"
+	"p2pmodel/sim"
+	"p2pmodel/sim/witness"
+)
+
+// Invariant is what holds whatever the schedule.
+type Invariant string
+
+// The invariants, by what is wrong where one does not hold.
+const (
+	// WrongPath: the network has been whole for as long as recovery may take, and a
+	// pair has another path than its NATs allow.
+	WrongPath Invariant = "path"
+	// Twice: a datagram was delivered to the application twice.
+	Twice Invariant = "twice"
+	// Sessions: a pair had more than one session, or lost the one that it had.
+	Sessions Invariant = "sessions"
+	// State: somebody keeps more than the schedule explains.
+	State Invariant = "state"
+	// Storm: a machine wants to be called without time passing, or sends more
+	// datagrams than its timers explain.
+	Storm Invariant = "storm"
+	// Amplified: a stranger got more than it may from those that it wrote to.
+	Amplified Invariant = "amplification"
+	// Panicked: a machine did.
+	Panicked Invariant = "panic"
+	// Laboratory: the lab itself failed, or a NAT did what its behaviour forbids.
+	Laboratory Invariant = "laboratory"
+	// Unexpected: the run's own verdict says so, for a reason that is none of the
+	// others.
+	Unexpected Invariant = "verdict"
+)
+
+// Finding is an invariant that did not hold.
+type Finding struct {
+	Invariant Invariant `json:"invariant"`
+	Text      string    `json:"text"`
+}
+
+func (f Finding) String() string { return string(f.Invariant) + ": " + f.Text }
+
+// amplification is what a stranger may get for each byte that it sent: a server that
+// has not validated an address sends at most three times what it received (RFC 9000
+// section 8.1).
+const amplification = 3
+
+// challengeBudget and challengeRate are what our relay spends besides on challenges
+// to those who have not authenticated, by address: a client's first request is
+// short and its answer is not (RFC 8489 section 9.2.4), so that without them
+// nobody would get an allocation. Beyond, it never sends more than came.
+const (
+	challengeBudget = 16 << 10
+	challengeRate   = 4 << 10 // a second
+)
+
+// peerAllowance is what a peer may send to a stranger who plays a genuine check
+// again from another address: ICE answers it, and asks back whether somebody is
+// there (RFC 8445 section 7.3.1.4), as often as for any pair.
+const peerAllowance = 4 << 10
+
+// outcome is what came of one run.
+type outcome struct {
+	res      *scenarios.Result
+	probes   *probes
+	foretold []runner.Foretold
+	sc       *scenarios.Scenario
+	schedule Schedule
+}
+
+// findings are the invariants that did not hold, the most telling first.
+func (o *outcome) findings() (all []Finding) {
+	add := func(i Invariant, format string, args ...any) {
+		all = append(all, Finding{i, fmt.Sprintf(format, args...)})
+	}
+	for _, p := range o.probes.all {
+		all = append(all, p.findings...)
+	}
+	if o.res.Verdict == scenarios.Broken {
+		if len(all) == 0 { // a machine that is dead breaks more than itself
+			add(Laboratory, "%s", o.res.Reason)
+		}
+		return all
+	}
+	for _, p := range o.res.Phases {
+		if p.Duplicates > 0 {
+			add(Twice, "%d datagrams were delivered to the application twice", p.Duplicates)
+		}
+	}
+	all = append(all, o.sessions()...)
+	all = append(all, o.paths()...)
+	all = append(all, o.state()...)
+	all = append(all, o.mappings()...)
+	all = append(all, o.rates()...)
+	all = append(all, o.strangers()...)
+	if len(all) == 0 && o.res.Verdict == scenarios.Unexpected && o.definite() {
+		add(Unexpected, "%s", o.res.Reason)
+	}
+	return all
+}
+
+// definite reports whether the run's own verdict can be taken by its word: in the
+// end, and all the time, the same path was foretold, and only that.
+func (o *outcome) definite() bool {
+	for _, e := range o.schedule {
+		if e.Event.Kind == sim.EventMove {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(o.foretold, func(f runner.Foretold) bool { return f.Or != "" })
+}
+
+// paths compares the paths in the end with the oracle's.
+func (o *outcome) paths() (all []Finding) {
+	observed := map[[2]string]scenarios.Path{}
+	for _, p := range o.res.Pairs {
+		observed[[2]string{p.A, p.B}] = p.Observed
+	}
+	if len(o.foretold) == 1 {
+		observed[[2]string{o.foretold[0].A, o.foretold[0].B}] = o.res.Observed.Path
+	}
+	for _, f := range o.foretold {
+		got := observed[[2]string{f.A, f.B}]
+		if got == f.Path || f.Or != "" && got == f.Or {
+			continue
+		}
+		all = append(all, Finding{WrongPath, fmt.Sprintf("%s ↔ %s: %s, although it must be %s: %s", f.A, f.B, got, f.Path, f.Why)})
+	}
+	return all
+}
+
+// sessions makes sure that each pair has one session from the first to the last.
+func (o *outcome) sessions() (all []Finding) {
+	names := map[string]bool{}
+	for _, p := range o.sc.Peers {
+		names[p.Name] = true
+	}
+	for _, p := range o.probes.all {
+		if !names[p.name] {
+			continue
+		}
+		for _, ids := range sortedValues(p.sessions) {
+			if len(ids) > 1 {
+				all = append(all, Finding{Sessions, fmt.Sprintf("%s had %d sessions with one peer", p.name, len(ids))})
+			}
+		}
+		// A session that was replaced before anybody knew of it is none.
+		if n := len(p.ended); n > 0 && len(all) == 0 && slices.ContainsFunc(p.ended, func(why string) bool { return !strings.Contains(why, "started anew") }) {
+			all = append(all, Finding{Sessions, fmt.Sprintf("%s lost a session: %s", p.name, strings.Join(p.ended, "; "))})
+		}
+	}
+	return all
+}
+
+func sortedValues[K interface {
+	comparable
+	Compare(K) int
+}, V any](m map[K]V) (all []V) {
+	for _, k := range slices.SortedFunc(maps.Keys(m), func(a, b K) int { return a.Compare(b) }) {
+		all = append(all, m[k])
+	}
+	return all
+}
+
+// changes counts what may have given a peer another address, or a server another
+// life: each leaves something behind until its time is over.
+func (s Schedule) changes() (n int) {
+	for _, e := range s {
+		switch e.Event.Kind {
+		case sim.EventReboot, sim.EventRebind, sim.EventFlush, sim.EventMove:
+			n++
+		}
+	}
+	return n
+}
+
+// outages counts what lasts: answers may have been lost meanwhile, and mappings ended.
+func (s Schedule) outages() (n int) {
+	for _, e := range s {
+		if e.lasting() > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// state holds what machines kept against what peers, changes and outages explain.
+func (o *outcome) state() (all []Finding) {
+	most := func(who, what string, have, bound int) {
+		if have > bound {
+			all = append(all, Finding{State, fmt.Sprintf("%s kept %d %s, at most %d are explained", who, have, what, bound)})
+		}
+	}
+	peers := len(o.sc.Peers)
+	pairs := len(o.sc.Pairs())
+	// An address of a peer that its NAT gave it: one at the beginning, one more after
+	// each change; and after an outage that outlived a mapping.
+	addresses := 1 + o.schedule.changes() + o.schedule.outages()
+	for _, p := range o.probes.all {
+		switch {
+		case p.name == scenarios.ServerRendezvous:
+			most(p.name, "registrations", p.server.Registrations, peers)
+			most(p.name, "rooms", p.server.Rooms, 1)
+			// Two notices for each introduction that waits for an answer, 2.5 s long, of
+			// which a pair asks for four a second at most.
+			most(p.name, "notices", p.server.Notices, 20*max(pairs, 1)+20)
+		case p.name == scenarios.ServerRelay:
+			most(p.name, "allocations", p.relay.Allocations, peers*addresses)
+			// An allocation lets through the addresses of each other peer: its host's, its
+			// NAT's, its relay's.
+			most(p.name, "permissions", p.relay.Permissions, peers*addresses*(peers-1)*(2+addresses))
+			most(p.name, "channels", p.relay.Channels, peers*addresses*(peers-1)*(2+2*addresses))
+		default:
+			most(p.name, "sessions", p.held.Sessions, peers-1)
+			// Two bases, the socket and the allocation, and for a while the allocation
+			// before; with each of the peer's candidates, and those that its checks came from.
+			most(p.name, "pairs of one session", p.held.MostPairs, min(3*(3+4*addresses), punch.MaxPairs))
+			most(p.name, "requests to servers", p.held.Requests, 8+4*(peers-1)+2*p.held.Permissions)
+			// A pair is checked for 4 × SettleAfter at most, 50 ms apart.
+			most(p.name, "checks in flight", p.held.Checks, 10*200*(peers-1))
+			most(p.name, "buried sessions", p.held.Buried, peers)
+			most(p.name, "introductions that came early", p.held.Early, 0)
+		}
+	}
+	return all
+}
+
+// mappings makes sure that NATs know no more than packets from inside explain: each
+// mapping has a flow that made it.
+func (o *outcome) mappings() (all []Finding) {
+	type flow struct{ src, dst netip.AddrPort }
+	flows := map[string]map[flow]bool{}
+	for _, k := range o.res.Run.Packets {
+		if k.Direction != witness.In || !strings.HasPrefix(k.Point.Interface, "to ") {
+			continue
+		}
+		if flows[k.Point.Node] == nil {
+			flows[k.Point.Node] = map[flow]bool{}
+		}
+		flows[k.Point.Node][flow{k.Src, k.Dst}] = true
+	}
+	for _, router := range slices.Sorted(maps.Keys(o.res.Run.Mappings)) {
+		r, _ := o.sc.Lab.Router(router)
+		if r.NAT == nil {
+			continue
+		}
+		have := 0
+		for line := range strings.Lines(o.res.Run.Mappings[router]) {
+			if text := strings.TrimSpace(line); text != "" && text != "no mappings" {
+				have++
+			}
+		}
+		// What a rebinding has ended stays taken for a while beside its successor.
+		bound := len(flows[router]) * (1 + o.schedule.changes())
+		if have > bound {
+			all = append(all, Finding{State, fmt.Sprintf("the NAT of %s has %d mappings in the end, although hosts behind it began %d flows only", router, have, bound)})
+		}
+	}
+	return all
+}
+
+// restRate is what a peer may send a second for each other peer at rest, besides
+// payload: keepalives and checks of two paths, and of two servers.
+const restRate = 10
+
+// busyRate is what a peer may send a second for each other peer at any time,
+// besides payload: a check each 5 ms (RFC 8445 section 14.2), an answer to each of
+// the other's, and what servers are asked.
+const busyRate = 2*200 + 50
+
+// rates holds what peers sent in each second against what their timers explain.
+func (o *outcome) rates() (all []Finding) {
+	others := len(o.sc.Peers) - 1
+	payload := others * (int(time.Second/o.sc.Settings.Interval) + 2)
+	for _, p := range o.probes.all {
+		if p.name == scenarios.ServerRendezvous || p.name == scenarios.ServerRelay || p.dead {
+			continue
+		}
+		seconds := slices.Sorted(maps.Keys(p.sent))
+		for _, at := range seconds {
+			if n, bound := p.sent[at], payload+busyRate*others; n > bound {
+				all = append(all, Finding{Storm, fmt.Sprintf("%s sent %d datagrams in a second, at most %d are explained", p.name, n, bound)})
+				break
+			}
+		}
+		// The last seconds: nothing has happened for long. The very last one is not whole.
+		if len(seconds) < 5 {
+			continue
+		}
+		rest := seconds[len(seconds)-4 : len(seconds)-1]
+		least := slices.MinFunc(rest, func(a, b int64) int { return cmp.Compare(p.sent[a], p.sent[b]) })
+		if n, bound := p.sent[least], payload+restRate*others; n > bound && len(o.paths()) == 0 {
+			all = append(all, Finding{Storm, fmt.Sprintf("%s sent %d datagrams a second at rest, at most %d are explained", p.name, n, bound)})
+		}
+	}
+	return all
+}
+
+// strangers makes sure that who has not authenticated gets little out of anybody.
+func (o *outcome) strangers() (all []Finding) {
+	hosts := map[string]time.Duration{}
+	for _, e := range o.schedule {
+		if e.Event.Kind == sim.EventInject {
+			hosts[e.Event.Host] += e.Event.For
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(hosts)) {
+		sent, got := map[netip.Addr]int{}, map[netip.Addr]int{}
+		for _, k := range o.res.Run.Packets {
+			if k.Point.Node != host || k.Payload == nil {
+				continue
+			}
+			if k.Direction == witness.Out {
+				sent[k.Dst.Addr()] += len(k.Payload)
+			} else {
+				got[k.Src.Addr()] += len(k.Payload)
+			}
+		}
+		for _, from := range slices.SortedFunc(maps.Keys(got), netip.Addr.Compare) {
+			bound := amplification * sent[from]
+			switch {
+			case o.at(o.sc.Relay, from):
+				bound = max(bound, sent[from]+challengeBudget+int(hosts[host].Seconds()*challengeRate))
+			case !o.at(o.sc.Rendezvous, from):
+				bound += peerAllowance
+			}
+			if got[from] > bound {
+				all = append(all, Finding{Amplified, fmt.Sprintf("%s, which never authenticated, sent %d bytes to %v and got %d, at most %d are allowed",
+					host, sent[from], from, got[from], bound)})
+			}
+		}
+	}
+	return all
+}
+
+// at reports whether an address is a host's.
+func (o *outcome) at(host string, a netip.Addr) bool {
+	return host != "" && slices.Contains(o.res.Run.Plan.Addresses(host, sim.DefaultUplink), a)
+}
+
+// Recovery is how long everything may take to be well again after a disturbance that
+// lasted so long, on paths of this round-trip time: the registration's keepalive,
+// with which a change is noticed at the latest, and the path's, with what its death
+// takes to be certain; a try that came just before the network was whole, and that is
+// repeated after a time which doubles and so is no longer than the outage; the same
+// for the allocation, whose last try before it gives up is the longest (RFC 8489
+// section 6.2.1); and then the checks, with a peer that gives no sign of life at
+// first.
+func Recovery(rtt, keepalive, outage time.Duration) time.Duration {
+	if keepalive == 0 {
+		keepalive = rendezvous.DefaultKeepalive
+	}
+	const (
+		silence  = time.Second      // until a path that is used is asked whether it lives
+		backoff  = 30 * time.Second // the longest wait of a session
+		allocate = 16 * time.Second // the longest of a transaction
+	)
+	notice := keepalive*6/5 + silence + punch.DefaultDeadAfter
+	again := min(outage+time.Second, backoff) + min(outage, allocate)
+	return notice + again + 4*punch.SettleAfter(rtt) + 10*rtt
+}
