@@ -108,7 +108,7 @@ func (x *Explorer) Run(ctx context.Context) (*Report, error) {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	began := time.Now()
+	e.began = time.Now()
 	next := make(chan int)
 	var wg sync.WaitGroup
 	for range workers {
@@ -131,7 +131,7 @@ feed:
 	if e.err != nil {
 		return nil, e.err
 	}
-	return e.report(time.Since(began)), nil
+	return e.report(time.Since(e.began)), nil
 }
 
 // exploration is an Explorer at work.
@@ -139,6 +139,7 @@ type exploration struct {
 	*Explorer
 	t      *template
 	ground ground
+	began  time.Time
 
 	mu       sync.Mutex
 	ended    int
@@ -157,14 +158,13 @@ func (e *exploration) one(ctx context.Context, i int) {
 	}
 	seed := e.seedOf(i)
 	s := draw(e.ground, e.Bounds, rand.New(rand.NewPCG(seed, 1)))
-	began := time.Now()
 	found, o, err := e.try(ctx, s, seed)
 	if ctx.Err() != nil {
 		return
 	}
 	var c *Case
 	if len(found) > 0 {
-		c = &Case{Run: i, Seed: seed, Findings: found, Drawn: len(s), schedule: s}
+		c = &Case{Run: i, Seed: seed, Findings: found, Drawn: len(s), Found: time.Since(e.began), schedule: s}
 	}
 	e.mu.Lock()
 	e.ended++
@@ -189,7 +189,6 @@ func (e *exploration) one(ctx context.Context, i int) {
 	e.mu.Unlock()
 	if c != nil && c.shrinks {
 		tried := e.shrink(ctx, c)
-		c.Took = time.Since(began)
 		e.mu.Lock()
 		e.tries += tried
 		e.mu.Unlock()

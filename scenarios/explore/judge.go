@@ -67,6 +67,11 @@ const (
 	challengeRate   = 4 << 10 // a second
 )
 
+// discovery is how many bytes an answer to the shortest Binding request, of 20
+// bytes, has more than three times its request: a server that discovers behaviour
+// tells four addresses (RFC 5780 section 6.1).
+const discovery = 8
+
 // peerAllowance is what a peer may send to a stranger who plays a genuine check
 // again from another address: ICE answers it, and asks back whether somebody is
 // there (RFC 8445 section 7.3.1.4), as often as for any pair.
@@ -318,13 +323,14 @@ func (o *outcome) strangers() (all []Finding) {
 		}
 	}
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
-		sent, got := map[netip.Addr]int{}, map[netip.Addr]int{}
+		sent, got, requests := map[netip.Addr]int{}, map[netip.Addr]int{}, map[netip.Addr]int{}
 		for _, k := range o.res.Run.Packets {
 			if k.Point.Node != host || k.Payload == nil {
 				continue
 			}
 			if k.Direction == witness.Out {
 				sent[k.Dst.Addr()] += len(k.Payload)
+				requests[k.Dst.Addr()]++
 			} else {
 				got[k.Src.Addr()] += len(k.Payload)
 			}
@@ -334,7 +340,9 @@ func (o *outcome) strangers() (all []Finding) {
 			switch {
 			case o.at(o.sc.Relay, from):
 				bound = max(bound, sent[from]+challengeBudget+int(hosts[host].Seconds()*challengeRate))
-			case !o.at(o.sc.Rendezvous, from):
+			case o.at(o.sc.Rendezvous, from):
+				bound += discovery * requests[from]
+			default:
 				bound += peerAllowance
 			}
 			if got[from] > bound {

@@ -119,7 +119,8 @@ func TestInvariants(t *testing.T) {
 			}
 		}, "", ""},
 		{"a stranger who gets three times as much", func(o *outcome) { o.say(server(o, "rendezvous"), 100, 300) }, "", ""},
-		{"a stranger who gets more", func(o *outcome) { o.say(server(o, "rendezvous"), 100, 301) }, Amplified, "sent 100 bytes to 198.18"},
+		{"a stranger who gets more", func(o *outcome) { o.say(server(o, "rendezvous"), 100, 309) }, Amplified, "sent 100 bytes to 198.18"},
+		{"a stranger who asks where it is", func(o *outcome) { o.say(server(o, "rendezvous"), 20, 68) }, "", ""},
 		{"a stranger who is challenged", func(o *outcome) { o.say(server(o, "relay"), 20, 120) }, "", ""},
 		{"a stranger who is challenged for ever", func(o *outcome) { o.say(server(o, "relay"), 2000, 30_000) }, Amplified, "and got 30000"},
 		{"a stranger whom a peer answers", func(o *outcome) {

@@ -48,8 +48,8 @@ type Case struct {
 	// Shrunk tells a case that was shrunk, and has a file, from one of which the seed
 	// is told only.
 	Shrunk bool `json:"shrunk"`
-	// Took is the time from the beginning of the run to the shrunk case.
-	Took time.Duration `json:"took_ns,omitempty"`
+	// Found is the time from the beginning of the exploration until the run had ended.
+	Found time.Duration `json:"found_ns"`
 	// File is where the case was written; empty: nowhere.
 	File string `json:"file,omitempty"`
 
