@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// firewall lets UDP out to one port and the replies in; it translates nothing.
+// firewall lets UDP out to one port, 0 to all, and the replies in; it translates
+// nothing.
 type firewall struct {
 	port  uint16
 	flows map[[2]netip.AddrPort]bool
 }
 
 func (f *firewall) Outbound(_ time.Time, source, destination netip.AddrPort) (netip.AddrPort, bool) {
-	if destination.Port() != f.port {
+	if f.port != 0 && destination.Port() != f.port {
 		return netip.AddrPort{}, false
 	}
 	f.flows[[2]netip.AddrPort{source, destination}] = true
@@ -57,6 +58,52 @@ func TestFirewall(t *testing.T) {
 		}
 	}
 }
+
+// TestUpgrade: what kept two peers from a direct path when they met is over. They
+// look again, after a while and ever more rarely; and where there never is one, that
+// costs little.
+func TestUpgrade(t *testing.T) {
+	for _, opens := range []bool{true, false} {
+		w := newWorld(t, 1)
+		g := w.peer("g", portRestricted, laboratory)
+		addr := netip.MustParseAddr("198.18.99.2")
+		wall := &firewall{port: 3478, flows: map[[2]netip.AddrPort]bool{}}
+		h := &node{w: w, name: "h"}
+		h.segment = w.net.Internet().Behind(wall, addr)
+		h.host = h.segment.Host("h", addr)
+		w.start(h, laboratory)
+		w.net.Run(500 * ms)
+		g.connect(h)
+		w.net.Until(10*time.Second, settled(g, h))
+		w.want(g, h, Relay)
+		session := g.session(h)
+		if opens {
+			wall.port = 0
+			w.net.Run(2*upgradeFirst + settleTime)
+			w.want(g, h, Direct)
+			w.net.Run(time.Minute)
+			if n := g.machine.Stats().Introductions + h.machine.Stats().Introductions; n > 5 {
+				t.Errorf("direct, and still %d introductions", n)
+			}
+		} else {
+			before := g.machine.Stats().Checks.ChecksSent
+			w.net.Run(10 * time.Minute)
+			w.want(g, h, Relay)
+			n := g.machine.Stats().Introductions + h.machine.Stats().Introductions
+			if n < 5 || n > 14 {
+				t.Errorf("%d introductions in ten minutes, want some and ever fewer", n)
+			}
+			checks := g.machine.Stats().Checks.ChecksSent - before
+			t.Logf("%d introductions, %d checks of one peer in ten minutes of relaying", n, checks)
+		}
+		if g.session(h) != session || h.session(g) != session {
+			t.Error("the session changed")
+		}
+	}
+}
+
+// settleTime is more than checks take on these links.
+const settleTime = 4 * time.Second
 
 // TestExpiryWithoutKeepalive: consent alone, less often than the NATs forget.
 // The path dies again and again and comes back in the same session.

@@ -42,7 +42,7 @@ func (m *Machine) introduce(now time.Time, s *session) {
 // network, here and, by way of a new introduction, at the peers.
 func (m *Machine) rebindAll(now time.Time) {
 	for _, s := range m.sessions {
-		s.attempts, s.retryAt = 0, time.Time{}
+		s.attempts, s.upgrades, s.retryAt = 0, 0, time.Time{}
 		m.stats.Restarts++
 		s.agent.Rebind(now)
 		m.introduce(now, s)
@@ -69,6 +69,21 @@ func (m *Machine) retrySoon(now time.Time, s *session) {
 func (m *Machine) retryLater(now time.Time, s *session) {
 	s.retryAt = now.Add(min(retryFirst<<min(s.attempts, 10), retryMax))
 	s.attempts++
+}
+
+// upgradeLater has a session that goes over a relay look for a direct path again,
+// after a while that grows. One side asks for both; the other one does so if that
+// does not come, for whatever reason. Who sends no keepalives is silent in this, too.
+func (m *Machine) upgradeLater(now time.Time, s *session) {
+	if m.cfg.Techniques.RelayOnly || m.cfg.Keepalive < 0 {
+		return
+	}
+	wait := min(upgradeFirst<<min(s.upgrades, 10), upgradeMax)
+	if m.ID().Compare(s.peer) > 0 {
+		wait += wait / 2
+	}
+	s.upgrades++
+	s.retryAt = now.Add(wait)
 }
 
 // keepTrying does what is due for sessions: another introduction, the end of a

@@ -37,7 +37,10 @@ type session struct {
 	introducedAt time.Time
 	retryAt      time.Time
 	attempts     int
-	pathlessAt   time.Time // since when there is no path; zero: there is one
+	// upgrades is how often a session that goes over a relay has looked for a
+	// direct path again.
+	upgrades   int
+	pathlessAt time.Time // since when there is no path; zero: there is one
 
 	// challenger is a session of the peer's that replaces this one unless this
 	// one answers.
@@ -49,6 +52,11 @@ const (
 	// retryMax.
 	retryFirst = time.Second
 	retryMax   = 30 * time.Second
+	// upgradeFirst is the wait before a session that goes over a relay looks for a
+	// direct path again: what kept it from one may be over. It doubles up to
+	// upgradeMax, since between some NATs there never is one.
+	upgradeFirst = 5 * time.Second
+	upgradeMax   = 2 * time.Minute
 	// byes is how often the end of a session is said: nobody repeats it.
 	byes = 3
 )
@@ -253,6 +261,11 @@ func (m *Machine) settled(now time.Time, s *session, path Path) {
 		return
 	}
 	s.attempts, s.retryAt = 0, time.Time{}
+	if path.Kind == Direct {
+		s.upgrades = 0
+		return
+	}
+	m.upgradeLater(now, s)
 }
 
 // tombstones remember sessions that ended, so that messages about them which

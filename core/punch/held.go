@@ -8,4 +8,4 @@ type Held struct {
 }
 
 // Held gives them.
-func (a *Agent) Held() Held { return Held{Pairs: len(a.pairs), InFlight: len(a.flights.order)} }
+func (a *Agent) Held() Held { return Held{Pairs: len(a.pairs), InFlight: len(a.flights)} }

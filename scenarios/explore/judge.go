@@ -365,7 +365,8 @@ func (o *outcome) at(host string, a netip.Addr) bool {
 // takes to be certain; a try that came just before the network was whole, and that is
 // repeated after a time which doubles and so is no longer than the outage; the same
 // for the allocation, whose last try before it gives up is the longest (RFC 8489
-// section 6.2.1); and then the checks, with a peer that gives no sign of life at
+// section 6.2.1); the next time at which a session that goes over the relay looks for
+// a direct path; and then the checks, with a peer that gives no sign of life at
 // first.
 func Recovery(rtt, keepalive, outage time.Duration) time.Duration {
 	if keepalive == 0 {
@@ -375,8 +376,9 @@ func Recovery(rtt, keepalive, outage time.Duration) time.Duration {
 		silence  = time.Second      // until a path that is used is asked whether it lives
 		backoff  = 30 * time.Second // the longest wait of a session
 		allocate = 16 * time.Second // the longest of a transaction
+		upgrade  = 2 * time.Minute  // the longest wait for a direct path
 	)
 	notice := keepalive*6/5 + silence + punch.DefaultDeadAfter
-	again := min(outage+time.Second, backoff) + min(outage, allocate)
+	again := min(outage+time.Second, backoff) + min(outage, allocate) + min(outage+5*time.Second, upgrade)
 	return notice + again + 4*punch.SettleAfter(rtt) + 10*rtt
 }
