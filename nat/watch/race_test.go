@@ -129,3 +129,20 @@ func TestUnknownEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyBehindHasTheAddress: what the NAT translated as it must may leave by the
+// way to everything else, since whoever had the address has another one now. What it
+// sent back as it came, it did not translate.
+func TestNobodyBehindHasTheAddress(t *testing.T) {
+	const inside, remote, mapped = "192.168.1.2:5000", "198.18.0.9:3478", "198.18.0.2:5000"
+	first := out(0, 0, inside, remote, mapped)
+	back := watch.Observation{At: at(5), Inbound: true, Packet: table.Packet{Src: ap(remote), Dst: ap(mapped)}}
+	back.Left = &table.Packet{Src: ap(remote), Dst: ap(inside)}
+	if why := held(t, "port-restricted-cone", first, back); why != nil {
+		t.Errorf("held against it: %q", why)
+	}
+	back.Left = &back.Packet
+	if why := held(t, "port-restricted-cone", first, back); len(why) != 1 {
+		t.Errorf("what was not translated: %q", why)
+	}
+}

@@ -242,6 +242,11 @@ func (w *Watch) inbound(o Observation) string {
 		return ""
 	case !passed:
 		return o.unseen(v)
+	case !o.LeftInside && *o.Left == v.Packet:
+		// The NAT did its part. Nobody behind the router has the address any more, as
+		// after a reboot of another router there, so that it left by the way to
+		// everything else.
+		return ""
 	case !o.LeftInside:
 		return "it went back to where it came from"
 	case *o.Left != v.Packet:
