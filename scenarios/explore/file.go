@@ -24,7 +24,7 @@ type template struct {
 	id  string
 	// keepalive is scaled, too.
 	keepalive time.Duration
-	stranger string
+	stranger  string
 }
 
 // newTemplate takes what an exploration needs of a scenario.
@@ -64,7 +64,6 @@ func scaledLab(sc *scenarios.Scenario) *sim.Lab {
 	}
 	return &lab
 }
-
 
 // text writes the schedule as a scenario file, with a comment above it. tail is how
 // long payload goes on once the network is whole, and before paths are read.

@@ -80,8 +80,8 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			"		w.newest = sequence\n", "		w.newest = sequence\n		return true\n", "TC-01", 60, Twice, 1},
 		{"a timer that is over comes again", "core/punch/select.go",
 			"	if !at.After(a.stepped) {\n		return time.Time{}\n	}\n	return at", "	return at", "TC-01", 60, Storm, 1},
-		{"a nomination outlives its pair", "core/punch/select.go",
-			"!a.controlling && n != nil && n.state == succeeded && !a.doubtful(now, n)", "!a.controlling && n != nil", "TC-02", 200, WrongPath, 2},
+		{"a relayed session never looks for a direct path again", "core/peer/introduce.go",
+			"	s.upgrades++\n	s.retryAt = now.Add(wait)", "	s.upgrades++\n	_ = wait", "TC-02", 60, WrongPath, 1},
 	} {
 		t.Run(bug.name, func(t *testing.T) {
 			binary := planted(t, bug.file, bug.old, bug.new)

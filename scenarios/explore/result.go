@@ -194,4 +194,3 @@ func (o *outcome) recovered() (worst time.Duration) {
 	}
 	return worst
 }
-
