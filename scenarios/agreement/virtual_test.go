@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/grid"
 	"p2pmodel/scenarios/runner"
 	"p2pmodel/sim/kernel"
 	"p2pmodel/sim/virtual"
@@ -196,6 +197,24 @@ func BenchmarkRealTimeouts(b *testing.B) {
 			if res.Verdict != scenarios.Expected {
 				b.Fatalf("%s is %s: %s", res.ID, res.Verdict, res.Reason)
 			}
+		}
+	}
+}
+
+// The grid of all pairs of mapping and filtering, each NAT of each cell certified.
+func BenchmarkGrid(b *testing.B) {
+	template, err := grid.DefaultTemplate()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		g := &grid.Grid{Template: template, Sides: grid.Axes(), Fabric: virtual.Fabric{}, Seed: 1, Repeat: 1, Parallel: 4}
+		res, err := g.Run(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if !res.OK() {
+			b.Fatal(res.Summary())
 		}
 	}
 }
