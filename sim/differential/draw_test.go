@@ -34,7 +34,11 @@ func drawSchedule(t *rapid.T) differential.Schedule {
 	d.times(s.Behavior)
 	n := rapid.IntRange(4, 26).Draw(t, "steps")
 	for range n {
-		s.Steps = append(s.Steps, d.step())
+		step := d.step()
+		if last := len(s.Steps) - 1; last >= 0 && d.alongside(s.Steps[last], step) {
+			step.Same = oneIn(t, 8, "same")
+		}
+		s.Steps = append(s.Steps, step)
 	}
 	return s
 }
@@ -135,6 +139,17 @@ func (d *drawer) step() differential.Step {
 		return d.wait()
 	}
 	return d.change()
+}
+
+// alongside reports whether two packets may be sent at one instant. Not so two of one
+// inside endpoint, which may claim a port each, and those that are hairpinned, whose
+// mappings nobody sees; conntrack drops one of two packets that begin flows which clash.
+func (d *drawer) alongside(a, b differential.Step) bool {
+	packets := a.Do <= differential.In && b.Do <= differential.In
+	hairpin := func(s differential.Step) bool {
+		return s.Do == differential.Out && s.To.Node != 'x' && s.To.Node != 'y'
+	}
+	return packets && !d.tracked && !a.Same && a.From != b.From && !hairpin(a) && !hairpin(b)
 }
 
 func (d *drawer) packet(do differential.StepKind, from, to differential.Endpoint) differential.Step {

@@ -59,9 +59,18 @@ func (o Outcome) String() string {
 	return "vanished"
 }
 
+// sent is a packet that is sent, and what became of it.
+type sent struct {
+	step    Step
+	packet  table.Packet
+	outcome Outcome
+	found   int // how many outcomes it had
+}
+
 // Judge holds what became of packets against the model. It is pure: times come in as
 // parameters, and have to grow.
 type Judge struct {
+	first    Schedule
 	behavior nat.Behavior
 	shadow   *table.Shadow
 	pair     table.Pairing
@@ -79,6 +88,10 @@ type Judge struct {
 	// may be so much later than ours.
 	slack time.Duration
 	tally *Tally
+	// past is all that it was told, so that another can be brought to the same state.
+	// before is how much of it was before the packets that are judged.
+	past   []func(*Judge)
+	before int
 }
 
 type inside struct {
@@ -88,7 +101,7 @@ type inside struct {
 
 // NewJudge makes one for a NAT that has just been installed. The tally may be nil.
 func NewJudge(s Schedule, pair table.Pairing, tally *Tally) (*Judge, error) {
-	j := &Judge{pair: pair, left: make(map[inside][]netip.AddrPort), tally: tally}
+	j := &Judge{first: s, pair: pair, left: make(map[inside][]netip.AddrPort), tally: tally}
 	return j, j.begin(s.Behavior, ExternalAddrs(s.External))
 }
 
@@ -166,6 +179,11 @@ func (j *Judge) Uncertain(from, to time.Time) bool {
 
 // Change notes a step that is no packet, and was over at a time.
 func (j *Judge) Change(at time.Time, s Step) error {
+	j.past = append(j.past, func(o *Judge) { _ = o.change(at, s) })
+	return j.change(at, s)
+}
+
+func (j *Judge) change(at time.Time, s Step) error {
 	t := j.shadow.Table()
 	switch s.Do {
 	case Flush:
@@ -199,9 +217,67 @@ type Verdict struct {
 	Unjudged string
 }
 
-// Judge takes a packet of a step, which was sent between two times, and what became
-// of it.
-func (j *Judge) Judge(from, to time.Time, s Step, p table.Packet, o Outcome) Verdict {
+// Judge takes packets that were sent between two times, at one instant, and what
+// became of each. Which of several was first nobody knows: they agree if what became of
+// them is what the model says in some order.
+func (j *Judge) Judge(from, to time.Time, all []sent) Verdict {
+	v := j.inOrder(from, to, all)
+	if len(all) == 1 || v.Disagreement == "" {
+		return v
+	}
+	for _, order := range orders(all) {
+		other := j.again()
+		if v := other.inOrder(from, to, order); v.Disagreement == "" {
+			other.tally = j.tally
+			*j = *other
+			return v
+		}
+	}
+	return Verdict{Disagreement: v.Disagreement + "; in no order of these packets they agree"}
+}
+
+// again gives another Judge that was told the same, but for the last packets.
+func (j *Judge) again() *Judge {
+	o := &Judge{pair: j.pair, left: make(map[inside][]netip.AddrPort)}
+	_ = o.begin(j.first.Behavior, ExternalAddrs(j.first.External)) // it did not fail the first time
+	o.first = j.first
+	for _, told := range j.past[:j.before] {
+		told(o)
+	}
+	o.past = slices.Clone(j.past[:j.before])
+	return o
+}
+
+// inOrder judges packets one after the other.
+func (j *Judge) inOrder(from, to time.Time, all []sent) Verdict {
+	j.before = len(j.past)
+	for _, s := range all {
+		j.past = append(j.past, func(o *Judge) { o.one(from, to, s.step, s.packet, s.outcome) })
+		if v := j.one(from, to, s.step, s.packet, s.outcome); v != (Verdict{}) {
+			return v
+		}
+	}
+	return Verdict{}
+}
+
+// orders are all orders of packets.
+func orders(all []sent) [][]sent {
+	if len(all) <= 1 {
+		return [][]sent{all}
+	}
+	var found [][]sent
+	for i := range all {
+		rest := slices.Delete(slices.Clone(all), i, i+1)
+		for _, o := range orders(rest) {
+			found = append(found, append([]sent{all[i]}, o...))
+		}
+	}
+	return found
+}
+
+// one takes a packet of a step, which was sent between two times, and what became of
+// it.
+func (j *Judge) one(from, to time.Time, s Step, p table.Packet, o Outcome) Verdict {
 	j.slack = max(j.slack, to.Sub(from))
 	if j.slack > Tolerance {
 		return Verdict{Unjudged: "the machine was busy: a packet took too long"}

@@ -78,7 +78,8 @@ type decoded struct {
 	refusal bool
 }
 
-// decode reads a packet of ours, or an error about one, and checks its checksums.
+// decode reads a packet of ours, or an error about one, and checks its checksums. Of
+// one with a wrong checksum it gives what it says, too.
 func decode(b []byte) (d decoded, err error) {
 	if len(b) < ipHeader || b[0] != 0x45 || int(binary.BigEndian.Uint16(b[2:])) != len(b) {
 		return d, errors.New("no whole IPv4 packet without options")
@@ -97,7 +98,8 @@ func decode(b []byte) (d decoded, err error) {
 		d.number = binary.BigEndian.Uint64(q[len(q)-mark:])
 		return d, nil
 	}
-	return d, d.transport(b[9], src, dst, b, t)
+	err = d.transport(b[9], src, dst, b, t)
+	return d, err
 }
 
 func (d *decoded) transport(protocol byte, src, dst netip.Addr, b, t []byte) error {
@@ -116,11 +118,7 @@ func (d *decoded) transport(protocol byte, src, dst netip.Addr, b, t []byte) err
 	if len(t) < size+mark {
 		return errors.New("it is too short to be one of ours")
 	}
-	// The kernel's rules may bring a checksum of UDP to 0, which says that there is none.
-	none := protocol == protocolUDP && t[6] == 0 && t[7] == 0
-	if !none && checksum(sum, t) != 0 {
-		return fmt.Errorf("the checksum of %s is wrong", d.packet.Protocol)
-	}
+	d.number = binary.BigEndian.Uint64(t[size:])
 	from, to := binary.BigEndian.Uint16(t), binary.BigEndian.Uint16(t[2:])
 	if protocol == protocolICMP {
 		from, to = 0, binary.BigEndian.Uint16(t[4:])
@@ -129,7 +127,11 @@ func (d *decoded) transport(protocol byte, src, dst netip.Addr, b, t []byte) err
 		}
 	}
 	d.packet.Src, d.packet.Dst = netip.AddrPortFrom(src, from), netip.AddrPortFrom(dst, to)
-	d.number = binary.BigEndian.Uint64(t[size:])
+	// The kernel's rules may bring a checksum of UDP to 0, which says that there is none.
+	none := protocol == protocolUDP && t[6] == 0 && t[7] == 0
+	if !none && checksum(sum, t) != 0 {
+		return fmt.Errorf("the checksum of %s is wrong", d.packet.Protocol)
+	}
 	return nil
 }
 

@@ -53,8 +53,8 @@ var bugs = []bug{
 		"s.young(), drop(CauseFiltered))", "s.young(), drop(CauseNoMapping))"},
 	{"who comes from inside is not let in by the filter's entry again", "nat/ruleset/translate.go",
 		"remote, s.remoteLen), refreshFor(s.filter, inside, 0, a.idle))", "remote, s.remoteLen), put(s.filter, inside, 0))"},
-	{"a rebinding leaves the filter of an echo alone", "nat/ruleset/rebind.go",
-		"\t\t\t\tadd(setFilter, m.External, f.Remote)\n", ""},
+	{"blocks overlap by one port", "nat/ruleset/block.go",
+		"sum(term, b.Block, firstPort)", "sum(term, b.Block-1, firstPort)"},
 }
 
 const (

@@ -58,11 +58,13 @@ func Play(r *Rig, s Schedule, pair table.Pairing, tally *Tally) (Result, error) 
 	if err := install(r, s.Behavior, judge); err != nil {
 		return result, err
 	}
-	for i, step := range s.Steps {
+	for i := 0; i < len(s.Steps); {
+		n := together(s.Steps[i:])
 		result.Step = i
-		if err := play(r, judge, step, &result); err != nil {
-			return result, fmt.Errorf("step %d, %s: %w", i+1, step, err)
+		if err := play(r, judge, s.Steps[i:i+n], &result); err != nil {
+			return result, fmt.Errorf("step %d, %s: %w", i+1, s.Steps[i], err)
 		}
+		i += n
 		if result.Verdict != (Verdict{}) {
 			break
 		}
@@ -95,30 +97,24 @@ func list(r *Rig, judge *Judge) (Verdict, error) {
 	return judge.Listing(from, time.Now(), live), nil
 }
 
-func play(r *Rig, judge *Judge, step Step, result *Result) error {
+// together is how many of the first steps happen at one instant.
+func together(steps []Step) int {
+	n := 1
+	for n < min(len(steps), maxSame) && steps[0].Do <= In && steps[n].Same {
+		n++
+	}
+	return n
+}
+
+func play(r *Rig, judge *Judge, steps []Step, result *Result) error {
+	step := steps[0]
 	switch step.Do {
 	case Wait:
 		time.Sleep(step.Pause)
 		result.Log = append(result.Log, step.String())
 		return nil
 	case Out, In:
-		p := judge.Packet(step)
-		settle(judge, 0)
-		o, from, to, err := r.send(p, step.Do == In)
-		if err != nil {
-			return err
-		}
-		if judge.Blind(p, o) {
-			live, err := r.mappings()
-			if err != nil {
-				return err
-			}
-			o.Mapped = judge.Find(p, live)
-		}
-		result.Verdict = judge.Judge(from, to, step, p, o)
-		result.Log = append(result.Log, fmt.Sprintf("%-34s # %s %s", step, packetText(p), o))
-		result.Judged++
-		return nil
+		return playPackets(r, judge, steps, result)
 	}
 	defer turn()()
 	settle(judge, change)
@@ -133,6 +129,31 @@ func play(r *Rig, judge *Judge, step Step, result *Result) error {
 		return nil
 	}
 	return judge.Change(from, step)
+}
+
+func playPackets(r *Rig, judge *Judge, steps []Step, result *Result) error {
+	var all []sent
+	for _, step := range steps {
+		all = append(all, sent{step: step, packet: judge.Packet(step)})
+	}
+	settle(judge, 0)
+	from, to, err := r.send(all)
+	if err != nil {
+		return err
+	}
+	for i, s := range all {
+		if judge.Blind(s.packet, s.outcome) {
+			live, err := r.mappings()
+			if err != nil {
+				return err
+			}
+			all[i].outcome.Mapped = judge.Find(s.packet, live)
+		}
+		result.Log = append(result.Log, fmt.Sprintf("%-34s # %s %s", s.step, packetText(s.packet), s.outcome))
+	}
+	result.Verdict = judge.Judge(from, to, all)
+	result.Judged += len(all)
+	return nil
 }
 
 // change is how long the kernel may take for what is asked of it by netlink.

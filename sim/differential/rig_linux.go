@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -18,7 +20,6 @@ import (
 
 	"p2pmodel/nat"
 	"p2pmodel/nat/ruleset"
-	"p2pmodel/nat/table"
 	"p2pmodel/sim/kernel/droplog"
 )
 
@@ -194,26 +195,49 @@ func (r *Rig) change(s Step) error {
 // patience is how long a packet that came out nowhere is looked for again.
 const patience = 20 * time.Millisecond
 
-// send sends a packet, and gives what became of it, and between which times that was.
-func (r *Rig) send(p table.Packet, inbound bool) (o Outcome, from, to time.Time, err error) {
-	r.packets++
-	fd := r.lan
-	if inbound {
-		fd = r.wan
+// send sends packets, all at one instant, and finds what became of each, and between
+// which times that was.
+func (r *Rig) send(all []sent) (from, to time.Time, err error) {
+	first := r.packets + 1
+	r.packets += uint64(len(all))
+	errs := make([]unix.Errno, len(all))
+	begun, done := make([]time.Time, len(all)), make([]time.Time, len(all))
+	write := func(i int, data []byte) {
+		fd := r.lan
+		if all[i].step.Do == In {
+			fd = r.wan
+		}
+		begun[i] = time.Now()
+		_, errs[i] = quick(unix.SYS_WRITE, fd, data)
+		done[i] = time.Now()
 	}
-	data := encode(p, !inbound, r.packets)
-	from = time.Now()
-	_, errno := quick(unix.SYS_WRITE, fd, data)
-	to = time.Now()
-	if errno != 0 {
-		return o, from, to, fmt.Errorf("write into the TUN device: %w", errno)
+	var data [][]byte
+	for i, s := range all {
+		data = append(data, encode(s.packet, s.step.Do == Out, first+uint64(i)))
 	}
-	o, err = r.collect()
-	if err == nil && o == (Outcome{}) {
+	if len(all) == 1 {
+		write(0, data[0])
+	} else {
+		var wait sync.WaitGroup
+		start := make(chan struct{})
+		for i := range all {
+			wait.Go(func() { <-start; write(i, data[i]) })
+		}
+		close(start)
+		wait.Wait()
+	}
+	from, to = slices.MinFunc(begun, time.Time.Compare), slices.MaxFunc(done, time.Time.Compare)
+	for _, errno := range errs {
+		if errno != 0 {
+			return from, to, fmt.Errorf("write into the TUN device: %w", errno)
+		}
+	}
+	err = r.collect(all, first)
+	if err == nil && slices.ContainsFunc(all, func(s sent) bool { return s.found == 0 }) {
 		time.Sleep(patience)
-		o, err = r.collect()
+		err = r.collect(all, first)
 	}
-	return o, from, to, err
+	return from, to, err
 }
 
 // quick reads or writes without telling Go's scheduler: the descriptors do not block,
@@ -228,55 +252,63 @@ func quick(call uintptr, fd int, b []byte) (int, unix.Errno) {
 	}
 }
 
-// collect reads what came out since the last packet was sent.
-func (r *Rig) collect() (o Outcome, err error) {
-	found := 0
-	for _, from := range []struct {
-		fd     int
-		inside bool
-	}{{r.lan, true}, {r.wan, false}} {
-		for {
-			n, errno := quick(unix.SYS_READ, from.fd, r.buffer)
-			if errno == unix.EAGAIN {
-				break
-			}
-			if errno != 0 {
-				return o, fmt.Errorf("read from the TUN device: %w", errno)
-			}
-			d, err := decode(r.buffer[:n])
-			switch {
-			case err != nil:
-				o.Wrong = fmt.Sprintf("a packet came out that is none: %v: %x", err, r.buffer[:n])
-			case d.number != r.packets:
-				o.Wrong = fmt.Sprintf("a packet came out that is not the one that was sent: %s", packetText(d.packet))
-			case d.refusal:
-				o.Refused = true
-			default:
-				o.Passed, o.Inside, o.Packet = true, from.inside, d.packet
-			}
-			found++
+// collect reads what came out since packets were sent, whose numbers count from first.
+func (r *Rig) collect(all []sent, first uint64) error {
+	found := func(number uint64, is func(*Outcome)) {
+		stray := number < first || number-first >= uint64(len(all))
+		if stray {
+			number = first
 		}
+		s := &all[number-first]
+		if s.found++; stray || s.found > 1 {
+			s.outcome.Wrong = "more than one packet or drop came of it, or one that nobody had sent"
+		}
+		is(&s.outcome)
+	}
+	if err := r.read(r.lan, true, found); err != nil {
+		return err
+	}
+	if err := r.read(r.wan, false, found); err != nil {
+		return err
 	}
 	for {
 		n, errno := quick(unix.SYS_READ, r.drops, r.buffer)
 		if errno == unix.EAGAIN {
-			break
+			return nil
 		}
 		if errno != 0 {
-			return o, fmt.Errorf("read from the netfilter log: %w", errno)
+			return fmt.Errorf("read from the netfilter log: %w", errno)
 		}
 		droplog.Decode(r.buffer[:n], time.Time{}, func(m droplog.Message) {
-			found++
-			o.Cause, o.Rule = ruleset.Cause(m.Cause), m.Rule
-			if tail := m.Data[max(0, len(m.Data)-mark):]; len(tail) < mark || binary.BigEndian.Uint64(tail) != r.packets {
-				o.Wrong = "a rule dropped a packet that is not the one that was sent"
+			number := uint64(0)
+			if len(m.Data) >= mark {
+				number = binary.BigEndian.Uint64(m.Data[len(m.Data)-mark:])
+			}
+			found(number, func(o *Outcome) { o.Cause, o.Rule = ruleset.Cause(m.Cause), m.Rule })
+		})
+	}
+}
+
+// read reads the packets that came out of a device.
+func (r *Rig) read(fd int, inside bool, found func(uint64, func(*Outcome))) error {
+	for {
+		n, errno := quick(unix.SYS_READ, fd, r.buffer)
+		if errno == unix.EAGAIN {
+			return nil
+		}
+		if errno != 0 {
+			return fmt.Errorf("read from the TUN device: %w", errno)
+		}
+		d, err := decode(r.buffer[:n])
+		found(d.number, func(o *Outcome) {
+			if err != nil {
+				o.Wrong = fmt.Sprintf("a packet came out that is wrong: %v: %x", err, r.buffer[:n])
+			}
+			if o.Refused = d.refusal; !d.refusal {
+				o.Passed, o.Inside, o.Packet = true, inside, d.packet
 			}
 		})
 	}
-	if found > 1 && o.Wrong == "" {
-		o.Wrong = fmt.Sprintf("%d packets or drops came of one packet, the last one %s", found, o)
-	}
-	return o, nil
 }
 
 // mappings are the live ones.
@@ -296,12 +328,11 @@ func (r *Rig) Pairing() (func(inside netip.Addr, n int) int, error) {
 		}
 		for i := range byte(nodes) {
 			s := Step{Do: Out, From: Endpoint{Node: firstHost + i, Port: 40000}, To: Endpoint{Node: firstOutside, Port: 3478}}
-			j := &Judge{}
-			o, _, _, err := r.send(j.Packet(s), false)
-			if err != nil {
+			one := []sent{{step: s, packet: (&Judge{}).Packet(s)}}
+			if _, _, err := r.send(one); err != nil {
 				return nil, err
 			}
-			at := -1
+			at, o := -1, one[0].outcome
 			for k, a := range ExternalAddrs(n) {
 				if o.Passed && o.Packet.Src.Addr() == a {
 					at = k

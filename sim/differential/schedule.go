@@ -32,6 +32,9 @@ type Step struct {
 	// Protocol, From and To are for packets. From is inside with Out, outside with In.
 	Protocol table.Protocol
 	From, To Endpoint
+	// Same: the packet is sent at the same instant as the one before it, by another
+	// thread. It means nothing where the step before is no packet.
+	Same bool
 	// Pause is for Pause; External for Reboot: the number of addresses afterwards, 0
 	// for as many as before. Host is for Rebind, 0 for all; Behavior for Swap.
 	Pause    time.Duration
@@ -89,6 +92,9 @@ const (
 	MaxSteps    = 1000
 	MaxWait     = 10 * time.Second
 	maxBack     = 9
+	// maxSame is how many packets there are at one instant; of more, the next ones come
+	// after them.
+	maxSame = 4
 )
 
 const (
@@ -184,6 +190,9 @@ func (s Schedule) Validate() error {
 }
 
 func (s Step) validate() error {
+	if s.Same && s.Do > In {
+		return fmt.Errorf("packets alone are sent at the same instant as others")
+	}
 	switch s.Do {
 	case Out, In:
 		return s.validatePacket()

@@ -129,6 +129,7 @@ func (k *shrinker) plainerSteps() (changed bool) {
 			func(s *Step) { s.From.Port = plainPort(s.From) },
 			func(s *Step) { s.To.Node = plain(s.To.Node) },
 			func(s *Step) { s.To.Port = plainPort(s.To) },
+			func(s *Step) { s.Same = false },
 			func(s *Step) { s.To.Back = 0 },
 			func(s *Step) {
 				if s.To.Node == mapped {

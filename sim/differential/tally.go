@@ -54,6 +54,9 @@ func (t *Tally) count(b nat.Behavior, v table.Verdict, s Step) {
 		}
 	}
 	t.counts["packet "+s.Protocol.String()+" "+s.Do.String()]++
+	if s.Same {
+		t.counts["packet at the same instant"]++
+	}
 	if v.Hairpin {
 		t.counts["packet hairpin "+b.Get(nat.AxisHairpin)+": "+v.Drop.String()]++
 	}
@@ -123,6 +126,7 @@ func Wanted() []string {
 	for k := Wait; k <= Swap; k++ {
 		all = append(all, "step "+k.String())
 	}
+	all = append(all, "packet at the same instant")
 	for p := table.UDP; p <= table.ICMPEcho; p++ {
 		all = append(all, "packet "+p.String()+" out", "packet "+p.String()+" in")
 	}

@@ -14,14 +14,14 @@ import (
 )
 
 // String is the text form: the NAT, how many external addresses it has, and a step
-// a line.
+// a line. A + says that a packet is sent at the same instant as the one before it.
 //
 //	nat mapping=EIM,filtering=APDF,ports=preserve,timeout=200ms
 //	external 2
 //	out udp a:40001 > x:3478
 //	wait 150ms
 //	in udp x:3478 > @a:40001
-//	out udp b:40001 > 1:40001
+//	+ out udp b:40001 > 1:40001
 //	rebind a
 //	reboot 1
 //	swap mapping=EIM,filtering=EIF,ports=random
@@ -36,6 +36,9 @@ func (s Schedule) String() string {
 
 func (s Step) String() string {
 	switch {
+	case s.Do <= In && s.Same:
+		s.Same = false
+		return same + " " + s.String()
 	case s.Do <= In:
 		return fmt.Sprintf("%s %s %s > %s", s.Do, s.Protocol, s.From, s.To)
 	case s.Do == Wait:
@@ -108,7 +111,13 @@ func Parse(text string) (Schedule, error) {
 	return s, nil
 }
 
+// same is before packets that are sent at the same instant as the one before.
+const same = "+"
+
 func parseStep(words []string) (s Step, err error) {
+	if words[0] == same && len(words) > 1 {
+		s.Same, words = true, words[1:]
+	}
 	kind := slices.Index(stepNames, words[0])
 	if kind < 0 {
 		return s, fmt.Errorf("no such step; there are %s", strings.Join(stepNames, ", "))
