@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"p2pmodel/nat"
-	"p2pmodel/nat/ruleset"
 	"p2pmodel/nat/table"
 )
 
@@ -169,15 +168,4 @@ func settle(judge *Judge, takes time.Duration) {
 		}
 		time.Sleep(Tolerance / 5)
 	}
-}
-
-// Supported reports whether rules can do all that a schedule asks for.
-func (s Schedule) Supported() bool {
-	able := func(b nat.Behavior) bool { return ruleset.Supported(b) == nil }
-	for _, step := range s.Steps {
-		if step.Do == Swap && !able(step.Behavior) {
-			return false
-		}
-	}
-	return able(s.Behavior)
 }

@@ -244,3 +244,14 @@ func (s Schedule) Clone() Schedule {
 	s.Steps = slices.Clone(s.Steps)
 	return s
 }
+
+// Supported reports whether rules can do all that a schedule asks for.
+func (s Schedule) Supported() bool {
+	able := func(b nat.Behavior) bool { return b.Full != nat.FullEvict }
+	for _, step := range s.Steps {
+		if step.Do == Swap && !able(step.Behavior) {
+			return false
+		}
+	}
+	return able(s.Behavior)
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"p2pmodel/nat"
 	"p2pmodel/nat/table"
@@ -18,6 +19,10 @@ type Tally struct {
 	mu      sync.Mutex
 	counts  map[string]int
 	reasons map[string]int
+	// early, late and ends are how much earlier or later than by the model things ended
+	// on the kernel at most, by its lists, and how many there were.
+	early, late time.Duration
+	ends        int
 	// Schedules, Packets, Unjudged and Disagreements count.
 	Schedules, Packets, Unjudged, Disagreements int
 }
@@ -85,6 +90,17 @@ func (t *Tally) schedule(s Schedule, r Result) {
 	}
 }
 
+// apart notes how much later than by the model something ends on the kernel.
+func (t *Tally) apart(d time.Duration) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ends++
+	t.early, t.late = min(t.early, d), max(t.late, d)
+}
+
 // Count gives how often something was met: "mapping=EIM", "verdict filtered".
 func (t *Tally) Count(what string) int {
 	t.mu.Lock()
@@ -148,6 +164,8 @@ func (t *Tally) String() string {
 	for _, k := range keys {
 		fmt.Fprintf(&b, "  %-40s %9d\n", k, t.counts[k])
 	}
+	fmt.Fprintf(&b, "  %d ends of mappings and filters' entries, by the kernel's lists: from %v to %v later than by the model\n",
+		t.ends, t.early.Round(time.Microsecond), t.late.Round(time.Microsecond))
 	for why, n := range t.reasons {
 		fmt.Fprintf(&b, "  not judged: %-60s %6d\n", why, n)
 	}

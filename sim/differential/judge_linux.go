@@ -3,11 +3,9 @@
 package differential
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"p2pmodel/nat"
@@ -23,49 +21,6 @@ const Tolerance = 15 * time.Millisecond
 // collection is for how long the kernel may count what has expired towards the size
 // of a set: it collects once a second.
 const collection = 2500 * time.Millisecond
-
-// Outcome is what became of a packet on the kernel. The zero value says that it
-// vanished: it came out nowhere, and no rule dropped it.
-type Outcome struct {
-	// Passed: it came out as Packet, on the inner side if Inside.
-	Passed, Inside bool
-	Packet         table.Packet
-	// Cause is why a rule dropped it, and Rule which one did.
-	Cause ruleset.Cause
-	Rule  string
-	// Refused: the router itself answered with an ICMP error, as with a packet for
-	// itself.
-	Refused bool
-	// Mapped is the external endpoint that the sender of a packet that was dropped has,
-	// where Judge.Blind asks for it.
-	Mapped netip.AddrPort
-	// Wrong is what should never be, whatever the behaviour.
-	Wrong string
-}
-
-func (o Outcome) String() string {
-	switch {
-	case o.Wrong != "":
-		return o.Wrong
-	case o.Passed && o.Inside:
-		return fmt.Sprintf("passed inside as %s", packetText(o.Packet))
-	case o.Passed:
-		return fmt.Sprintf("passed outside as %s", packetText(o.Packet))
-	case o.Refused:
-		return "was taken and refused by the router itself"
-	case o.Cause != "":
-		return fmt.Sprintf("was dropped: %s (%s)", o.Cause, o.Rule)
-	}
-	return "vanished"
-}
-
-// sent is a packet that is sent, and what became of it.
-type sent struct {
-	step    Step
-	packet  table.Packet
-	outcome Outcome
-	found   int // how many outcomes it had
-}
 
 // Judge holds what became of packets against the model. It is pure: times come in as
 // parameters, and have to grow.
@@ -150,25 +105,6 @@ func (j *Judge) address(s Step, e Endpoint) netip.AddrPort {
 		return left[len(left)-1-int(e.Back)]
 	}
 	return netip.AddrPortFrom(j.external[0], e.Port)
-}
-
-// Blind reports whether a packet that was dropped may have made a mapping, whose port
-// only a list of mappings can tell: one that is hairpinned is dropped after its sender
-// was translated.
-func (j *Judge) Blind(p table.Packet, o Outcome) bool {
-	return !o.Passed && j.Behavior().Hairpin == nat.HairpinExternal && slices.Contains(j.external, p.Dst.Addr())
-}
-
-// Find gives the external endpoint by which a packet's sender is mapped.
-func (j *Judge) Find(p table.Packet, live []ruleset.Mapping) netip.AddrPort {
-	for _, m := range live {
-		remote := m.Remote
-		if m.Inside == p.Src && m.Protocol == p.Protocol.String() &&
-			(!remote.IsValid() || remote == p.Dst || remote == netip.AddrPortFrom(p.Dst.Addr(), 0)) {
-			return m.External
-		}
-	}
-	return netip.AddrPort{}
 }
 
 // Uncertain reports whether what the NAT does at a time depends on clocks: whether
@@ -349,70 +285,6 @@ func (j *Judge) remember(from inside, e netip.AddrPort) {
 	j.left[from] = append(left, e)
 }
 
-// expected are the outcomes that agree with what the model says.
-type expected struct {
-	verdict table.Verdict
-	inside  bool
-	causes  []ruleset.Cause
-	refused bool
-	vanish  bool
-}
-
-func (j *Judge) expected(s Step, p table.Packet, v table.Verdict) expected {
-	e := expected{verdict: v, inside: s.Do == In || v.Hairpin}
-	b := j.Behavior()
-	switch v.Drop {
-	case table.Passed:
-	case table.NoMapping, table.Expired:
-		e.causes = []ruleset.Cause{ruleset.CauseNoMapping}
-	case table.Filtered:
-		e.causes = []ruleset.Cause{ruleset.CauseFiltered}
-		if b.Kind != nat.KindRFC {
-			e.causes = []ruleset.Cause{ruleset.CauseNoMapping} // one rule for both
-		}
-	case table.Exhausted, table.TableFull:
-		e.causes = []ruleset.Cause{ruleset.CauseExhausted}
-		// The kernel drops what it finds no port for without any rule.
-		e.vanish = b.Kind != nat.KindRFC && v.Drop == table.Exhausted
-	case table.HairpinRefused:
-		e.causes = []ruleset.Cause{ruleset.CauseHairpin}
-	}
-	if s.Do == In && !slices.Contains(j.external, p.Dst.Addr()) {
-		e.causes = []ruleset.Cause{ruleset.CauseInside} // an address that the NAT has no longer
-		return e
-	}
-	if s.Do == In && v.Drop != table.Passed && b.Early == nat.EarlyAccept {
-		e.causes = nil
-		e.refused = s.Protocol == table.UDP
-		e.vanish = !e.refused // the router has no use for an answer that it did not ask for
-	}
-	return e
-}
-
-func (e expected) equal(o Outcome) bool {
-	switch {
-	case e.verdict.Drop == table.Passed:
-		return o.Passed && o.Packet == e.verdict.Packet && o.Inside == e.inside
-	case o.Passed:
-		return false
-	case o.Refused:
-		return e.refused
-	case o.Cause != "":
-		return slices.Contains(e.causes, o.Cause)
-	}
-	return e.vanish
-}
-
-func (e expected) String() string {
-	switch {
-	case e.verdict.Drop != table.Passed:
-		return fmt.Sprintf("is dropped: %s", e.verdict.Drop)
-	case e.inside:
-		return fmt.Sprintf("passes inside as %s", packetText(e.verdict.Packet))
-	}
-	return fmt.Sprintf("passes outside as %s", packetText(e.verdict.Packet))
-}
-
 // lately reports whether ports of the protocol were taken lately that are no longer.
 // The kernel may still count them towards the size of its table.
 func (j *Judge) lately(now time.Time, p table.Protocol) bool {
@@ -422,69 +294,4 @@ func (j *Judge) lately(now time.Time, p table.Protocol) bool {
 	}
 	j.held[p] = held
 	return !j.ended.IsZero() && now.Sub(j.ended) < collection
-}
-
-// Listing holds the list of live mappings, which was made between two times, against
-// the model's. What ends at about that time may be on it or not.
-func (j *Judge) Listing(from, to time.Time, live []ruleset.Mapping) Verdict {
-	near := Tolerance + max(j.slack, to.Sub(from))
-	if j.behavior.Kind != nat.KindRFC {
-		near += time.Second // conntrack tells whole seconds
-	}
-	model := make(map[string]time.Duration)
-	for _, m := range j.shadow.Table().Mappings(from) {
-		key := line(m.Protocol.String(), m.Inside, m.External, m.Remote)
-		model[key] = m.Expires.Sub(from)
-		for _, f := range m.Filter {
-			model[key+" from "+remoteName(f.Remote)] = f.Expires.Sub(from)
-		}
-	}
-	kernel := make(map[string]time.Duration)
-	for _, m := range live {
-		if m.Inside == m.External {
-			continue // a flow of the router itself
-		}
-		key := line(m.Protocol, m.Inside, m.External, m.Remote)
-		kernel[key] = m.Expires
-		for _, f := range m.Filter {
-			if j.behavior.Kind == nat.KindRFC {
-				kernel[key+" from "+remoteName(f.Remote)] = f.Expires
-			}
-		}
-	}
-	var wrong []string
-	for key, ends := range kernel {
-		want, known := model[key]
-		switch {
-		case !known && ends > near:
-			wrong = append(wrong, fmt.Sprintf("the kernel lists %s, for %v, and the model does not have it", key, ends))
-		case known && (ends-want).Abs() > near:
-			wrong = append(wrong, fmt.Sprintf("%s: it ends in %v on the kernel, and in %v by the model", key, ends, want.Round(time.Millisecond)))
-		}
-	}
-	for key, ends := range model {
-		if _, known := kernel[key]; !known && ends > near && (j.behavior.Kind == nat.KindRFC || !strings.Contains(key, " from ")) {
-			wrong = append(wrong, fmt.Sprintf("the model has %s, for %v, and the kernel does not list it", key, ends.Round(time.Millisecond)))
-		}
-	}
-	if len(wrong) == 0 {
-		return Verdict{}
-	}
-	slices.SortFunc(wrong, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
-	return Verdict{Disagreement: "mappings afterwards: " + wrong[0]}
-}
-
-// line names a mapping.
-func line(protocol string, inside, external, remote netip.AddrPort) string {
-	return fmt.Sprintf("%s %s > %s for %s", protocol, name(inside), name(external), remoteName(remote))
-}
-
-func remoteName(a netip.AddrPort) string {
-	switch {
-	case !a.IsValid():
-		return "*"
-	case a.Port() == 0:
-		return name(a)[:1] + ":*"
-	}
-	return name(a)
 }
