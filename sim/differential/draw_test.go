@@ -185,7 +185,9 @@ func (d *drawer) external() differential.Endpoint {
 		}
 		return e
 	case roll < 9:
-		return differential.Endpoint{Node: one(d.t, "address", byte('1'), '1', '2', '3'), Port: rapid.Uint16Range(40000, 40007).Draw(d.t, "guess")}
+		// Where ports are preserved, or counted up from the low end of a range.
+		guess := rapid.Uint16Range(0, 7).Draw(d.t, "guess") + one[uint16](d.t, "from", 40000, 40000, 1024)
+		return differential.Endpoint{Node: one(d.t, "address", byte('1'), '1', '2', '3'), Port: guess}
 	}
 	return differential.Endpoint{Node: '1', Port: 61000}
 }

@@ -192,8 +192,12 @@ func (r *Rig) change(s Step) error {
 	return nil
 }
 
-// patience is how long a packet that came out nowhere is looked for again.
-const patience = 20 * time.Millisecond
+// A packet that came out nowhere is looked for again so often, after so long each time:
+// another processor may be at it, if it is the one that serves a device's queue.
+const (
+	looks    = 5
+	patience = 10 * time.Millisecond
+)
 
 // send sends packets, all at one instant, and finds what became of each, and between
 // which times that was.
@@ -233,7 +237,10 @@ func (r *Rig) send(all []sent) (from, to time.Time, err error) {
 		}
 	}
 	err = r.collect(all, first)
-	if err == nil && slices.ContainsFunc(all, func(s sent) bool { return s.found == 0 }) {
+	for range looks {
+		if err != nil || !slices.ContainsFunc(all, func(s sent) bool { return s.found == 0 }) {
+			break
+		}
 		time.Sleep(patience)
 		err = r.collect(all, first)
 	}

@@ -42,20 +42,25 @@ func (k *shrinker) try(s Schedule) bool {
 	return true
 }
 
-// fewerSteps leaves out runs of steps, long ones first, from the end on.
+// fewerSteps leaves out runs of steps, long ones first, from the end on; or has a pause
+// in their place, since what they did may have been to take time.
 func (k *shrinker) fewerSteps() (changed bool) {
 	for size := max(1, len(k.best.Steps)/2); size >= 1; size /= 2 {
 		for at := len(k.best.Steps) - size; at >= 0; at -= size {
 			if at+size > len(k.best.Steps) {
 				continue
 			}
-			s := k.best.Clone()
+			s, paused := k.best.Clone(), k.best.Clone()
 			s.Steps = append(s.Steps[:at:at], k.best.Steps[at+size:]...)
-			changed = k.try(s) || changed
+			paused.Steps = append(append(paused.Steps[:at:at], Step{Do: Wait, Pause: instead}), k.best.Steps[at+size:]...)
+			changed = k.try(s) || size > 1 && k.try(paused) || changed
 		}
 	}
 	return changed
 }
+
+// instead is how long a pause in the place of steps is.
+const instead = 100 * time.Millisecond
 
 // plainerBehavior gives axes their defaults, and ranges and times simple values.
 func (k *shrinker) plainerBehavior() (changed bool) {

@@ -68,11 +68,8 @@ func (t *Tally) count(b nat.Behavior, v table.Verdict, s Step) {
 	t.counts["verdict "+v.Drop.String()]++
 }
 
-// schedule notes one that was played.
-func (t *Tally) schedule(s Schedule, r Result) {
-	if t == nil {
-		return
-	}
+// Add notes a schedule that was played.
+func (t *Tally) Add(s Schedule, r Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.Schedules++
