@@ -114,7 +114,7 @@ flush
 		sends := slices.ContainsFunc(s.Steps, func(s differential.Step) bool { return s.Do == differential.Out && s.From.Node == 'b' })
 		return sends && slices.ContainsFunc(s.Steps, func(s differential.Step) bool { return s.Do == differential.Wait })
 	})
-	const want = "nat mapping=EIM,filtering=EIF,ports=preserve\nexternal 1\nout udp b:40001 > x:3478\nwait 300ms\n"
+	const want = "nat mapping=EIM,filtering=EIF,ports=preserve\nexternal 1\nout udp b:40001 > x:3478\nwait 100ms\n"
 	if got := small.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
