@@ -21,6 +21,7 @@ type Shadow struct {
 	table     *Table
 	seen      netip.AddrPort
 	objection string
+	guessed   bool
 }
 
 // Pairing chooses one of several external addresses for an inside address, where
@@ -46,10 +47,14 @@ func NewShadow(b nat.Behavior, external []netip.Addr, pair Pairing) (*Shadow, er
 // endpoint, or with none. objection says why the behaviour would not have drawn that
 // for a new mapping.
 func (s *Shadow) Outbound(now time.Time, p Packet, seen netip.AddrPort) (v Verdict, objection string) {
-	s.seen, s.objection = seen, ""
+	s.seen, s.objection, s.guessed = seen, "", false
 	v = s.table.Outbound(now, p)
 	return v, s.objection
 }
+
+// Guessed reports whether the last packet from inside made a mapping whose port is left
+// to chance, and that nobody saw: from now on table and NAT may differ.
+func (s *Shadow) Guessed() bool { return s.guessed }
 
 // Inbound is Table.Inbound.
 func (s *Shadow) Inbound(now time.Time, p Packet) Verdict { return s.table.Inbound(now, p) }
@@ -72,6 +77,7 @@ func (s *Shadow) drawn(st *state, addr netip.Addr, p progression) (netip.AddrPor
 	case !first.IsValid():
 		return first, false
 	case !s.seen.IsValid():
+		s.guessed = true
 		return first, true
 	case s.seen.Addr() != addr || !among:
 		s.object("%v is none of the %d ports of %v from %d on that could be drawn", s.seen, p.count, addr, p.first)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -82,7 +83,7 @@ func TestPlanted(t *testing.T) {
 	}
 	total, found := 0, 0
 	for _, b := range bugs {
-		t.Run(filepath.Dir(b.file)+": "+b.name, func(t *testing.T) {
+		t.Run(path.Base(path.Dir(b.file))+": "+b.name, func(t *testing.T) {
 			out := search(t, root, b)
 			m := foundLine.FindStringSubmatch(out)
 			if m == nil {
