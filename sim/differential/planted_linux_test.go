@@ -52,7 +52,7 @@ var bugs = []bug{
 		"expr.Any { return store(from, f, p.checksum) }}", "expr.Any { return storePlain(from, f) }}"},
 	{"what is filtered counts as without a mapping", "nat/ruleset/translate.go",
 		"s.young(), drop(CauseFiltered))", "s.young(), drop(CauseNoMapping))"},
-	{"who comes from inside is not let in by the filter's entry again", "nat/ruleset/translate.go",
+	{"an entry of the filter is not refreshed from inside", "nat/ruleset/translate.go",
 		"remote, s.remoteLen), refreshFor(s.filter, inside, 0, a.idle))", "remote, s.remoteLen), put(s.filter, inside, 0))"},
 	{"blocks overlap by one port", "nat/ruleset/block.go",
 		"sum(term, b.Block, firstPort)", "sum(term, b.Block-1, firstPort)"},
