@@ -53,6 +53,11 @@ func (n *Network) installRules(ctx context.Context) error {
 			steps = append(steps, n.hosts[h.Name].installFirewall)
 		}
 	}
+	for _, c := range n.order {
+		if c.unplugged {
+			steps = append(steps, c.tellUnplugged)
+		}
+	}
 	return each(ctx, len(steps), func(i int) error { return steps[i]() })
 }
 

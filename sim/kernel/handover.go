@@ -173,14 +173,15 @@ func (c *cable) setPlugged(plugged bool) error {
 	defer c.mu.Unlock()
 	var b batch
 	if plugged {
+		// Before the node can speak: what answers it must not be lost.
+		if err := c.lonely.lift(); err != nil {
+			return err
+		}
 		c.plug(&b)
 	} else {
 		c.unplug(&b)
-		if c.wire == nil && tellsDrops() {
-			// Without a carrier the kernel drops what is for the node, and tells nobody.
-			if err := c.lose(&c.lonely, "unplugged", sim.Down); err != nil {
-				return err
-			}
+		if err := c.tellUnplugged(); err != nil {
+			return err
 		}
 		if c.wire != nil {
 			if err := c.wire.link.Cut(true); err != nil {
@@ -198,8 +199,14 @@ func (c *cable) setPlugged(plugged bool) error {
 	if c.wire != nil {
 		return c.wire.link.Cut(c.cut || c.unplugged)
 	}
-	if plugged {
-		return c.lonely.lift()
-	}
 	return nil
+}
+
+// tellUnplugged tells what is for a node that is unplugged from a plain link: without
+// a carrier the kernel drops it, and tells nobody.
+func (c *cable) tellUnplugged() error {
+	if c.wire != nil || !tellsDrops() {
+		return nil
+	}
+	return c.lose(&c.lonely, "unplugged", sim.Down)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"p2pmodel/nat"
 	"p2pmodel/sim"
 	"p2pmodel/sim/kernel"
 	"p2pmodel/sim/virtual"
@@ -21,8 +22,9 @@ import (
 const settling = 60 * ms
 
 // play is a lab and what is done in it, a line each: "host:port > address:port text"
-// sends; "cut", "blackhole up" and "restore" with a node are done to its link;
-// "restrict host", "reboot router", "flush router" to those.
+// sends; "cut", "blackhole" and "restore" with a node are done to its link;
+// "restrict host", "part host" (from the server), "move host" (to 4g), "reboot router",
+// "flush router", "rebind router" and "swap router" to those; "wait" waits for longer.
 type play struct {
 	name, lab string
 	lines     []string
@@ -87,6 +89,29 @@ var plays = []play{
 	{"faults", `lab: {hosts: {a: , b: }}`, []string{
 		"cut a", "a:1 > 198.18.0.3:2 up", "b:2 > 198.18.0.2:1 down", "restore a", "a:1 > 198.18.0.3:2 whole",
 		"blackhole a", "a:1 > 198.18.0.3:2 up", "restore a", "restrict a", "a:1 > 198.18.0.3:2 restricted",
+	}, nil},
+	{"more faults, of a host with two uplinks", `lab:
+  routers: {home: {nat: full-cone}}
+  hosts: {phone: {uplinks: {wifi: {behind: home}, 4g: {}}}, server: , other: }
+  links: {server: {delay: 5ms}}
+`, []string{
+		"phone:1 > 198.18.0.4:2 by wifi", "server:2 > 198.18.0.3:1 not plugged in", "move phone", "phone:1 > 198.18.0.4:2 by 4g",
+		"server:2 > 198.18.0.2:1 to wifi", "cut server", "phone:1 > 198.18.0.4:2 cut", "restore server", "part phone", "phone:1 > 198.18.0.4:2 parted",
+		"server:2 > 198.18.0.3:1 parted", "phone:1 > 198.18.0.5:3 not parted", "other:3 > 198.18.0.4:2 neither",
+	}, nil},
+	{"mappings that end", `lab:
+  routers: {home: {nat: "mapping=EIM,filtering=ADF,ports=sequential,timeout=100ms"}}
+  hosts: {inside: {behind: home}, server: }
+`, []string{
+		"inside:1 > 198.18.0.3:2 first", "wait", "server:2 > 198.18.0.2:1024 expired", "inside:1 > 198.18.0.3:2 second", "rebind home",
+		"server:2 > 198.18.0.2:1024 expired", "server:2 > 198.18.0.2:1025 rebound", "inside:1 > 198.18.0.3:2 third",
+		"swap home", "server:2 > 198.18.0.2:1026 swapped", "inside:1 > 198.18.0.3:2 fourth",
+	}, nil},
+	{"a small table, and a block", `lab:
+  routers: {home: {nat: "mapping=APDM,filtering=APDF,ports=preserve,size=64"}, narrow: {nat: "ports=sequential,range=2000-2001"}}
+  hosts: {inside: {behind: narrow}, many: {behind: home}, server: }
+`, []string{
+		"inside:1 > 198.18.0.4:2 first", "inside:3 > 198.18.0.4:2 second", "inside:4 > 198.18.0.4:2 no port",
 	}, nil},
 	{"a chain", `lab:
   routers: {carrier: {nat: restricted-cone}, home: {behind: carrier, nat: symmetric}}
@@ -153,6 +178,16 @@ func (p play) perform(t *testing.T, fabric sim.Fabric) (seen, dropped []string) 
 				err = routerOf(t, n, name).Reboot(true)
 			case "flush":
 				err = routerOf(t, n, name).FlushTable()
+			case "rebind":
+				_, err = routerOf(t, n, name).Rebind()
+			case "swap":
+				err = routerOf(t, n, name).Swap(nat.Behavior{})
+			case "move":
+				err = hostOf(t, n, name).Move("4g")
+			case "part":
+				err = n.Partition([][]string{{name}, {"server"}})
+			case "wait":
+				err = sim.Sleep(t.Context(), n, 200*ms)
 			}
 			if err != nil {
 				t.Fatalf("%s: %s: %v", p.name, line, err)
@@ -184,6 +219,26 @@ func (p play) perform(t *testing.T, fabric sim.Fabric) (seen, dropped []string) 
 	}
 	for _, d := range all {
 		dropped = append(dropped, fmt.Sprintf("%v protocol %d", d, d.Protocol))
+	}
+	for _, h := range lab.Hosts {
+		if h.Firewall != nil {
+			counts, err := hostOf(t, n, h.Name).Firewall()
+			dropped = append(dropped, fmt.Sprintf("%s counted %+v %v", h.Name, counts, err))
+		}
+	}
+	for _, r := range lab.Routers {
+		if r.Firewall != nil {
+			counts, err := routerOf(t, n, r.Name).Firewall()
+			dropped = append(dropped, fmt.Sprintf("%s counted %+v %v", r.Name, counts, err))
+		}
+	}
+	for _, l := range n.Plan().Links {
+		running, err := n.Link(l.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		up, down := running.Lost()
+		dropped = append(dropped, fmt.Sprintf("the link of %v lost %d up and %d down", l.ID, up, down))
 	}
 	slices.Sort(seen)
 	slices.Sort(dropped)
