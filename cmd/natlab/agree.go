@@ -15,6 +15,7 @@ import (
 	"p2pmodel/scenarios/grid"
 	"p2pmodel/scenarios/report"
 	"p2pmodel/sim"
+	"p2pmodel/sim/kernel"
 )
 
 // agreeFlags are the flags of natlab agree.
@@ -52,7 +53,7 @@ input, or a machine that cannot.`,
 			if err != nil {
 				return err
 			}
-			if err := fabricName(kernelFabric).enter(); err != nil {
+			if err := kernel.Enter(); err != nil {
 				return err
 			}
 			return f.run(cmd.Context(), list, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -147,7 +148,7 @@ func (f *agreeFlags) runnable(list []*scenarios.Scenario) error {
 }
 
 func (f *agreeFlags) run(ctx context.Context, list []*scenarios.Scenario, stdout, stderr io.Writer) error {
-	kernel, virtual := fabricName(kernelFabric).on(""), fabricName(virtualFabric).on("")
+	reference, other := fabricName(kernelFabric).on(""), fabricName(virtualFabric).on("")
 	for _, sc := range list {
 		if err := fabricName(kernelFabric).fits(sc.Lab); err != nil {
 			return fmt.Errorf("%s: %w", sc.ID, err)
@@ -155,7 +156,7 @@ func (f *agreeFlags) run(ctx context.Context, list []*scenarios.Scenario, stdout
 	}
 	show := &agreeShow{w: stderr, mute: f.format != "text", total: len(list) * f.seeds}
 	c := &agreement.Comparison{
-		Fabrics: [2]sim.Fabric{kernel, virtual}, Scenarios: list, Seed: f.seed, Seeds: f.seeds, Parallel: f.parallel,
+		Fabrics: [2]sim.Fabric{reference, other}, Scenarios: list, Seed: f.seed, Seeds: f.seeds, Parallel: f.parallel,
 		RealTime: f.realTime, SkipControls: f.skipControls, Version: version(), Done: show.done,
 	}
 	res, err := c.Run(ctx)

@@ -92,7 +92,10 @@ func (n fabricName) enter() error {
 	if n.virtual() {
 		return nil
 	}
-	return kernel.Enter()
+	if err := kernel.Enter(); err != nil {
+		return fmt.Errorf("%w\nwithout any right, and on any system: --fabric virtual", err)
+	}
+	return nil
 }
 
 // runnable says why a scenario cannot be run on the fabric.

@@ -42,7 +42,8 @@ func newRootCommand() *cobra.Command {
 like any NAT of RFC 4787, proves from outside that each NAT is what it claims,
 runs scenarios on them, and judges the outcome by what crossed the wires.
 
-It needs root, or a system that permits user namespaces: natlab doctor tells.
+It needs root, or a system that permits user namespaces: natlab doctor tells. With
+--fabric virtual, natlab run and matrix need neither: they run in virtual time.
 
 Exit status: 0 everything as expected; 1 some verdict is not; 2 usage, bad input,
 or a machine that cannot.`,

@@ -63,7 +63,7 @@ func (f *runFlags) agreeOnFabric(list []*scenarios.Scenario, given *pflag.FlagSe
 		return nil
 	}
 	for i, sc := range list {
-		want := kernelFabric
+		want := string(defaultFabric())
 		if c := f.replays[sc]; c != nil {
 			want = c.Fabric
 		}
