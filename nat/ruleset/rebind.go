@@ -53,8 +53,8 @@ const rebindTries = 20
 
 // Rebind ends the live mappings of inside addresses, of all if there are none, in
 // one transaction, and returns them. Their external ports are closed at once,
-// with their filters. They stay taken for the idle timeout, as if somebody else
-// had them, so that the next packet from inside gets another port, also where
+// with their filters. They stay taken until they would have been idle for too long,
+// as if somebody else had them, so that the next packet from inside gets another port, also where
 // ports are preserved.
 //
 // Conntrack knows flows: each ends, and its port stays taken towards its remote.

@@ -44,9 +44,7 @@ type Judge struct {
 	slack time.Duration
 	tally *Tally
 	// past is all that it was told, so that another can be brought to the same state.
-	// before is how much of it was before the packets that are judged.
-	past   []func(*Judge)
-	before int
+	past []told
 }
 
 type inside struct {
@@ -115,7 +113,7 @@ func (j *Judge) Uncertain(from, to time.Time) bool {
 
 // Change notes a step that is no packet, and was over at a time.
 func (j *Judge) Change(at time.Time, s Step) error {
-	j.past = append(j.past, func(o *Judge) { _ = o.change(at, s) })
+	j.past = append(j.past, told{from: at, change: s})
 	return j.change(at, s)
 }
 
@@ -153,47 +151,83 @@ type Verdict struct {
 	Unjudged string
 }
 
-// Judge takes packets that were sent between two times, at one instant, and what
-// became of each. Which of several was first nobody knows: they agree if what became of
-// them is what the model says in some order.
-func (j *Judge) Judge(from, to time.Time, all []sent) Verdict {
-	v := j.inOrder(from, to, all)
-	if len(all) == 1 || v.Disagreement == "" {
-		return v
-	}
-	for _, order := range orders(all) {
-		other := j.again()
-		if v := other.inOrder(from, to, order); v.Disagreement == "" {
-			other.tally = j.tally
-			*j = *other
-			return v
-		}
-	}
-	return Verdict{Disagreement: v.Disagreement + "; in no order of these packets they agree"}
+// told is something that a Judge was told: packets of one instant, or a change.
+type told struct {
+	from, to time.Time
+	packets  []sent
+	change   Step
 }
 
-// again gives another Judge that was told the same, but for the last packets.
-func (j *Judge) again() *Judge {
-	o := &Judge{pair: j.pair, left: make(map[inside][]netip.AddrPort)}
-	_ = o.begin(j.first.Behavior, ExternalAddrs(j.first.External)) // it did not fail the first time
-	o.first = j.first
-	for _, told := range j.past[:j.before] {
-		told(o)
+// Judge takes packets that were sent between two times, at one instant, and what
+// became of each. Which of several was first nobody knows: they agree if all that was
+// seen so far is what the model says in some order of them.
+func (j *Judge) Judge(from, to time.Time, all []sent) Verdict {
+	j.past = append(j.past, told{from: from, to: to, packets: all})
+	v := j.inOrder(from, to, all)
+	if v.Disagreement == "" || j.otherwise(func(*Judge) bool { return true }) {
+		return Verdict{Unjudged: v.Unjudged}
 	}
-	o.past = slices.Clone(j.past[:j.before])
-	return o
+	return v
 }
 
 // inOrder judges packets one after the other.
 func (j *Judge) inOrder(from, to time.Time, all []sent) Verdict {
-	j.before = len(j.past)
 	for _, s := range all {
-		j.past = append(j.past, func(o *Judge) { o.one(from, to, s.step, s.packet, s.outcome) })
 		if v := j.one(from, to, s.step, s.packet, s.outcome); v != (Verdict{}) {
 			return v
 		}
 	}
 	return Verdict{}
+}
+
+// mostOrders is how many orders are tried of all packets that were sent with others.
+const mostOrders = 500
+
+// otherwise finds an order of the packets that were sent at one instant by which all
+// agrees, also what is asked of the Judge then, and takes it.
+func (j *Judge) otherwise(agrees func(*Judge) bool) bool {
+	choices, at, some := make([][][]sent, len(j.past)), make([]int, len(j.past)), false
+	for i, t := range j.past {
+		choices[i] = orders(t.packets)
+		some = some || len(choices[i]) > 1
+	}
+	for range mostOrders {
+		if !some {
+			return false
+		}
+		if other := j.again(choices, at); other != nil && agrees(other) {
+			other.tally, other.past = j.tally, j.past
+			*j = *other
+			return true
+		}
+		some = false
+		for i := range at { // the next combination
+			if at[i]++; at[i] < len(choices[i]) {
+				some = true
+				break
+			}
+			at[i] = 0
+		}
+	}
+	return false
+}
+
+// again gives another Judge that was told the same, in the orders of the choices, or
+// nil where it does not agree.
+func (j *Judge) again(choices [][][]sent, at []int) *Judge {
+	o := &Judge{first: j.first, pair: j.pair, left: make(map[inside][]netip.AddrPort)}
+	err := o.begin(j.first.Behavior, ExternalAddrs(j.first.External))
+	for i, t := range j.past {
+		switch {
+		case err != nil:
+			return nil
+		case t.packets == nil:
+			err = o.change(t.from, t.change)
+		case o.inOrder(t.from, t.to, choices[i][at[i]]).Disagreement != "":
+			return nil
+		}
+	}
+	return o
 }
 
 // orders are all orders of packets.
