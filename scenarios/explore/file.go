@@ -14,6 +14,11 @@ import (
 // phaseName is that of the only phase of what an exploration runs.
 const phaseName = "explored"
 
+// pairInterval is how much longer each direction of a pair makes the time between
+// two datagrams of payload: a mesh of eight would send 2800 a second, which is most
+// of what a run costs and says nothing more.
+const pairInterval = 5 * time.Millisecond
+
 // strangerName is the host from which datagrams are injected.
 const strangerName = "stranger"
 
@@ -22,14 +27,15 @@ type template struct {
 	sc  *scenarios.Scenario
 	lab *sim.Lab // as the scenario's scale has it, with a stranger
 	id  string
-	// keepalive is scaled, too.
-	keepalive time.Duration
+	// keepalive is scaled, too; interval is longer where many speak with many.
+	keepalive, interval time.Duration
 	stranger  string
 }
 
 // newTemplate takes what an exploration needs of a scenario.
 func newTemplate(sc *scenarios.Scenario) *template {
 	t := &template{sc: sc, lab: scaledLab(sc), keepalive: sc.Settings.Keepalive, id: sc.ID + "-explored"}
+	t.interval = max(sc.Settings.Interval, time.Duration(2*len(sc.Pairs()))*pairInterval)
 	if t.keepalive > 0 {
 		t.keepalive /= time.Duration(max(sc.Settings.Scale, 1))
 	}
@@ -91,7 +97,7 @@ func (t *template) text(s Schedule, tail time.Duration, path scenarios.Path, com
 		}
 		fmt.Fprintf(&b, "connect: [%s]\n", strings.Join(pairs, ", "))
 	}
-	fmt.Fprintf(&b, "settings: {interval: %v, size: %d", t.sc.Settings.Interval, t.sc.Settings.Size)
+	fmt.Fprintf(&b, "settings: {interval: %v, size: %d", t.interval, t.sc.Settings.Size)
 	if t.keepalive > 0 {
 		fmt.Fprintf(&b, ", keepalive: %v", t.keepalive)
 	}

@@ -116,6 +116,11 @@ func TestCasesThatWereFound(t *testing.T) {
 		{"a NAT was blamed for a router behind it that had another address", "TC-06", 3326063637157130545, Schedule{
 			{At: 200 * time.Millisecond, Event: sim.Event{Kind: sim.EventReboot, Router: "modem", NewAddress: true}},
 		}},
+		{"a packet and a reboot at one time", "EV-03", 639460058129437699, Schedule{
+			{Server: scenarios.ServerRelay, For: 4530 * time.Millisecond},
+			{Event: sim.Event{Kind: sim.EventMove, Host: "phone", Uplink: "4g"}},
+			{At: 13730 * time.Millisecond, Event: sim.Event{Kind: sim.EventReboot, Router: "cell", NewAddress: true}},
+		}},
 		{"checks got lost both ways", "TC-02", 1, Schedule{{Event: sim.Event{Kind: sim.EventCut, Link: far, For: 20 * time.Millisecond}}}},
 	} {
 		tp := newTemplate(catalogue(t, c.scenario))
