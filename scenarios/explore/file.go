@@ -29,7 +29,7 @@ type template struct {
 	id  string
 	// keepalive is scaled, too; interval is longer where many speak with many.
 	keepalive, interval time.Duration
-	stranger  string
+	stranger            string
 }
 
 // newTemplate takes what an exploration needs of a scenario.
