@@ -46,3 +46,15 @@ func BenchmarkRoom8(b *testing.B) {
 	}
 	benchmarkTrial(b, room)
 }
+
+// BenchmarkNew makes a setting ready whose shape is known, as a campaign does for
+// each draw.
+func BenchmarkNew(b *testing.B) {
+	pair := Setting{Players: []Player{at(portRestricted, symmetric), at(portRestricted)}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := New(pair); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
