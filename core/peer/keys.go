@@ -25,7 +25,7 @@ const (
 
 // deriveKeys gives the keys of one side. The base64 alphabet is that of
 // ice-char (RFC 8839 section 5.4).
-func deriveKeys(from *identity.Deriver, session SessionID, side identity.ID) keys {
+func deriveKeys(from identity.Deriver, session SessionID, side identity.ID) keys {
 	derive := func(label string) []byte {
 		return from.Key(label, session[:], side[:])
 	}

@@ -24,6 +24,8 @@ type flight struct {
 const (
 	maxFlights = 1024
 	flightLife = 10 * time.Second
+	// usualFlights are those of the checks of two or three pairs.
+	usualFlights = 8
 )
 
 // flights are the checks in flight, in order of sending. There are few: an agent
@@ -31,6 +33,9 @@ const (
 type flights []flight
 
 func (f *flights) add(fl flight) {
+	if *f == nil {
+		*f = make(flights, 0, usualFlights)
+	}
 	past := 0
 	for past < len(*f) && (len(*f)-past >= maxFlights || fl.sent.Sub((*f)[past].sent) >= flightLife) {
 		past++

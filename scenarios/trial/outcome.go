@@ -22,9 +22,9 @@ type Outcome struct {
 // Pair is what became of two players.
 type Pair struct {
 	A, B int
-	// Path is how payload went since both had said that their checks are over, by the
-	// wires: direct if the last datagrams of both went without the relay, none if
-	// nothing of one of them arrived, else relay.
+	// Path is how payload went that each sent since it had said that its checks are
+	// over, by the wires: direct if the last datagrams of both went without the relay,
+	// none if nothing of one of them arrived, else relay.
 	Path oracle.Path
 	// Predicted says that a port had to be foretold for the direct path. The core
 	// foretells none, so that it is false.

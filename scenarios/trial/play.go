@@ -68,7 +68,7 @@ type pair struct {
 	relayed, directly uint64
 }
 
-// way is how the last datagram went that was sent since both had settled.
+// way is how the last datagram went that a player sent since its checks were over.
 type way struct {
 	arrived bool
 	relayed bool
@@ -261,12 +261,20 @@ func (p *play) pairOf(i, j int) *pair {
 	return &p.pairs[j*(j-1)/2+i]
 }
 
-// restart forgets how payload of a pair went: its checks were not over before now.
-func (p *play) restart(i, j int) {
-	q := p.pairOf(i, j)
-	if !q.decided {
-		q.ways = [2]way{}
+// restart forgets how payload of one player went to another: its checks were not over
+// before now.
+func (p *play) restart(from, to int) {
+	if q := p.pairOf(from, to); !q.decided {
+		q.ways[q.side(from)] = way{}
 	}
+}
+
+// side is 0 for the first player of the pair, 1 for the second.
+func (q *pair) side(player int) int {
+	if player == q.b {
+		return 1
+	}
+	return 0
 }
 
 // since is when the checks of both were over; false: they are not.
@@ -295,16 +303,17 @@ func (p *play) arrived(now time.Time, from, to int, sent time.Time, relayed bool
 			q.direct = now
 		}
 	}
-	since, settled := p.since(q)
-	if !settled || sent.Before(since) {
+	if since := p.players[from].settled[to]; since.IsZero() || sent.Before(since) {
 		return
 	}
-	side := 0
-	if from == q.b {
-		side = 1
-	}
-	q.ways[side] = way{arrived: true, relayed: relayed}
-	if !q.decided && q.ways[0].arrived && q.ways[1].arrived {
+	q.ways[q.side(from)] = way{arrived: true, relayed: relayed}
+	p.decide(q)
+}
+
+// decide notes that a pair is decided, if it is: the checks of both are over, and
+// what each has sent since has arrived.
+func (p *play) decide(q *pair) {
+	if _, settled := p.since(q); settled && !q.decided && q.ways[0].arrived && q.ways[1].arrived {
 		q.decided = true
 		p.undecided--
 	}

@@ -14,7 +14,7 @@ import (
 // to: 1,500 connections, 8,000 searches.
 func TestManyTrials(t *testing.T) {
 	const connections, searches = 10_000 / slower, 20_000 / slower
-	pair, err := New(Setting{Players: []Player{at(portRestricted), at(portRestricted)}})
+	pair, err := New(connection())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func BenchmarkLinear(b *testing.B) {
 	}
 	for _, count := range counts {
 		b.Run(strconv.Itoa(count), func(b *testing.B) {
-			t, err := New(Setting{Players: []Player{at(portRestricted), at(portRestricted)}})
+			t, err := New(connection())
 			if err != nil {
 				b.Fatal(err)
 			}
