@@ -167,6 +167,10 @@ func (j *Judge) Judge(from, to time.Time, all []sent) Verdict {
 	if v.Disagreement == "" || j.otherwise(func(*Judge) bool { return true }) {
 		return Verdict{Unjudged: v.Unjudged}
 	}
+	exhausted := func(s sent) bool { return s.outcome.Cause == ruleset.CauseExhausted }
+	if len(all) > 1 && j.behavior.Pooling == nat.PoolArbitrary && len(j.external) > 1 && slices.ContainsFunc(all, exhausted) {
+		return Verdict{Unjudged: "packets at one instant took turns at the external addresses, so that one was not offered all of them"}
+	}
 	return v
 }
 
