@@ -24,12 +24,12 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build examples generate scenarios test unit agree labs differential planted lint bench judges qemu clean
+.PHONY: help build examples generate scenarios test unit agree labs differential planted lint cross bench judges qemu clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  REPORT=DIR     where scenarios write their report (now: $(REPORT))"
 	@echo "  PROCS=N        how many scenarios run at once (now: $(PROCS))"
@@ -90,12 +90,25 @@ generate: ## what is made from other files and committed: code of protobuf files
 	GO=$(GO) $(GO) run ./ci/deploy/schema
 	$(GO) run ./cmd/pages
 
-lint: ## gofmt, go vet, staticcheck, generated code is current
+SYSTEMS := darwin/amd64 darwin/arm64 windows/amd64
+
+# -o /dev/null: they are linked, and nothing is kept.
+cross: ## everything for macOS and Windows, vetted, built and linked, its tests too; nothing of it is run
+	@for system in $(SYSTEMS); do \
+		export CGO_ENABLED=0 GOOS=$${system%/*} GOARCH=$${system#*/}; \
+		echo "make: $$system"; \
+		$(GO) vet $(PACKAGES) && $(GO) build -o /dev/null $(PACKAGES) && \
+		{ out=$$($(GO) test -c -o /dev/null $(PACKAGES) 2>&1) || { echo "$$out"; exit 1; }; } || exit 1; \
+	done
+
+lint: ## gofmt, go vet (for macOS and Windows, too), staticcheck, generated code is current
 	@unformatted=$$($$($(GO) env GOROOT)/bin/gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet $(PACKAGES)
 	$(GO) -C scenarios/foreign/pion-ice vet ./...
 	$(GO) tool staticcheck $(PACKAGES)
+	GOOS=darwin CGO_ENABLED=0 $(GO) vet $(PACKAGES)
+	GOOS=windows CGO_ENABLED=0 $(GO) vet $(PACKAGES)
 	GO=$(GO) $(GO) run ./core/shard/api/generate -check
 	$(GO) run ./cmd/pages -check
 
