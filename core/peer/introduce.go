@@ -196,6 +196,20 @@ func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
 		s.dialed = dialed
 	}
 	m.update(now, s, o, e)
+	m.correct(now, e)
+}
+
+// correct introduces us anew to a peer that may just have been told our last offer
+// but one: the allocation, say, came while the rendezvous was asked for us, when
+// there was no session yet that trickle could have told. Without the relayed
+// candidate the peer lets nothing through its NAT from there.
+func (m *Machine) correct(now time.Time, e rendezvous.Introduced) {
+	if e.Initiator || !m.rendezvous.OfferPending() {
+		return // our own request had the present offer with it
+	}
+	if s := m.sessionByID(e.Session); s != nil && now.Sub(s.introducedAt) >= reintroducePause {
+		m.introduce(now, s)
+	}
 }
 
 // yields decides whether the present session gives way to one that the peer

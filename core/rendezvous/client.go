@@ -205,6 +205,10 @@ func (c *Client) SetOffer(now time.Time, offer []byte) error {
 	return nil
 }
 
+// OfferPending reports whether the server has not yet said that it knows our
+// present offer: whom it introduces meanwhile may get the one before.
+func (c *Client) OfferPending() bool { return c.offerPending }
+
 // SetTicket gives a newer ticket, before the last one expires or because another
 // mesh is to be entered, and none is nil. The server is told at once, and what is
 // asked for meanwhile waits for its answer. Rooms that are not the ticket's mesh
