@@ -24,7 +24,7 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build examples generate scenarios test unit agree labs differential planted lint cross bench judges qemu clean
+.PHONY: help build examples generate scenarios test unit agree labs differential planted lint cross bench bench-pion judges qemu clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
@@ -106,6 +106,7 @@ lint: ## gofmt, go vet (for macOS and Windows, too), staticcheck, generated code
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet $(PACKAGES)
 	$(GO) -C scenarios/foreign/pion-ice vet ./...
+	$(GO) -C scenarios/foreign/pion-vnet vet ./...
 	$(GO) tool staticcheck $(PACKAGES)
 	GOOS=darwin CGO_ENABLED=0 $(GO) vet $(PACKAGES)
 	GOOS=windows CGO_ENABLED=0 $(GO) vet $(PACKAGES)
@@ -114,6 +115,10 @@ lint: ## gofmt, go vet (for macOS and Windows, too), staticcheck, generated code
 
 bench: build ## benchmarks of the laboratory and the core
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(PACKAGES)
+
+bench-pion: ## a connection of ours in virtual time, beside one of pion/ice on pion's virtual network in real time
+	$(GO) test -run '^$$' -bench 'BenchmarkTrial$$' -benchtime 5s ./scenarios/trial
+	$(GO) -C scenarios/foreign/pion-vnet test -run '^$$' -bench . -benchtime 5s
 
 qemu: ## certification, scenarios, tests and links on Debian's kernel, emulated: half an hour or more
 	@mkdir -p bin
