@@ -220,7 +220,7 @@ func TestCapsulesThatCannotBeRun(t *testing.T) {
 // What capsules say holds where no flag does.
 func TestHowACapsuleIsRun(t *testing.T) {
 	a, b := &scenarios.Scenario{ID: "A"}, &scenarios.Scenario{ID: "B"}
-	from := replays{a: {Manifest: capsule.Manifest{Seed: 9, RealTime: true, SkipControls: true}}}
+	from := replays{a: {Manifest: capsule.Manifest{Seed: 9, Fabric: kernelFabric, RealTime: true, SkipControls: true}}}
 	for _, tt := range []struct {
 		name               string
 		args               []string
