@@ -128,16 +128,23 @@ func (f *foretold) Run(seed uint64) (trial.Outcome, error) {
 		o.Pairs = append(o.Pairs, p)
 	}
 	seconds := uint64(f.setting.Play / time.Second)
+	longer := seconds + uint64(f.setting.Rest/time.Second)
 	for range f.setting.Players {
 		o.Peers = append(o.Peers, trial.Peer{
-			Setup: trial.Traffic{Datagrams: 10, Bytes: 1000}, Upkeep: trial.Traffic{Datagrams: seconds, Bytes: 100 * seconds},
+			Setup: trial.Traffic{Datagrams: 10, Bytes: 1000}, Upkeep: trial.Traffic{Datagrams: longer, Bytes: 100 * longer},
 		})
 	}
-	o.Played = f.setting.Play
-	o.Relay.Out.Bytes = 500
+	o.Played, o.Rested = f.setting.Play, f.setting.Rest
+	o.RelayAtDecision.Out.Bytes = 500
+	o.RelayAtRest, o.Relay = o.RelayAtDecision, o.RelayAtDecision
 	if f.paths[0] == oracle.PathRelay {
-		o.Relay.Out.Bytes += 10_000 * seconds
+		// Some payload is under way before the path is decided, and some while they rest.
+		o.RelayAtDecision.Payload.Bytes = 100
+		o.RelayAtRest.Payload.Bytes = 100 + 10_000*seconds
+		o.Relay.Payload.Bytes = o.RelayAtRest.Payload.Bytes + 7
+		o.Relay.Out.Bytes += 10_000*seconds + 7
 	}
+	o.Relay.Out.Bytes += 20 * longer
 	return o, nil
 }
 

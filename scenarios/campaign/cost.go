@@ -32,31 +32,27 @@ type RelayCost struct {
 	OnlineMbit float64 `json:"online_mbit"`
 }
 
-// rates gives what a pair of some path takes a second, as the difference between
-// trials that were played on and trials that were not, and before its path is
-// decided. ok says that both were seen.
-func (c *Counts) rates(path oracle.Path, of func(Load) uint64) (second, setup float64, ok bool) {
+// rates gives what leaves the relay for a pair of some path: with its payload and
+// without, bytes a second, and before its path is decided. ok says that it is known.
+func (c *Counts) rates(path oracle.Path) (payload, upkeep, setup float64, ok bool) {
 	l := c.loadOf(path)
-	if l.Setup.Trials == 0 || l.Sample.Trials == 0 || l.Sample.PlayedMS == 0 {
-		return 0, 0, false
+	s := l.Sample
+	if s.Trials == 0 || s.PlayedMS == 0 {
+		return 0, 0, 0, false
 	}
-	mean := func(l Load) float64 { return float64(of(l)) / float64(l.Trials) }
-	played := func(l Load) float64 { return float64(l.PlayedMS) / float64(l.Trials) / 1000 }
-	longer := played(l.Sample) - played(l.Setup)
-	if longer <= 0 {
-		return 0, 0, false
-	}
-	second = max(0, (mean(l.Sample)-mean(l.Setup))/longer)
-	return second, max(0, mean(l.Setup)-second*played(l.Setup)), true
+	payload = 1000 * float64(s.RelayPayload) / float64(s.PlayedMS)
+	upkeep = 1000 * float64(s.RelayUpkeep) / float64(s.PlayedMS+s.RestedMS)
+	setup = float64(l.Setup.RelaySetup+s.RelaySetup) / float64(l.Setup.Trials+s.Trials)
+	return payload, upkeep, setup, true
 }
 
 func (p *Population) relayCost(c *Counts) RelayCost {
 	var r RelayCost
-	out := func(l Load) uint64 { return l.RelayOut }
-	var setup float64
 	r.Samples = c.loadOf(oracle.PathRelay).Sample.Trials
-	relayed, relaySetup, known := c.rates(oracle.PathRelay, out)
-	direct, directSetup, idle := c.rates(oracle.PathDirect, out)
+	payload, relayUpkeep, relaySetup, known := c.rates(oracle.PathRelay)
+	// Payload of a direct pair is relayed at the very beginning at most.
+	_, direct, directSetup, idle := c.rates(oracle.PathDirect)
+	relayed := payload + relayUpkeep
 	r.PairRate, r.IdleRate = relayed, direct
 	var players, pairs, through float64
 	for _, x := range c.Rooms {
@@ -76,12 +72,11 @@ func (p *Population) relayCost(c *Counts) RelayCost {
 	if !idle {
 		direct, directSetup = 0, relaySetup
 	}
-	setup = (directSetup*(pairs-through) + relaySetup*through) / pairs
-	r.Setup = setup
+	r.Setup = (directSetup*(pairs-through) + relaySetup*through) / pairs
 	// A direct pair's rate is that of two allocations; each player has one.
 	perPlayer := r.Relayed*max(0, relayed-direct) + direct/2
 	sessions := p.Play.Hours / p.Play.Session.Hours()
-	r.GB = Thousand * (perPlayer*p.Play.Hours*time.Hour.Seconds() + sessions*r.Paths*setup) / 1e9
+	r.GB = Thousand * (perPlayer*p.Play.Hours*time.Hour.Seconds() + sessions*r.Paths*r.Setup) / 1e9
 	r.Price = r.GB * p.Price.PerGB
 	r.OnlineMbit = perPlayer * float64(p.Play.Online) * 8 / 1e6
 	return r
@@ -92,7 +87,8 @@ func (p *Population) relayCost(c *Counts) RelayCost {
 type Upkeep struct {
 	Path    oracle.Path `json:"path"`
 	Samples uint64      `json:"samples"`
-	// Packets and Bytes are for an hour.
+	// Packets and Bytes are for an hour, as the mean over a session, of which half an
+	// hour at most is played.
 	Packets float64 `json:"packets"`
 	Bytes   float64 `json:"bytes"`
 	// Setup packets are sent until the path is decided, SetupBytes theirs.
@@ -104,7 +100,7 @@ func upkeep(c *Counts) []Upkeep {
 	var all []Upkeep
 	for _, path := range paths {
 		l := c.loadOf(path)
-		n, ms := float64(l.Sample.Trials), float64(l.Sample.PlayedMS)
+		n, ms := float64(l.Sample.Trials), float64(l.Sample.PlayedMS+l.Sample.RestedMS)
 		if n == 0 || ms == 0 {
 			continue
 		}

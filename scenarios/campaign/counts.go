@@ -79,11 +79,16 @@ type LoadCounts struct {
 // Load is a sum over trials.
 type Load struct {
 	Trials uint64 `json:"trials"`
-	// PlayedMS is for how long they were played after their paths were decided.
+	// PlayedMS is for how long they had their payload after their paths were decided,
+	// RestedMS for how long they went on then.
 	PlayedMS uint64 `json:"played_ms"`
-	// RelayIn and RelayOut came to the relay, and left it.
-	RelayIn       uint64 `json:"relay_in"`
-	RelayOut      uint64 `json:"relay_out"`
+	RestedMS uint64 `json:"rested_ms"`
+	// What left the relay: RelaySetup until paths were decided, RelayPayload from then
+	// on with payload in it and while that was played, RelayUpkeep all the time from
+	// then on without payload.
+	RelaySetup    uint64 `json:"relay_setup"`
+	RelayPayload  uint64 `json:"relay_payload"`
+	RelayUpkeep   uint64 `json:"relay_upkeep"`
 	SetupBytes    uint64 `json:"setup_bytes"`
 	SetupPackets  uint64 `json:"setup_packets"`
 	UpkeepBytes   uint64 `json:"upkeep_bytes"`
@@ -94,8 +99,10 @@ type Load struct {
 func (l *Load) merge(o Load) {
 	l.Trials += o.Trials
 	l.PlayedMS += o.PlayedMS
-	l.RelayIn += o.RelayIn
-	l.RelayOut += o.RelayOut
+	l.RestedMS += o.RestedMS
+	l.RelaySetup += o.RelaySetup
+	l.RelayPayload += o.RelayPayload
+	l.RelayUpkeep += o.RelayUpkeep
 	l.SetupBytes += o.SetupBytes
 	l.SetupPackets += o.SetupPackets
 	l.UpkeepBytes += o.UpkeepBytes
@@ -210,7 +217,10 @@ func (c *Counts) add(p *Population, t drawn, o trial.Outcome) error {
 		return nil
 	}
 	load := Load{
-		Trials: 1, PlayedMS: uint64(o.Played.Milliseconds()), RelayIn: o.Relay.In.Bytes, RelayOut: o.Relay.Out.Bytes,
+		Trials: 1, PlayedMS: uint64(o.Played.Milliseconds()), RestedMS: uint64(o.Rested.Milliseconds()),
+		RelaySetup:   o.RelayAtDecision.Out.Bytes,
+		RelayPayload: o.RelayAtRest.Payload.Bytes - o.RelayAtDecision.Payload.Bytes,
+		RelayUpkeep:  (o.Relay.Out.Bytes - o.Relay.Payload.Bytes) - (o.RelayAtDecision.Out.Bytes - o.RelayAtDecision.Payload.Bytes),
 	}
 	for _, peer := range o.Peers {
 		load.SetupBytes += peer.Setup.Bytes

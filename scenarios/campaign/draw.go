@@ -10,12 +10,19 @@ import (
 )
 
 const (
-	// sampleEvery is how many trials there are for each that, if it is a pair, is played
-	// on for sampleTime after its path is decided, so that it is seen what upkeep and
-	// the relay take: the others end as soon as paths are decided.
-	sampleEvery = 64
-	sampleTime  = 30 * time.Second
-	// shortest is the least session: what upkeep takes is measured over less.
+	// sampleEvery is how many trials there are for each that, if it is a pair, goes on
+	// after its path is decided, so that it is seen what upkeep and the relay take: the
+	// others end there. Trials from sampledUntil on do: it would take longer than they
+	// do, and tell no more.
+	sampleEvery  = 64
+	sampledUntil = 512 * sampleEvery
+	// A sample has its payload for sampleTime, and goes on to the end of a session, with
+	// little payload, or for longestSample. What players do besides payload is rarer the
+	// longer they play: who is relayed looks for a direct path after 5 s, then 10 s, and
+	// each 2 min in the end. So nothing is concluded from a beginning.
+	sampleTime    = 30 * time.Second
+	longestSample = 30 * time.Minute
+	// shortest is the least session.
 	shortest = time.Minute
 )
 
@@ -127,7 +134,7 @@ func (d *dice) trial(seed, i uint64) drawn {
 		s.link = pick(r, d.links[network])
 		t.players = append(t.players, s)
 	}
-	t.sampled = len(t.players) == 2 && i%sampleEvery == 0
+	t.sampled = len(t.players) == 2 && i%sampleEvery == 0 && i < sampledUntil
 	return t
 }
 
@@ -139,6 +146,7 @@ func (d *dice) setting(t drawn) trial.Setting {
 	}
 	if t.sampled {
 		s.Play = sampleTime
+		s.Rest = min(p.Play.Session, longestSample) - sampleTime
 	}
 	for _, seat := range t.players {
 		kind := p.kinds[seat.kind]

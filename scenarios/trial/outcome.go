@@ -12,11 +12,13 @@ type Outcome struct {
 	Pairs []Pair
 	// Peers is what each player sent.
 	Peers []Peer
-	// Relay is what entered and left the relay.
-	Relay Relay
+	// Relay is what entered and left the relay; RelayAtDecision and RelayAtRest what of
+	// it there had been when all pairs were decided, and at the end of play.
+	Relay, RelayAtDecision, RelayAtRest Relay
 	// Took is how long the trial was, from the start of the players; Decided when the
-	// last pair was, Played how long payload went on from then.
-	Took, Decided, Played time.Duration
+	// last pair was, Played how long payload went on from then, Rested how long the
+	// players stayed after that.
+	Took, Decided, Played, Rested time.Duration
 }
 
 // Pair is what became of two players.

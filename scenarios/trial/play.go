@@ -41,7 +41,10 @@ type play struct {
 	wire       wire
 	registered int
 	undecided  int
-	decided    time.Time
+	// decided is when all pairs were, rested when dense payload ended; the relay's
+	// traffic until then stands beside it.
+	decided, rested    time.Time
+	atDecision, atRest Relay
 }
 
 var memory = sync.Pool{New: func() any { return new(play) }}
@@ -77,7 +80,7 @@ type way struct {
 // begin builds the lab and starts everybody.
 func (p *play) begin(t *Trial, seed uint64) error {
 	n := len(t.setting.Players)
-	p.Trial, p.registered, p.decided = t, 0, time.Time{}
+	p.Trial, p.registered = t, 0
 	p.players, p.sources, p.stamps = zeroed(p.players, n), zeroed(p.sources, streamPlayers+n), zeroed(p.stamps, 2*n*n)
 	p.words = zeroed(p.words, n*n)
 	p.pairs = p.pairs[:0]
@@ -186,11 +189,24 @@ func (p *play) run() error {
 	if err := p.await(func() bool { return p.undecided == 0 }); err != nil {
 		return err
 	}
-	p.decided, p.wire.decided = p.net.Now(), true
-	if p.setting.Play == 0 {
+	p.decided, p.atDecision, p.wire.decided = p.net.Now(), p.wire.traffic, true
+	if err := p.goOn(p.setting.Play); err != nil {
+		return err
+	}
+	p.rested, p.atRest = p.net.Now(), p.wire.traffic
+	for i := range p.players {
+		a := &p.players[i].talker
+		a.interval = max(a.interval, RestInterval)
+	}
+	return p.goOn(p.setting.Rest)
+}
+
+// goOn plays for so long.
+func (p *play) goOn(d time.Duration) error {
+	if d == 0 {
 		return nil
 	}
-	return over(p.net.Play(p.setting.Play, func() bool { return false }))
+	return over(p.net.Play(d, func() bool { return false }))
 }
 
 // await plays until something is so, at most for the limit.
@@ -323,8 +339,8 @@ func (p *play) decide(q *pair) {
 func (p *play) outcome() Outcome {
 	now := p.net.Now()
 	o := Outcome{
-		Pairs: make([]Pair, len(p.pairs)), Peers: p.wire.peers, Relay: p.wire.traffic,
-		Took: now.Sub(virtual.Epoch), Decided: p.decided.Sub(virtual.Epoch), Played: now.Sub(p.decided),
+		Pairs: make([]Pair, len(p.pairs)), Peers: p.wire.peers, Relay: p.wire.traffic, RelayAtDecision: p.atDecision, RelayAtRest: p.atRest,
+		Took: now.Sub(virtual.Epoch), Decided: p.decided.Sub(virtual.Epoch), Played: p.rested.Sub(p.decided), Rested: now.Sub(p.rested),
 	}
 	for i := range p.pairs {
 		o.Pairs[i] = p.pairs[i].outcome(p)

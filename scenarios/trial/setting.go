@@ -48,8 +48,11 @@ type Setting struct {
 	// Zero: DefaultInterval, DefaultSize.
 	Interval time.Duration
 	Size     int
-	// Play is how long payload goes on after all pairs are decided.
-	Play time.Duration
+	// Play is how long payload goes on after all pairs are decided. Rest is how long
+	// they stay together after that, with a datagram of payload each RestInterval, so
+	// that their mappings live as under payload: what they take besides it does not
+	// depend on how dense it is, and a long time costs little.
+	Play, Rest time.Duration
 	// Limit is how long a pair may take until it is decided, from the introduction
 	// on; zero: what the core may need, by the delays of the lines. A pair that is
 	// not decided then has the path that its payload took, or none.
@@ -74,6 +77,8 @@ const (
 	// MinSize is the least that tells payload from noise; MaxSize is what scenarios
 	// send at most.
 	MinSize, MaxSize = 32, 1100
+	// RestInterval is the time between two datagrams of a player that rests.
+	RestInterval = 5 * time.Second
 
 	minInterval = time.Millisecond
 )
@@ -95,6 +100,8 @@ func (s Setting) validate() error {
 		return fail("datagrams of %d bytes, want %d to %d", s.Size, MinSize, MaxSize)
 	case s.Play < 0:
 		return fail("play of %v", s.Play)
+	case s.Rest < 0:
+		return fail("a rest of %v", s.Rest)
 	case s.Limit < 0:
 		return fail("a limit of %v", s.Limit)
 	}

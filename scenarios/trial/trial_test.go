@@ -231,6 +231,10 @@ func TestTraffic(t *testing.T) {
 	if sent := o.Peers[0].Payload.Datagrams + o.Peers[1].Payload.Datagrams; sent != p.Sent {
 		t.Errorf("%d datagrams of payload left, %d were sent", sent, p.Sent)
 	}
+	decided, rest := o.RelayAtDecision.Payload, o.RelayAtRest.Payload
+	if o.RelayAtRest != o.Relay || rest.Datagrams-decided.Datagrams < 38 || rest.Datagrams-decided.Datagrams > 42 || o.RelayAtDecision.Out.Bytes == 0 {
+		t.Errorf("until the decision %+v, until the end %+v", o.RelayAtDecision, o.RelayAtRest)
+	}
 	quiet := Setting{Players: []Player{at(portRestricted), at(portRestricted)}, Play: 5 * time.Minute, Interval: time.Hour}
 	o = run(t, quiet, 1)
 	busy := o.Peers[0].Upkeep
