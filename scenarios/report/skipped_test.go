@@ -27,8 +27,8 @@ func TestTableTellsOfWhatWasSkipped(t *testing.T) {
 	got := render(skipping(t), 80)
 	for _, want := range []string{
 		"✓  TC-01  expected  direct",
-		"–  PRG-01  skipped: it runs programs (server, client),",
-		"–  SH-02   skipped: its servers are <processes>\n",
+		"–  skipped PRG-01: it runs programs (server, client),",
+		"–  skipped SH-02: its servers are <processes>\n",
 		"\n1 of 1 scenario as expected; 2 skipped\n",
 	} {
 		if !strings.Contains(got, want) {
@@ -39,6 +39,24 @@ func TestTableTellsOfWhatWasSkipped(t *testing.T) {
 		if n := utf8.RuneCountInString(line); n > 80 {
 			t.Errorf("%d characters: %s", n, line)
 		}
+	}
+}
+
+// Many have the same reason, which is told once.
+func TestReasonsAreToldOnce(t *testing.T) {
+	rep := reportOf()
+	skip := func(reason string, ids ...string) {
+		for _, id := range ids {
+			rep.Skipped = append(rep.Skipped, scenarios.Skipped{ID: id, Reason: reason})
+		}
+	}
+	skip("it runs programs (echo), which nobody can", "EV-05")
+	skip("it runs programs (server, client), which nobody can", "PRG-01", "PRG-02", "PRG-03", "PRG-05")
+	skip("its servers (system:) are processes", "SH-01", "SH-02", "mine", "mine-8", "SH-09", "SH-10")
+	want := "–  skipped EV-05, PRG-01…PRG-03, PRG-05, each: it runs programs, which nobody can\n" +
+		"–  skipped SH-01, SH-02, mine, mine-8, SH-09, SH-10, each: its servers (system:) are processes\n"
+	if got := render(rep, 120); !strings.HasPrefix(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
