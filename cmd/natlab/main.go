@@ -96,7 +96,7 @@ func explainArguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 			got = got[1 : len(got)-1]
 		}
 		if strings.Contains(cmd.Use, " ") {
-			return fmt.Errorf("%s: want natlab %s, got %s", cmd.Name(), cmd.Use, got)
+			return fmt.Errorf("%s: want %s%s, got %s", cmd.Name(), strings.TrimSuffix(cmd.CommandPath(), cmd.Name()), cmd.Use, got)
 		}
 		return fmt.Errorf("%s takes no arguments, got %s", cmd.Name(), got)
 	}

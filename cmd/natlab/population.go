@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	campaigns "p2pmodel/scenarios/campaign"
 	"p2pmodel/scenarios/report"
@@ -50,6 +51,9 @@ could not be played.`,
   natlab campaign mixed --trials 1000000 --shard 0/8 --out part-0`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.lists(cmd, args); err != nil {
+				return err
+			}
 			switch {
 			case f.list:
 				return report.Narrow(cmd.OutOrStdout(), campaigns.WriteCatalogue)
@@ -74,6 +78,27 @@ could not be played.`,
 	fl.BoolVar(&f.json, "json", false, "JSON on standard output, instead of text")
 	fl.IntVar(&f.parallel, "parallel", 0, "how many trials are played at once; 0: one for each processor")
 	return cmd
+}
+
+// lists says what stands beside --list or --figures, which play nothing.
+func (f *populationFlags) lists(cmd *cobra.Command, args []string) error {
+	name := "--figures"
+	switch {
+	case f.list:
+		name = "--list"
+	case !f.figures:
+		return nil
+	}
+	beside := args
+	cmd.Flags().Visit(func(g *pflag.Flag) {
+		if "--"+g.Name != name {
+			beside = append(beside, "--"+g.Name)
+		}
+	})
+	if len(beside) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s plays nothing: it goes without %s", name, strings.Join(beside, ", "))
 }
 
 // completePopulations gives the shell the names of the catalogue.
@@ -105,7 +130,7 @@ func (f *populationFlags) prepare(args []string) (*campaigns.Campaign, error) {
 		if err != nil {
 			fail("--shard: %w", err)
 		}
-		if c.Shard = shard; f.out == "" && !f.json {
+		if c.Shard = shard; err == nil && f.out == "" && !f.json {
 			fail("--shard: a part is for natlab report merge: say where it is kept, with --out or --json")
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -101,8 +102,8 @@ func sameFile(t *testing.T, a, b string) {
 // Who interrupts a campaign gets what was played, marked as partial.
 func TestAnInterruptedCampaign(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("interrupt signal received")) // as signal.NotifyContext does
 	status, _, stderr := call(ctx, "campaign", "field-study", "--trials", "1000000", "--out", dir)
 	if status != exitUnable {
 		t.Errorf("status %d", status)

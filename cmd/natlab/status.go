@@ -46,11 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // complainBut prints what an error joins, but for the status of a program.
 func complainBut(w io.Writer, err error, program exitStatus) {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return
-	}
-	for _, e := range joined.Unwrap() {
+	for _, e := range joined(err) {
 		if e != program {
 			complain(w, e)
 		}
@@ -60,17 +56,27 @@ func complainBut(w io.Writer, err error, program exitStatus) {
 // complain prints all that an error joins, a line each. What is wrong in a file
 // begins with FILE:LINE:COL, which editors and terminals take for a link.
 func complain(w io.Writer, err error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		if _, inFile := err.(document.Errors); inFile {
-			fmt.Fprintln(w, err)
-			return
-		}
-		for _, e := range joined.Unwrap() {
+	if _, inFile := err.(document.Errors); inFile {
+		fmt.Fprintln(w, err)
+		return
+	}
+	if list := joined(err); list != nil {
+		for _, e := range list {
 			complain(w, e)
 		}
 		return
 	}
 	fmt.Fprintf(w, "natlab: %v\n", err)
+}
+
+// joined gives the errors that errors.Join has put together. An error may wrap
+// several ones in words of its own, too, which are lost if it is taken apart.
+func joined(err error) []error {
+	several, ok := err.(interface{ Unwrap() []error })
+	if !ok || errors.Join(several.Unwrap()...).Error() != err.Error() {
+		return nil
+	}
+	return several.Unwrap()
 }
 
 // exitStatus ends a command with the status of a program that it ran.

@@ -332,7 +332,9 @@ func TestWeighingAnewIsWhatOtherWeightsGive(t *testing.T) {
 
 // An interrupted campaign has what was played so far, in whole blocks, and says so.
 func TestInterruptedIsPartial(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
+	// A context of signal.NotifyContext ends with a cause of its own.
+	ctx, end := context.WithCancelCause(context.Background())
+	cancel := func() { end(errors.New("interrupt signal received")) }
 	defer cancel()
 	c := Campaign{
 		Population: smallPopulation(t), Trials: 1_000_000, Workers: 2, stage: stageForetold,

@@ -1,7 +1,9 @@
 package campaign
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -78,11 +80,12 @@ func (c *Campaign) Run(ctx context.Context) (*Result, error) {
 	}
 	total := shard.trials(c.Trials)
 	dice := newDice(c.Population)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var next, played atomic.Uint64
 	var mu sync.Mutex
 	var all Counts
+	var failed error // the first trial that could not be played
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
@@ -95,8 +98,14 @@ func (c *Campaign) Run(ctx context.Context) (*Result, error) {
 				}
 				to := min(from+block, total)
 				counts, err := w.block(ctx, from, to, shard)
+				if errors.Is(err, errInterrupted) {
+					break
+				}
 				if err != nil {
-					cancel(err)
+					mu.Lock()
+					failed = cmp.Or(failed, err)
+					mu.Unlock()
+					cancel()
 					break
 				}
 				mine.Merge(&counts)
@@ -110,10 +119,8 @@ func (c *Campaign) Run(ctx context.Context) (*Result, error) {
 		})
 	}
 	wg.Wait()
-	if all.Trials < total {
-		if err := context.Cause(ctx); err != nil && err != ctx.Err() {
-			return nil, err
-		}
+	if failed != nil {
+		return nil, failed
 	}
 	return newResult(c, shard, all), nil
 }
@@ -126,12 +133,15 @@ type worker struct {
 	key      []byte
 }
 
-// block plays some trials of a shard; the error may be the context's.
+// errInterrupted is met when the context ends: nothing went wrong.
+var errInterrupted = errors.New("interrupted")
+
+// block plays some trials of a shard; the error may be errInterrupted.
 func (w *worker) block(ctx context.Context, from, to uint64, shard Shard) (Counts, error) {
 	var counts Counts
 	for n := from; n < to; n++ {
 		if ctx.Err() != nil {
-			return Counts{}, ctx.Err()
+			return Counts{}, errInterrupted
 		}
 		i := n*shard.Of + shard.Index
 		t := w.dice.trial(w.campaign.Seed, i)
