@@ -95,6 +95,9 @@ Exit status: 0 nothing was broken; 1 something was; 2 bad input.`,
 	return cmd
 }
 
+// drawing are the flags that only what is drawn has a use for.
+var drawing = []string{"runs", "time", "out", "last", "most", "outage", "delay", "loss", "rate", "kinds", "parallel"}
+
 // prepare checks everything before anything is built. Flags that are given override
 // what the scenario's explore: says.
 func (f *exploreFlags) prepare(cmd *cobra.Command, name string) (*explore.Explorer, error) {
@@ -160,11 +163,17 @@ func (f *exploreFlags) prepare(cmd *cobra.Command, name string) (*explore.Explor
 	x := &explore.Explorer{
 		Scenario: sc, Fabric: f.fabric.on(kernel.WireLinks), Bounds: b, Runs: f.runs, Seed: f.seed, Workers: f.parallel,
 	}
+	if f.asIs {
+		for _, name := range drawing {
+			if given(name) {
+				fail("--%s says what is drawn, and --as-is draws nothing: leave one of them out", name)
+			}
+		}
+	}
 	if len(errs) == 0 {
 		if err := x.Check(); err != nil {
 			errs = append(errs, err)
-		}
-		if err := f.fabric.runnable(sc); err != nil {
+		} else if err := f.fabric.runnable(sc); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -254,12 +263,12 @@ func writeCases(dir string, r *explore.Report) error {
 	if dir == "" {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
 	for _, c := range r.Cases {
 		if !c.Shrunk {
 			continue
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
 		}
 		c.File = filepath.Join(dir, fmt.Sprintf("%s-%s-%d.yaml", strings.ToLower(r.Scenario), c.Findings[0].Invariant, c.Run))
 		if err := os.WriteFile(c.File, c.Text(), 0o644); err != nil {

@@ -172,11 +172,11 @@ func decodeBasis(m document.Map) Basis {
 // weight reads a percentage above 0.
 func weight(m document.Map) float64 {
 	n := m.Need("weight")
-	w := n.Float(0, all)
-	if n.Exists() && n.Kind() == document.Number && n.Text() != "" && w == 0 {
+	if w, err := strconv.ParseFloat(n.Text(), 64); n.Kind() == document.Number && err == nil && w <= 0 {
 		n.Errorf("weight: want a percentage above 0, got %s; leave out what is not there", n.Text())
+		return 0
 	}
-	return w
+	return n.Float(0, all)
 }
 
 func name(n *document.Node) string {
@@ -228,11 +228,13 @@ func decodeShare(n *document.Node) Share {
 func decodeNAT(n *document.Node) NAT {
 	m := n.Map(natKeys...)
 	t := NAT{Name: name(n), Weight: weight(m), Basis: decodeBasis(m)}
+	wrong := []trial.Node{{}} // is not told of as a public host, too
 	chain := m.Get("chain")
 	if !chain.Exists() {
 		preset, err := nat.PresetNamed(n.Name())
 		if err != nil {
 			n.KeyErrorf("%v; other names need a chain, as in chain: [{nat: linux}]", err)
+			t.Chain = wrong
 			return t
 		}
 		b := preset.Behavior
@@ -242,6 +244,7 @@ func decodeNAT(n *document.Node) NAT {
 	routers := chain.List()
 	if len(routers) > MaxChain {
 		chain.Errorf("chain: %d routers, want at most %d", len(routers), MaxChain)
+		t.Chain = wrong
 		return t
 	}
 	for _, r := range routers {
