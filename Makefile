@@ -82,8 +82,9 @@ labs: ## a thousand random labs: valid ones are built, certified and vanish; mis
 differential: ## N random packet schedules, on the kernel's rules and in the model: they must agree on every packet
 	$(GO) test ./sim/differential -count=1 -v -timeout 6h -run 'TestCases|TestSchedules' -differential.schedules=$(N) $(ARGS)
 
-planted: ## bugs are put into model and rules one by one, and have to be found by random schedules
+planted: ## bugs are put into model, rules and core one by one, and have to be found by random schedules
 	$(GO) test ./sim/differential -count=1 -v -timeout 1h -run TestPlanted -differential.planted $(ARGS)
+	$(GO) test ./scenarios/explore -count=1 -v -timeout 1h -run TestPlanted -explore.planted $(ARGS)
 
 generate: ## what is made from other files and committed: code of protobuf files, Kubernetes' schema, pages of the docs
 	GO=$(GO) $(GO) run ./core/shard/api/generate

@@ -68,7 +68,7 @@ func (c *Comparison) Run(ctx context.Context) (*Result, error) {
 				if c.Done != nil {
 					var diff []Difference
 					if p.compared() {
-						diff = differences(p[0], p[1])
+						diff = Differences(p[0], p[1])
 					}
 					c.Done(sc, c.Seed+uint64(seed), diff)
 				}
@@ -124,8 +124,9 @@ func (d Difference) String() string { return fmt.Sprintf("%s: %s, %s", d.What, d
 // verdictOf is what a difference between verdicts is about.
 const verdictOf = "verdict"
 
-// differences compares two runs of one scenario.
-func differences(a, b *scenarios.Result) (all []Difference) {
+// Differences compares two runs of one scenario in verdict and paths: those of each
+// phase, pair and control.
+func Differences(a, b *scenarios.Result) (all []Difference) {
 	said := [2][]claim{claims(a), claims(b)}
 	came := func(n int, what string) string {
 		if i := slices.IndexFunc(said[n], func(c claim) bool { return c.what == what }); i >= 0 {
@@ -180,7 +181,7 @@ func summarize(sc *scenarios.Scenario, runs []pairOfRuns) Scenario {
 				s.Expected[n]++
 			}
 		}
-		diff := differences(p[0], p[1])
+		diff := Differences(p[0], p[1])
 		ofVerdict := slices.ContainsFunc(diff, func(d Difference) bool { return d.What == verdictOf })
 		if !ofVerdict {
 			s.Verdicts++

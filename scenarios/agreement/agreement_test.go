@@ -42,7 +42,7 @@ func TestDifferences(t *testing.T) {
 		{"a phase less", short, []string{`phase "a": relay, direct`, `phase "b": direct, nothing`}},
 	} {
 		var got []string
-		for _, d := range differences(a, c.b) {
+		for _, d := range Differences(a, c.b) {
 			got = append(got, d.String())
 		}
 		if !slices.Equal(got, c.want) {

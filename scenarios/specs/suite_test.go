@@ -19,11 +19,13 @@ import (
 	. "github.com/onsi/gomega"
 
 	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/agreement"
 	"p2pmodel/scenarios/capsule"
 	. "p2pmodel/scenarios/matchers"
 	"p2pmodel/scenarios/report"
 	"p2pmodel/scenarios/runner"
 	"p2pmodel/sim/kernel"
+	"p2pmodel/sim/virtual"
 )
 
 var (
@@ -96,6 +98,15 @@ var _ = Describe("The catalogue", func() {
 				Expect(res).To(PassControl(control.Name))
 			}
 			Expect(res).To(BeAsExpected())
+			if runner.NeedsKernel(sc) != nil {
+				return
+			}
+			By("comparing with virtual time")
+			again := *r
+			again.Fabric, again.Slots = virtual.Fabric{}, nil
+			model, err := again.Run(ctx, sc)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(agreement.Differences(res, model)).To(BeEmpty(), "the fabrics disagree: kernel, virtual time")
 		})
 	}
 })
