@@ -43,7 +43,8 @@ like any NAT of RFC 4787, proves from outside that each NAT is what it claims,
 runs scenarios on them, and judges the outcome by what crossed the wires.
 
 It needs root, or a system that permits user namespaces: natlab doctor tells. With
---fabric virtual, natlab run and matrix need neither: they run in virtual time.
+--fabric virtual, natlab run and matrix need neither: they run in virtual time, as
+natlab explore and campaign always can.
 
 Exit status: 0 everything as expected; 1 some verdict is not; 2 usage, bad input,
 or a machine that cannot.`,
