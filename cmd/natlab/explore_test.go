@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -19,6 +22,12 @@ func TestExplore(t *testing.T) {
 	if status, out, _ := call(t.Context(), "explore", "--as-is", "EV-01"); status != 0 || !strings.Contains(out, "EV-01, seed 1: no invariant was broken") {
 		t.Errorf("as it stands: status %d: %s", status, out)
 	}
+	empty := filepath.Join(t.TempDir(), "cases")
+	if status, _, said := call(t.Context(), "explore", "TC-01", "--runs", "1", "--out", empty); status != 0 {
+		t.Errorf("status %d: %s", status, said)
+	} else if _, err := os.Stat(empty); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("nothing was found, and %s is there: %v", empty, err)
+	}
 	const good = "id: X\ntitle: x\nlab: {hosts: {a: {}, b: {}, r: {}}}\nrendezvous: r\npeers: {a: {host: a}, b: {host: b}}\nconnect: [[a, b]]\nexpect: {path: direct}\n"
 	bad := file(t, "bad.yaml", good+"explore: {lest: 1s}\n")
 	for _, test := range []struct{ args, want string }{
@@ -31,6 +40,7 @@ func TestExplore(t *testing.T) {
 		{"TC-01 --loss much", "--loss: want a share"},
 		{"TC-01 --last 1h", "last: 1h0m0s is not between"},
 		{"TC-01 --fabric cloud", "--fabric"},
+		{"TC-01 --as-is --kinds loss", "--kinds says what is drawn, and --as-is draws nothing"},
 	} {
 		status, _, said := call(t.Context(), append([]string{"explore"}, strings.Fields(test.args)...)...)
 		if status != 2 || !strings.Contains(said, test.want) {
