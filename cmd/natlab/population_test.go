@@ -54,14 +54,14 @@ func TestCampaignsRefuse(t *testing.T) {
 // A campaign from the command line, in three shards and in one run: the same files.
 func TestACampaignInShards(t *testing.T) {
 	dir := t.TempDir()
-	const trials = "--trials=210"
+	const trials = "--trials=60"
 	whole := filepath.Join(dir, "whole")
 	status, out, stderr := call(t.Context(), "campaign", "field-study", trials, "--seed", "3", "--out", whole)
 	if status != exitOK {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
-	contains(t, out, "OUTCOME", "dcutr-2025", "report: "+filepath.Join(whole, "index.html"), "210 trials in")
-	contains(t, stderr, "100 %  210 of 210 trials")
+	contains(t, out, "OUTCOME", "dcutr-2025", "report: "+filepath.Join(whole, "index.html"), "60 trials in")
+	contains(t, stderr, "100 %  60 of 60 trials")
 	for i := range 3 {
 		status, out, stderr := call(t.Context(), "campaign", "field-study", trials, "--seed", "3", "--shard", fmt.Sprintf("%d/3", i), "--out", filepath.Join(dir, "parts", fmt.Sprint(i)))
 		if status != exitOK {
