@@ -87,13 +87,29 @@ func install(r *Rig, b nat.Behavior, judge *Judge) error {
 func list(r *Rig, judge *Judge) (Verdict, error) {
 	defer turn()()
 	settle(judge, change)
-	from := time.Now()
-	live, err := r.mappings()
-	if err != nil {
-		return Verdict{}, err
+	var first Verdict
+	for n := range lists {
+		from := time.Now()
+		live, err := r.mappings()
+		if err != nil {
+			return Verdict{}, err
+		}
+		switch v := judge.Listing(from, time.Now(), live); {
+		case n == 0:
+			if first = v; v.Disagreement == "" {
+				return v, nil
+			}
+		case v.Disagreement == "":
+			return Verdict{Unjudged: "one list of mappings was not whole, and the next one was"}, nil
+		}
 	}
-	return judge.Listing(from, time.Now(), live), nil
+	return first, nil
 }
+
+// lists is how often mappings are listed where they are not as they should be. A list
+// is read set by set and bucket by bucket beside what changes the sets, so that one
+// may lack an element that was there all the time; what is missing in all is missing.
+const lists = 3
 
 // together is how many of the first steps happen at one instant.
 func together(steps []Step) int {
