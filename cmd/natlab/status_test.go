@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-
-	"p2pmodel/sim/kernel"
 )
 
 // An error in several parts is told as it says it, several errors a line each.
 func TestComplain(t *testing.T) {
-	full := errors.New("no space left on device")
-	remedy := fmt.Errorf("%w (%w): run `this`", kernel.ErrNoUserNamespaces, full)
+	forbidden, full := errors.New("user namespaces are not permitted here"), errors.New("no space left on device")
+	remedy := fmt.Errorf("%w (%w): run `this`", forbidden, full)
 	for _, row := range []struct {
 		err  error
 		want string
