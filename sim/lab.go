@@ -1,5 +1,5 @@
 // Package sim describes a laboratory network as a value: hosts, routers with
-// NAT and firewall, and links. A fabric (sim/kernel, later sim/virtual) builds
+// NAT and firewall, and links. A fabric (sim/kernel, sim/virtual) builds
 // it. The value comes from YAML or from Go and is validated whole before
 // anything is built.
 //
