@@ -121,7 +121,7 @@ func (d *decoder) scenario(root *document.Node) {
 	if node := m.Get("techniques"); node.Exists() {
 		sc.Techniques = nil
 		for _, n := range node.List() {
-			sc.Techniques = append(sc.Techniques, d.word(n, "technique", []string{PlainPunching}))
+			sc.Techniques = append(sc.Techniques, d.word(n, "technique", Techniques))
 		}
 	}
 

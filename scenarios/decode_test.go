@@ -61,7 +61,7 @@ func TestMistakes(t *testing.T) {
 		{"timeline without every", "phases:\n", "events: [{times: 3, cut: mobile/wifi}]\nphases:\n", "needs every"},
 		{"timeline with an unknown key", "phases:\n", "events: [{att: 1s, cut: mobile/wifi}]\nphases:\n", `did you mean "at"`},
 		{"unknown path", "expect: {path: direct}", "expect: {path: straight}", "straight"},
-		{"unknown technique", "techniques: [plain]", "techniques: [birthday]", "birthday"},
+		{"unknown technique", "techniques: [plain]", "techniques: [brithday]", "birthday"},
 		{"no peers at all", "peers:\n  mobile: {host: mobile}\n  peer: {host: peer}\n", "peers:\n  mobile: {host: mobile}\n", "at least two peers"},
 		{"servers on one host", "relay: relay\n", "relay: rendezvous\n", "separate hosts"},
 		{"bad keepalive", "keepalive: 500ms", "keepalive: sometimes", "sometimes"},

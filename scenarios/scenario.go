@@ -72,6 +72,20 @@ type Peer struct {
 // socket, no port prediction.
 const PlainPunching = "plain"
 
+// The techniques beyond plain punching, which a file names beside or instead of
+// it.
+const (
+	// SplitPaths sends to one address and receives from another.
+	SplitPaths = "split"
+	// Prediction probes ports that a NAT is about to give.
+	Prediction = "prediction"
+	// Birthday searches a port by chance, from many sockets.
+	Birthday = "birthday"
+)
+
+// Techniques are all that there are.
+var Techniques = []string{PlainPunching, SplitPaths, Prediction, Birthday}
+
 // Settings are how the peers of a run behave.
 type Settings struct {
 	// Keepalive is the interval at which idle paths are kept alive; 0: the

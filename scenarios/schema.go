@@ -28,7 +28,7 @@ func Schema() document.Schema {
 			"type": "array", "items": document.TextSchema(), "minItems": 2, "maxItems": 2,
 		}, 1).Described("The pairs of peers that connect; the first of each dials."),
 		"room":       document.TextSchema().Described("Instead of connect: every peer joins this room, and all are connected to all."),
-		"techniques": listOf(document.WordSchema(PlainPunching), 0).Default([]string{PlainPunching}).Described("What peers may use to reach each other: plain is checks from one socket, without prediction."),
+		"techniques": listOf(document.WordSchema(Techniques...), 0).Default([]string{PlainPunching}).Described("What peers may use to reach each other: plain is checks from one socket, which all do; the others are added to it."),
 		"settings":   settingsSchema(),
 		"phases":     phasesSchema(),
 		"expect":     expectSchema(),

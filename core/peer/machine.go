@@ -71,13 +71,22 @@ type RelayConfig struct {
 	Username, Password string
 }
 
-// Techniques pins the ways to a direct path. The zero value is plain punching:
-// checks between all candidates.
+// Techniques leaves out ways to a direct path. The zero value leaves out none.
 type Techniques struct {
 	// RelayOnly makes and answers no direct checks: whatever is carried goes
 	// over a relay.
 	RelayOnly bool
+	// NoSplit keeps to ICE's rule that an answer counts only where it comes from
+	// the address that was probed (RFC 8445 section 7.2.5.2.1).
+	NoSplit bool
+	// NoPrediction probes no ports but those that were seen.
+	NoPrediction bool
+	// NoBirthday opens no further sockets to find a port by chance.
+	NoBirthday bool
 }
+
+// Plain is plain punching: checks between all candidates, from one socket.
+var Plain = Techniques{NoSplit: true, NoPrediction: true, NoBirthday: true}
 
 // DefaultGiveUpAfter outlives a reboot of a home router.
 const DefaultGiveUpAfter = 5 * time.Minute

@@ -1,11 +1,13 @@
 package peer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"p2pmodel/core/punch"
@@ -26,15 +28,54 @@ type offer struct {
 	// both sides' bounds the round trip between the peers wherever the way over
 	// the rendezvous is not the shorter one, and makes a first estimate.
 	RTT time.Duration
+	// Features are what the peer understands. Both sides use what both have.
+	Features features
 	// Candidates, at most maxCandidates.
 	Candidates []punch.Candidate
+	// Extensions, at most maxExtensions, each kind once. A kind that a reader does
+	// not know it leaves out.
+	Extensions []extension
+}
+
+// features is a set of what a peer understands beyond the standards.
+type features uint16
+
+const (
+	// featureExtended: the checks are those of punch.Config.Extended.
+	featureExtended features = 1 << iota
+)
+
+func (f features) has(all features) bool { return f&all == all }
+
+// extension is one more thing that a peer tells of itself.
+type extension struct {
+	Kind  extensionKind
+	Value []byte
+}
+
+// extensionKind says what an extension is about.
+type extensionKind byte
+
+// extension gives the value of the extension of a kind; false: there is none.
+func (o offer) extension(k extensionKind) ([]byte, bool) {
+	for _, e := range o.Extensions {
+		if e.Kind == k {
+			return e.Value, true
+		}
+	}
+	return nil, false
 }
 
 const (
-	offerVersion = 1
-	offerHeader  = 1 + 8 + 4 + 2 + 1
-	// maxCandidates keeps the longest offer below rendezvous.MaxOffer.
-	maxCandidates = 32
+	offerVersion = 2
+	offerHeader  = 1 + 8 + 4 + 2 + 2 + 1
+	// maxCandidates and maxExtended keep the longest offer below
+	// rendezvous.MaxOffer: a candidate has 23 bytes at most.
+	maxCandidates = 24
+	// maxExtended is how many bytes all extensions take, with their headers of
+	// three bytes.
+	maxExtended   = 256
+	maxExtensions = 16
 )
 
 // Errors of offers. Offers come from the network; none of these is fatal.
@@ -46,11 +87,12 @@ var (
 // encode writes an offer.
 func (o offer) encode() []byte {
 	candidates := o.Candidates[:min(len(o.Candidates), maxCandidates)]
-	b := make([]byte, 0, offerHeader+len(candidates)*(7+16))
+	b := make([]byte, 0, offerHeader+len(candidates)*(7+16)+maxExtended)
 	b = append(b, offerVersion)
 	b = binary.BigEndian.AppendUint64(b, o.Instance)
 	b = binary.BigEndian.AppendUint32(b, o.Generation)
 	b = binary.BigEndian.AppendUint16(b, uint16(min(o.RTT.Milliseconds(), math.MaxUint16)))
+	b = binary.BigEndian.AppendUint16(b, uint16(o.Features))
 	b = append(b, byte(len(candidates)))
 	for _, c := range candidates {
 		addr := c.Addr.Addr().Unmap()
@@ -62,6 +104,15 @@ func (o offer) encode() []byte {
 		b = binary.BigEndian.AppendUint32(b, c.Priority)
 		b = binary.BigEndian.AppendUint16(b, c.Addr.Port())
 		b = append(b, addr.AsSlice()...)
+	}
+	room := maxExtended
+	for _, e := range o.Extensions[:min(len(o.Extensions), maxExtensions)] {
+		if room -= extensionHeader + len(e.Value); room < 0 {
+			break // what comes first matters most
+		}
+		b = append(b, byte(e.Kind))
+		b = binary.BigEndian.AppendUint16(b, uint16(len(e.Value)))
+		b = append(b, e.Value...)
 	}
 	return b
 }
@@ -79,7 +130,8 @@ func decodeOffer(b []byte) (offer, error) {
 		Generation: binary.BigEndian.Uint32(b[9:]),
 		RTT:        time.Duration(binary.BigEndian.Uint16(b[13:])) * time.Millisecond,
 	}
-	count := int(b[15])
+	o.Features = features(binary.BigEndian.Uint16(b[15:]))
+	count := int(b[17])
 	if count > maxCandidates {
 		return offer{}, fmt.Errorf("%w: %d candidates, at most %d", errOffer, count, maxCandidates)
 	}
@@ -92,10 +144,37 @@ func decodeOffer(b []byte) (offer, error) {
 		o.Candidates = append(o.Candidates, c)
 		b = rest
 	}
-	if len(b) != 0 {
-		return offer{}, fmt.Errorf("%w: %d bytes too many", errOffer, len(b))
+	var err error
+	o.Extensions, err = decodeExtensions(b)
+	return o, err
+}
+
+const extensionHeader = 1 + 2
+
+// decodeExtensions reads what follows the candidates.
+func decodeExtensions(b []byte) (list []extension, err error) {
+	if len(b) > maxExtended {
+		return nil, fmt.Errorf("%w: %d bytes of extensions, at most %d", errOffer, len(b), maxExtended)
 	}
-	return o, nil
+	for len(b) > 0 {
+		if len(b) < extensionHeader || len(b) < extensionHeader+int(binary.BigEndian.Uint16(b[1:])) {
+			return nil, fmt.Errorf("%w: an extension ends early", errOffer)
+		}
+		if len(list) == maxExtensions {
+			return nil, fmt.Errorf("%w: more than %d extensions", errOffer, maxExtensions)
+		}
+		e := extension{Kind: extensionKind(b[0])}
+		size := extensionHeader + int(binary.BigEndian.Uint16(b[1:]))
+		if slices.ContainsFunc(list, func(o extension) bool { return o.Kind == e.Kind }) {
+			return nil, fmt.Errorf("%w: extension %d twice", errOffer, e.Kind)
+		}
+		e.Value = bytes.Clone(b[extensionHeader:size])
+		if size == extensionHeader {
+			e.Value = nil
+		}
+		list, b = append(list, e), b[size:]
+	}
+	return list, nil
 }
 
 func decodeCandidate(b []byte) (c punch.Candidate, rest []byte, err error) {

@@ -14,15 +14,22 @@ func candidate(k punch.Kind, addr string) punch.Candidate {
 	return punch.Candidate{Kind: k, Addr: netip.MustParseAddrPort(addr), Priority: punch.Priority(k, 0)}
 }
 
-var sampleOffer = offer{Instance: 99, Generation: 3, RTT: 45 * time.Millisecond, Candidates: []punch.Candidate{
+var sampleOffer = offer{Instance: 99, Generation: 3, RTT: 45 * time.Millisecond, Features: featureExtended, Candidates: []punch.Candidate{
 	candidate(punch.Host, "192.168.1.2:5000"),
 	candidate(punch.Host, "[2001:db8::1]:5000"),
 	candidate(punch.ServerReflexive, "198.18.1.1:40000"),
 	candidate(punch.Relayed, "198.18.0.3:50001"),
 }}
 
+// extendedOffer has what sampleOffer has, and extensions.
+var extendedOffer = func() offer {
+	o := sampleOffer
+	o.Extensions = []extension{{Kind: 200, Value: []byte{1, 2, 3}}, {Kind: 7}}
+	return o
+}()
+
 func TestOfferRoundTrip(t *testing.T) {
-	for _, o := range []offer{sampleOffer, {Generation: 1}} {
+	for _, o := range []offer{sampleOffer, extendedOffer, {Generation: 1}} {
 		got, err := decodeOffer(o.encode())
 		if err != nil || !reflect.DeepEqual(got, o) {
 			t.Errorf("offer %+v came back as %+v, %v", o, got, err)
@@ -32,9 +39,13 @@ func TestOfferRoundTrip(t *testing.T) {
 	for range maxCandidates + 5 {
 		long.Candidates = append(long.Candidates, candidate(punch.Host, "[2001:db8::1]:5000"))
 	}
+	for k := range maxExtensions + 2 {
+		long.Extensions = append(long.Extensions, extension{Kind: extensionKind(k), Value: make([]byte, maxExtended/maxExtensions-extensionHeader)})
+	}
 	b := long.encode()
-	if got, err := decodeOffer(b); err != nil || len(got.Candidates) != maxCandidates {
-		t.Errorf("%d candidates: %d arrive (%v), want the first %d", len(long.Candidates), len(got.Candidates), err, maxCandidates)
+	if got, err := decodeOffer(b); err != nil || len(got.Candidates) != maxCandidates || len(got.Extensions) != maxExtensions {
+		t.Errorf("%d candidates and %d extensions: %d and %d arrive (%v), want the first %d and %d",
+			len(long.Candidates), len(long.Extensions), len(got.Candidates), len(got.Extensions), err, maxCandidates, maxExtensions)
 	}
 	if len(b) > rendezvous.MaxOffer {
 		t.Errorf("the longest offer has %d bytes, the rendezvous takes %d", len(b), rendezvous.MaxOffer)
@@ -66,6 +77,11 @@ func TestMalformedOffers(t *testing.T) {
 		"multicast of IPv6":  with("[ff02::1]:1"),
 		"broadcast":          with("255.255.255.255:1"),
 	}
+	extended := func(list ...byte) []byte { return append(append([]byte(nil), whole...), list...) }
+	rows["extension without a length"] = extended(7, 0)
+	rows["extension that ends early"] = extended(7, 0, 2, 1)
+	rows["one extension twice"] = extended(7, 0, 0, 7, 0, 0)
+	rows["too many bytes of extensions"] = extended(append([]byte{7, 1, 0}, make([]byte, 256)...)...)
 	for cut := range len(whole) {
 		if _, err := decodeOffer(whole[:cut]); err == nil {
 			t.Errorf("offer cut after %d of %d bytes is accepted", cut, len(whole))
@@ -81,6 +97,7 @@ func TestMalformedOffers(t *testing.T) {
 // FuzzOffer: what is accepted is written back the same.
 func FuzzOffer(f *testing.F) {
 	f.Add(sampleOffer.encode())
+	f.Add(extendedOffer.encode())
 	f.Add([]byte{})
 	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 4})
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -46,7 +46,7 @@ func (k Kind) typePreference() uint32 {
 
 // Base names what a datagram leaves by: a socket, or an allocation on a relay.
 // The agent's owner gives the numbers.
-type Base uint8
+type Base uint16
 
 // Candidate is a transport address at which a peer may be reached.
 type Candidate struct {

@@ -159,7 +159,7 @@ func (s *stage) logIn(ctx context.Context, i int, p scenarios.Peer, noPunching b
 	a.session.cancel = cancel
 	a.session.player, err = player.New(player.Config{
 		Agent: a.session.client, Changes: changes, Key: key, Rand: s.source("peer " + p.Name),
-		Peer:    peer.Config{Keepalive: s.v.settings.Keepalive, Techniques: peer.Techniques{RelayOnly: noPunching}},
+		Peer:    peer.Config{Keepalive: s.v.settings.Keepalive, Techniques: techniques(s.v.scenario.Techniques, noPunching)},
 		Start:   s.starter(a, h),
 		OnEvent: func(at time.Time, e player.Event) { s.hear(a, at, e) },
 	})

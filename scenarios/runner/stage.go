@@ -274,7 +274,7 @@ func (s *stage) peerConfig(p scenarios.Peer, key identity.Key, noPunching bool) 
 		RendezvousKey: &server,
 		Rand:          s.source("peer " + p.Name),
 		Keepalive:     s.v.settings.Keepalive,
-		Techniques:    peer.Techniques{RelayOnly: noPunching},
+		Techniques:    techniques(s.v.scenario.Techniques, noPunching),
 	}
 	if cfg.Keepalive == scenarios.Off {
 		cfg.Consent = -1
