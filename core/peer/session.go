@@ -87,6 +87,7 @@ func (m *Machine) begin(now time.Time, peer identity.ID, id SessionID, initiator
 			Keepalive: m.cfg.Keepalive, Consent: m.cfg.Consent, DeadAfter: m.cfg.DeadAfter,
 			RTT: 2 * m.rendezvous.RTT(),
 		},
+		Extended:  true, // until an offer says otherwise
 		RelayOnly: m.cfg.Techniques.RelayOnly,
 	})
 	if err != nil {

@@ -30,6 +30,12 @@ type Config struct {
 	Rand io.Reader
 
 	Timing
+	// Extended is the behaviour beyond ICE, which a peer has to know of: see
+	// the package. False: a standard agent (RFC 8445), for any other agent.
+	Extended bool
+	// NoSplit keeps ICE's symmetry rule where the agent is extended: answers
+	// from another address than was probed prove nothing.
+	NoSplit bool
 	// RelayOnly leaves out pairs that would be direct, and refuses the peer's
 	// checks over them.
 	RelayOnly bool
@@ -211,6 +217,10 @@ func (a *Agent) SetLocal(now time.Time, b Base, candidates []Candidate) {
 	a.pairUp(now)
 	a.step(now)
 }
+
+// SetExtended says anew what Config.Extended says, for owners who learn what the
+// peer understands after the agent was made.
+func (a *Agent) SetExtended(extended bool) { a.cfg.Extended, a.polled = extended, false }
 
 // Withdraw says that a base is on its way out: another one is used as soon as it
 // works, and the peer is told by a nomination. SetLocal ends the base.

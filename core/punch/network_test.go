@@ -193,7 +193,7 @@ func newNetwork(t *testing.T, ca, cb cone, o options) *network {
 	n.a.nat.timeout, n.b.nat.timeout = o.natTimeout, o.natTimeout
 	for i, s := range []*side{n.a, n.b} {
 		cfg := Config{
-			Controlling: o.roles[i], TieBreaker: uint64(100 + i), Timing: o.timing, RelayOnly: o.relayOnly,
+			Controlling: o.roles[i], TieBreaker: uint64(100 + i), Timing: o.timing, Extended: true, RelayOnly: o.relayOnly,
 			Rand: randReader{rand.New(rand.NewPCG(o.seed, uint64(10+i)))},
 		}
 		cfg.LocalUfrag, cfg.LocalPwd, cfg.RemoteUfrag, cfg.RemotePwd = "aaaa", pwdA, "bbbb", pwdB

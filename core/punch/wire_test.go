@@ -20,7 +20,7 @@ var (
 func lone(t testing.TB, controlling bool) *Agent {
 	t.Helper()
 	a, err := New(epoch, Config{
-		Controlling: controlling, TieBreaker: 100, Rand: randReader{rand.New(rand.NewPCG(1, 1))},
+		Controlling: controlling, TieBreaker: 100, Extended: true, NoSplit: true, Rand: randReader{rand.New(rand.NewPCG(1, 1))},
 		LocalUfrag: "aaaa", LocalPwd: pwdA, RemoteUfrag: "bbbb", RemotePwd: pwdB,
 	})
 	if err != nil {

@@ -176,7 +176,7 @@ func (m *finder) introduce(now time.Time, other *finder) (err error) {
 		Controlling: own == 0, TieBreaker: m.random.pcg.Uint64(), Rand: m.random,
 		LocalUfrag: ufrags[own], LocalPwd: pwds[own], RemoteUfrag: ufrags[1-own], RemotePwd: pwds[1-own],
 		// As peers do it: the sum of both ways to the server bounds that between them.
-		Timing: punch.Timing{RTT: m.rtt + other.rtt},
+		Timing: punch.Timing{RTT: m.rtt + other.rtt}, Extended: true,
 	})
 	if err != nil {
 		return err
