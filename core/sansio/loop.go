@@ -183,7 +183,7 @@ func (l *Loop) deliver(b *batch) {
 		for i := range b.n {
 			remote, payload := b.datagram(i)
 			if remote.IsValid() {
-				l.machine.HandleDatagram(now, Datagram{Socket: s.id, Remote: remote, Payload: payload})
+				l.machine.HandleDatagram(now, Datagram{Socket: s.id, Remote: remote, Local: b.local[i], Payload: payload})
 			}
 		}
 	}

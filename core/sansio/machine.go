@@ -41,6 +41,12 @@ type Datagram struct {
 	// Remote is the peer's transport address; an IPv4 address is never in its
 	// IPv6-mapped form.
 	Remote netip.AddrPort
+	// Local is which of the host's addresses the datagram came to, where the
+	// driver can tell, or which one it is to leave with. The zero value, for one
+	// to send: that of its socket, and of a socket for all addresses whichever
+	// the system takes. A datagram with an address that the host has lost, or
+	// with any where the driver cannot choose one, is lost.
+	Local netip.Addr
 	// Payload is valid only during the call that hands it over: whoever keeps
 	// it copies it. (PollTransmit: until the next call of any method.)
 	Payload []byte

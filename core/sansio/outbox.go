@@ -25,6 +25,11 @@ func (o *Outbox) Send(s Socket, remote netip.AddrPort, payload []byte) {
 	o.datagrams.Push(Datagram{Socket: s, Remote: remote, Payload: payload})
 }
 
+// SendFrom is Send with one of the host's addresses as the source.
+func (o *Outbox) SendFrom(s Socket, local netip.Addr, remote netip.AddrPort, payload []byte) {
+	o.datagrams.Push(Datagram{Socket: s, Local: local, Remote: remote, Payload: payload})
+}
+
 // Emit queues an event.
 func (o *Outbox) Emit(e Event) { o.events.Push(e) }
 

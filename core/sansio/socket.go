@@ -48,6 +48,7 @@ type socket struct {
 // outgoing is a datagram to send; its payload is a range of socket.payload.
 type outgoing struct {
 	remote     netip.AddrPort
+	local      netip.Addr // to leave with; the zero value: any
 	start, end int
 }
 
@@ -127,7 +128,7 @@ func (s *socket) readAll(inbox chan<- *batch) {
 func (s *socket) queue(d Datagram) {
 	start := len(s.payload)
 	s.payload = append(s.payload, d.Payload...)
-	s.out = append(s.out, outgoing{remote: d.Remote, start: start, end: len(s.payload)})
+	s.out = append(s.out, outgoing{remote: d.Remote, local: d.Local, start: start, end: len(s.payload)})
 }
 
 func (s *socket) flush() {
@@ -152,6 +153,7 @@ type batch struct {
 	socket *socket
 	n      int
 	remote [readBatch]netip.AddrPort
+	local  [readBatch]netip.Addr // to which it came; the zero value: unknown
 	size   [readBatch]int
 	buffer []byte // readBatch buffers of equal size, one after the other
 	// system is what the platform's packetIO keeps with a batch.
@@ -189,6 +191,9 @@ func (p plainIO) read(b *batch) error {
 
 func (p plainIO) write(out []outgoing, payload []byte) {
 	for _, o := range out {
+		if o.local.IsValid() {
+			continue // there is no way to choose it
+		}
 		if _, err := p.conn.WriteTo(payload[o.start:o.end], net.UDPAddrFromAddrPort(o.remote)); errors.Is(err, net.ErrClosed) {
 			return
 		}

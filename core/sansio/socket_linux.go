@@ -3,6 +3,7 @@ package sansio
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 
@@ -34,6 +35,9 @@ type batchSystem []ipv4.Message
 type batchIO struct {
 	conn batchConn
 	out  []ipv4.Message
+	// told: the kernel says to which address each datagram came (IP_PKTINFO).
+	told bool
+	six  bool
 }
 
 func newPacketIO(conn net.PacketConn) packetIO {
@@ -42,18 +46,59 @@ func newPacketIO(conn net.PacketConn) packetIO {
 		return plainIO{conn}
 	}
 	b := &batchIO{out: make([]ipv4.Message, 0, writeBatch)}
-	if addrPort(conn.LocalAddr()).Addr().Is4() {
-		b.conn = ipv4.NewPacketConn(udp)
+	local := addrPort(conn.LocalAddr()).Addr()
+	b.six = !local.Is4()
+	// A socket of one address knows it. Without an answer datagrams come without
+	// theirs, as on other systems.
+	if b.six {
+		c := ipv6.NewPacketConn(udp)
+		b.conn, b.told = c, local.IsUnspecified() && c.SetControlMessage(ipv6.FlagDst, true) == nil
 	} else {
-		b.conn = ipv6.NewPacketConn(udp)
+		c := ipv4.NewPacketConn(udp)
+		b.conn, b.told = c, local.IsUnspecified() && c.SetControlMessage(ipv4.FlagDst, true) == nil
 	}
 	return b
 }
+
+// arrivedAt reads to which address a datagram came.
+func arrivedAt(control []byte) netip.Addr {
+	for len(control) > 0 {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
+		switch {
+		case err != nil:
+			return netip.Addr{}
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			return netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			return netip.AddrFrom16([16]byte(data[:16])).Unmap()
+		}
+		control = rest
+	}
+	return netip.Addr{}
+}
+
+// leaveWith asks for the source address of a datagram.
+func (io *batchIO) leaveWith(local netip.Addr) []byte {
+	if io.six {
+		// By hand: package ipv6 leaves IPv4-mapped addresses out.
+		a := local.As16()
+		return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: a})
+	}
+	return (&ipv4.ControlMessage{Src: local.AsSlice()}).Marshal()
+}
+
+// controlRoom holds the control message of either family.
+const controlRoom = 64
 
 func (io *batchIO) read(b *batch) error {
 	b.n = 0
 	if b.buffer == nil {
 		b.point(smallDatagram)
+	}
+	for i := range b.system {
+		if io.told && b.system[i].OOB == nil {
+			b.system[i].OOB = make([]byte, controlRoom)
+		}
 	}
 	n, err := io.conn.ReadBatch(b.system, 0)
 	if err != nil {
@@ -67,6 +112,9 @@ func (io *batchIO) read(b *batch) error {
 			continue
 		}
 		b.remote[b.n], b.size[b.n] = addrPort(m.Addr), m.N
+		if io.told {
+			b.local[b.n] = arrivedAt(m.OOB[:m.NN])
+		}
 		if b.n != i {
 			copy(b.room(b.n), b.room(i)[:m.N])
 		}
@@ -93,10 +141,14 @@ func (b *batch) point(size int) {
 func (io *batchIO) write(out []outgoing, payload []byte) {
 	ms := io.out[:0]
 	for _, o := range out {
-		ms = append(ms, ipv4.Message{
+		m := ipv4.Message{
 			Buffers: [][]byte{payload[o.start:o.end]},
 			Addr:    net.UDPAddrFromAddrPort(o.remote),
-		})
+		}
+		if o.local.IsValid() {
+			m.OOB = io.leaveWith(o.local)
+		}
+		ms = append(ms, m)
 	}
 	for rest := ms; len(rest) > 0; {
 		n, err := io.conn.WriteBatch(rest, 0)

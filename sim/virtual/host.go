@@ -128,11 +128,15 @@ func (h *Host) source() netip.Addr {
 	return h.uplinks[h.active].addrs[0]
 }
 
-// send sends a datagram of a socket. What cannot be sent is lost, as it is for a
+// send sends a datagram of a socket, with the local address as its source where one
+// is given. What cannot be sent is lost, as it is for a
 // machine on a kernel.
-func (h *Host) send(s *socket, remote netip.AddrPort, payload []byte) {
+func (h *Host) send(s *socket, local netip.Addr, remote netip.AddrPort, payload []byte) {
 	n := h.network
 	source := s.local.Addr()
+	if local.IsValid() && source.IsUnspecified() {
+		source = local
+	}
 	switch {
 	case remote.Port() == 0 || !remote.Addr().Is4() || len(payload) > maxPayload:
 		return

@@ -66,7 +66,7 @@ func (m *Machine) call() {
 
 // receive gives the machine a datagram.
 func (m *Machine) receive(s *socket, p *packet) {
-	m.machine.HandleDatagram(m.network.time, sansio.Datagram{Socket: s.id, Remote: p.src, Payload: p.payload})
+	m.machine.HandleDatagram(m.network.time, sansio.Datagram{Socket: s.id, Remote: p.src, Local: p.dst.Addr(), Payload: p.payload})
 	m.drain()
 }
 
@@ -133,7 +133,7 @@ func (m *Machine) drain() {
 		for d, ok := m.machine.PollTransmit(); ok; d, ok = m.machine.PollTransmit() {
 			busy = true
 			if i, open := m.find(d.Socket); open {
-				m.host.send(m.sockets[i], unmapped(d.Remote), d.Payload)
+				m.host.send(m.sockets[i], d.Local, unmapped(d.Remote), d.Payload)
 			}
 		}
 		for _, id := range m.closing {

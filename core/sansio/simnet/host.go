@@ -29,9 +29,16 @@ type Host struct {
 	name     string
 	segment  *Segment
 	addrs    []netip.Addr
+	former   *former // nil: it is in one segment, as a rule
 	link     Link
 	ports    map[netip.AddrPort]*port
 	nextPort uint16
+}
+
+// former is a segment that a host is still in beside the present one.
+type former struct {
+	segment *Segment
+	addrs   []netip.Addr
 }
 
 // port is a bound socket.
@@ -50,13 +57,54 @@ func (h *Host) SetLink(l Link) { h.link = l }
 // Move takes the host to another segment and gives it other addresses; its
 // machines are told.
 func (h *Host) Move(to *Segment, addrs ...netip.Addr) {
+	h.segment, h.addrs, h.former = to, addrs, nil
+	h.readdressed()
+}
+
+// Overlap is Move that leaves the host in its former segment, too, until Leave:
+// what chooses no address leaves by the new one.
+func (h *Host) Overlap(to *Segment, addrs ...netip.Addr) {
+	h.former = &former{h.segment, h.addrs}
 	h.segment, h.addrs = to, addrs
+	h.readdressed()
+}
+
+// Leave ends what Overlap left.
+func (h *Host) Leave() {
+	h.former = nil
+	h.readdressed()
+}
+
+func (h *Host) readdressed() {
+	all := slices.Clone(h.addrs)
+	if h.former != nil {
+		all = append(slices.Clone(h.former.addrs), all...)
+	}
 	for _, r := range h.net.runners {
 		if r.host == h {
-			r.machine.HandleInterfaces(h.net.now, slices.Clone(addrs))
+			r.machine.HandleInterfaces(h.net.now, slices.Clone(all))
 			r.drain()
 		}
 	}
+}
+
+// in reports whether the host has an address in a segment.
+func (h *Host) in(s *Segment, a netip.Addr) bool {
+	return h.segment == s && slices.Contains(h.addrs, a) ||
+		h.former != nil && h.former.segment == s && slices.Contains(h.former.addrs, a)
+}
+
+// has reports whether the host has an address in any.
+func (h *Host) has(a netip.Addr) bool {
+	return slices.Contains(h.addrs, a) || h.former != nil && slices.Contains(h.former.addrs, a)
+}
+
+// by is the segment by which packets with a source leave.
+func (h *Host) by(source netip.Addr) *Segment {
+	if h.former != nil && slices.Contains(h.former.addrs, source) {
+		return h.former.segment
+	}
+	return h.segment
 }
 
 // Runner is a machine that runs on a host.
@@ -158,7 +206,7 @@ func (r *Runner) bind(b sansio.Bind) (netip.AddrPort, error) {
 	if !addr.IsValid() {
 		addr = netip.IPv6Unspecified()
 	}
-	if !addr.IsUnspecified() && !slices.Contains(h.addrs, addr) {
+	if !addr.IsUnspecified() && !h.has(addr) {
 		return b.Local, fmt.Errorf("host %s has no address %v", h.name, addr)
 	}
 	number := b.Local.Port()
@@ -199,7 +247,7 @@ func (r *Runner) send(d sansio.Datagram) {
 	if s == nil || d.Transport != sansio.UDP {
 		return
 	}
-	source := h.source(s, d.Remote.Addr())
+	source := h.source(s, d.Local, d.Remote.Addr())
 	p := &Packet{At: n.now, From: h, SentSource: source, SentDestination: d.Remote, SeenSource: source, SeenDestination: d.Remote, Payload: bytes.Clone(d.Payload)}
 	switch {
 	case !source.IsValid():
@@ -213,9 +261,15 @@ func (r *Runner) send(d sansio.Datagram) {
 
 // source is what a packet leaves with; invalid if the host has moved away from
 // the address of the socket, or has none of the family.
-func (h *Host) source(s *port, to netip.Addr) netip.AddrPort {
+func (h *Host) source(s *port, local, to netip.Addr) netip.AddrPort {
+	if !local.IsValid() {
+		local = s.local.Addr()
+	}
+	if !local.IsUnspecified() && h.has(local) {
+		return netip.AddrPortFrom(local, s.local.Port())
+	}
 	for _, a := range h.addrs {
-		if a == s.local.Addr() || s.local.Addr().IsUnspecified() && a.Is4() == to.Is4() {
+		if local.IsUnspecified() && a.Is4() == to.Is4() {
 			return netip.AddrPortFrom(a, s.local.Port())
 		}
 	}
@@ -224,7 +278,7 @@ func (h *Host) source(s *port, to netip.Addr) netip.AddrPort {
 
 // cross takes a packet through the NATs and onto the receiver's link.
 func (n *Net) cross(from *Host, p *Packet) {
-	to, reason := from.segment.route(n.now, p)
+	to, reason := from.by(p.SentSource.Addr()).route(n.now, p)
 	switch {
 	case to == nil:
 		n.lose(p, reason)
@@ -242,7 +296,7 @@ func (n *Net) arrive(to *Host, p *Packet) {
 			s = to.ports[netip.AddrPortFrom(any, p.SeenDestination.Port())]
 		}
 	}
-	if s == nil || !slices.Contains(to.addrs, p.SeenDestination.Addr()) {
+	if s == nil || !to.has(p.SeenDestination.Addr()) {
 		n.lose(p, "no socket is bound to "+p.SeenDestination.String())
 		return
 	}
@@ -250,7 +304,7 @@ func (n *Net) arrive(to *Host, p *Packet) {
 	if n.observe != nil {
 		n.observe(*p)
 	}
-	s.runner.machine.HandleDatagram(n.now, sansio.Datagram{Socket: s.id, Remote: p.SeenSource, Payload: bytes.Clone(p.Payload)})
+	s.runner.machine.HandleDatagram(n.now, sansio.Datagram{Socket: s.id, Remote: p.SeenSource, Local: p.SeenDestination.Addr(), Payload: bytes.Clone(p.Payload)})
 	s.runner.drain()
 }
 

@@ -52,7 +52,7 @@ func (s *Segment) Host(name string, addrs ...netip.Addr) *Host {
 func (s *Segment) route(now time.Time, p *Packet) (to *Host, reason string) {
 	for hops := 0; hops < 16; hops++ {
 		for _, h := range s.net.hosts {
-			if h.segment == s && slices.Contains(h.addrs, p.SeenDestination.Addr()) {
+			if h.in(s, p.SeenDestination.Addr()) {
 				return h, ""
 			}
 		}
