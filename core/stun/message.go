@@ -12,8 +12,6 @@ const (
 	headerSize = 20
 	// Cookie is the magic cookie of RFC 8489 section 5.
 	Cookie = 0x2112A442
-	// integritySize is the length of an HMAC-SHA1.
-	integritySize = 20
 	// maxUnknown bounds the list in a 420 response, so that it does not grow
 	// beyond the request it answers.
 	maxUnknown = 16
@@ -35,8 +33,9 @@ func Is(b []byte) bool {
 
 // Parse reads one datagram. The message keeps a copy of raw, nothing of it.
 // What follows MESSAGE-INTEGRITY, but for MESSAGE-INTEGRITY-SHA256 and
-// FINGERPRINT, is not authenticated and left out (RFC 8489 section 14.5);
-// FINGERPRINT is checked where there is one.
+// FINGERPRINT, is not authenticated and left out (RFC 8489 section 14.5), and so is
+// what follows MESSAGE-INTEGRITY-SHA256 alone but for FINGERPRINT, which is checked
+// where there is one.
 func Parse(raw []byte) (*stun.Message, error) { return new(Parser).Parse(raw) }
 
 // Parser reads datagrams one after another into the same memory. The zero value is
@@ -72,6 +71,10 @@ func (p *Parser) Parse(raw []byte) (*stun.Message, error) {
 		case stun.AttrMessageIntegrity:
 			if len(a.Value) != integritySize {
 				return nil, fmt.Errorf("%w: MESSAGE-INTEGRITY of %d bytes, want %d", ErrMalformed, len(a.Value), integritySize)
+			}
+		case stun.AttrMessageIntegritySHA256:
+			if !cutRightly(len(a.Value)) {
+				return nil, fmt.Errorf("%w: MESSAGE-INTEGRITY-SHA256 of %d bytes, want 16 to 32, a multiple of four", ErrMalformed, len(a.Value))
 			}
 		case stun.AttrFingerprint:
 			// The last eight bytes, or it says nothing about what follows.
@@ -165,7 +168,8 @@ func UnknownRequired(m *stun.Message, known ...stun.AttrType) []stun.AttrType {
 next:
 	for _, a := range m.Attributes {
 		switch a.Type {
-		case stun.AttrUsername, stun.AttrRealm, stun.AttrNonce, stun.AttrMessageIntegrity, stun.AttrMessageIntegritySHA256:
+		case stun.AttrUsername, stun.AttrUserhash, stun.AttrRealm, stun.AttrNonce, stun.AttrPasswordAlgorithm,
+			stun.AttrMessageIntegrity, stun.AttrMessageIntegritySHA256:
 			continue
 		}
 		if !a.Type.Required() || len(unknown) == maxUnknown {

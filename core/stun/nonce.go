@@ -27,6 +27,7 @@ var nonceEncoding = base64.RawURLEncoding
 // sends it received what we sent to that address, and a flood of first requests
 // costs no memory. They are not safe for concurrent use.
 type Nonces struct {
+	cookie   string
 	mac      hash.Hash
 	lifetime time.Duration
 	buffer   [sha256.Size]byte
@@ -47,15 +48,23 @@ func NewNonces(r io.Reader, lifetime time.Duration) (*Nonces, error) {
 	return n, nil
 }
 
+// Declare has the nonces that are issued from now on begin with the cookie of these
+// features. Those issued before stay good.
+func (n *Nonces) Declare(s Security) { n.cookie = s.Cookie() }
+
 // Issue gives the nonce for a source at a time.
 func (n *Nonces) Issue(now time.Time, source netip.AddrPort) string {
 	seconds := uint32(now.Unix())
 	raw := binary.BigEndian.AppendUint32(make([]byte, 0, 4+nonceTagSize), seconds)
-	return nonceEncoding.EncodeToString(append(raw, n.tag(seconds, source)...))
+	return n.cookie + nonceEncoding.EncodeToString(append(raw, n.tag([]byte(n.cookie), seconds, source)...))
 }
 
 // Valid reports whether the nonce was issued to this source and is not stale.
 func (n *Nonces) Valid(now time.Time, source netip.AddrPort, nonce []byte) bool {
+	var cookie []byte
+	if _, declares := SecurityOf(nonce); declares {
+		cookie, nonce = nonce[:cookieSize], nonce[cookieSize:]
+	}
 	var raw [4 + nonceTagSize]byte
 	if nonceEncoding.DecodedLen(len(nonce)) != len(raw) {
 		return false
@@ -64,7 +73,7 @@ func (n *Nonces) Valid(now time.Time, source netip.AddrPort, nonce []byte) bool 
 		return false
 	}
 	seconds := binary.BigEndian.Uint32(raw[:4])
-	if !hmac.Equal(raw[4:], n.tag(seconds, source)) {
+	if !hmac.Equal(raw[4:], n.tag(cookie, seconds, source)) {
 		return false
 	}
 	// Modulo 2³²: right in 2106, too.
@@ -73,11 +82,12 @@ func (n *Nonces) Valid(now time.Time, source netip.AddrPort, nonce []byte) bool 
 }
 
 // tag is valid until the next call.
-func (n *Nonces) tag(seconds uint32, source netip.AddrPort) []byte {
+func (n *Nonces) tag(cookie []byte, seconds uint32, source netip.AddrPort) []byte {
 	addr := source.Addr().Unmap().As16()
 	b := binary.BigEndian.AppendUint32(n.buffer[:0], seconds)
 	b = binary.BigEndian.AppendUint16(b, source.Port())
 	n.mac.Reset()
 	n.mac.Write(append(b, addr[:]...))
+	n.mac.Write(cookie) // whoever changes what is declared has another nonce
 	return n.mac.Sum(n.buffer[:0])[:nonceTagSize]
 }

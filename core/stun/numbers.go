@@ -52,15 +52,35 @@ const (
 	AttrTicket stun.AttrType = 0x7F0A
 )
 
+// Attributes of TURN's RFCs that the codec has no names for.
+const (
+	// AttrAdditionalAddressFamily and AttrAddressErrorCode are RFC 8656's (sections
+	// 18.11, 18.12), as AttrICMP is (section 18.13).
+	AttrAdditionalAddressFamily stun.AttrType = 0x8000
+	AttrAddressErrorCode        stun.AttrType = 0x8001
+	AttrICMP                    stun.AttrType = 0x8004
+	// AttrMobilityTicket is RFC 8016's (section 3.4).
+	AttrMobilityTicket stun.AttrType = 0x8030
+)
+
+// AttrPad is our own, of the comprehension-optional range: zeros that make an
+// unauthenticated request as long as its answer, so that a server that never sends
+// more than it got may answer it.
+const AttrPad stun.AttrType = 0xFFF0
+
 // Error codes of RFC 8489 section 14.8, and our own where it has none.
 const (
+	// CodeTryAlternate names another server in ALTERNATE-SERVER.
+	CodeTryAlternate = 300
 	CodeBadRequest   = 400
 	CodeUnauthorized = 401
 	// CodeForbidden: the sender is who it says, but may not do this, as in TURN
 	// (RFC 8656 section 19).
-	CodeForbidden        = 403
-	CodeUnknownAttribute = 420
-	CodeStaleNonce       = 438
+	CodeForbidden = 403
+	// CodeMobilityForbidden: no tickets are given here (RFC 8016 section 3.4).
+	CodeMobilityForbidden = 405
+	CodeUnknownAttribute  = 420
+	CodeStaleNonce        = 438
 	// CodeNotFound: the rendezvous knows no such peer. 404 is unassigned in the
 	// registry (IANA, "STUN Error Codes") and means this everywhere else.
 	CodeNotFound = 404

@@ -125,10 +125,23 @@ func (w *Writer) Sign(key Integrity) {
 		return
 	}
 	d := digests.Get().(*digest)
-	tag := d.sum(key, w.raw)
+	tag := d.sum(key, w.raw, integritySize)
 	w.begin(stun.AttrMessageIntegrity, integritySize)
 	w.raw = append(w.raw, tag...)
 	digests.Put(d)
+}
+
+// SignSHA256 adds MESSAGE-INTEGRITY-SHA256, over all that precedes it. A nil key adds
+// nothing.
+func (w *Writer) SignSHA256(key IntegritySHA256) {
+	if key == nil {
+		return
+	}
+	d := digestsSHA256.Get().(*digest)
+	tag := d.sum(key, w.raw, integritySHA256Size)
+	w.begin(stun.AttrMessageIntegritySHA256, integritySHA256Size)
+	w.raw = append(w.raw, tag...)
+	digestsSHA256.Put(d)
 }
 
 // Fingerprint adds FINGERPRINT, which is the last attribute.
