@@ -179,6 +179,7 @@ func (l *Loop) deliver(b *batch) {
 	s := b.socket
 	// What was read before the machine closed the socket is not for it.
 	if l.sockets[s.id] == s {
+		l.tell(b.errors)
 		now := time.Now()
 		for i := range b.n {
 			remote, payload := b.datagram(i)
@@ -187,6 +188,7 @@ func (l *Loop) deliver(b *batch) {
 			}
 		}
 	}
+	b.errors = nil
 	s.free <- b
 }
 
@@ -268,6 +270,9 @@ func (l *Loop) queue(d Datagram) {
 func (l *Loop) flush() {
 	for i, s := range l.dirty {
 		s.flush()
+		if s.hears != nil && s.hears.failed() {
+			l.tell(s.hears.errors(s.id))
+		}
 		l.dirty[i] = nil
 	}
 	l.dirty = l.dirty[:0]

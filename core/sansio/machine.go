@@ -47,6 +47,10 @@ type Datagram struct {
 	// the system takes. A datagram with an address that the host has lost, or
 	// with any where the driver cannot choose one, is lost.
 	Local netip.Addr
+	// DontFragment asks that the datagram leaves whole or not at all (the DF bit of
+	// IPv4): see DontFragment, the constant, for whether the driver can. Of what
+	// arrived it says nothing.
+	DontFragment bool
 	// Payload is valid only during the call that hands it over: whoever keeps
 	// it copies it. (PollTransmit: until the next call of any method.)
 	Payload []byte
@@ -59,6 +63,8 @@ type Bind struct {
 	// 0 any port. Ignored on close.
 	Local netip.AddrPort
 	Close bool
+	// Errors asks for ICMP errors about what leaves by the socket: see ErrorMachine.
+	Errors bool
 }
 
 // Event is what a machine tells its owner. Each machine documents its own types.

@@ -16,6 +16,9 @@ func (o *Outbox) Bind(s Socket, local netip.AddrPort) {
 	o.binds.Push(Bind{Socket: s, Local: local})
 }
 
+// Open queues the opening of a socket of any kind.
+func (o *Outbox) Open(b Bind) { o.binds.Push(b) }
+
 // Unbind queues the closing of a socket.
 func (o *Outbox) Unbind(s Socket) { o.binds.Push(Bind{Socket: s, Close: true}) }
 
@@ -29,6 +32,9 @@ func (o *Outbox) Send(s Socket, remote netip.AddrPort, payload []byte) {
 func (o *Outbox) SendFrom(s Socket, local netip.Addr, remote netip.AddrPort, payload []byte) {
 	o.datagrams.Push(Datagram{Socket: s, Local: local, Remote: remote, Payload: payload})
 }
+
+// Transmit queues a datagram of any kind; the payload is given away.
+func (o *Outbox) Transmit(d Datagram) { o.datagrams.Push(d) }
 
 // Emit queues an event.
 func (o *Outbox) Emit(e Event) { o.events.Push(e) }

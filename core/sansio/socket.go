@@ -36,6 +36,7 @@ type socket struct {
 	local netip.AddrPort
 	conn  net.PacketConn
 	io    packetIO
+	hears errorIO       // nil: it hears of no errors
 	free  chan *batch   // batches that the reader may fill
 	done  chan struct{} // closed with the socket
 
@@ -49,6 +50,7 @@ type socket struct {
 type outgoing struct {
 	remote     netip.AddrPort
 	local      netip.Addr // to leave with; the zero value: any
+	whole      bool       // not to be fragmented
 	start, end int
 }
 
@@ -58,6 +60,17 @@ type packetIO interface {
 	read(b *batch) error
 	// write sends all, in order; a datagram that cannot be sent is lost.
 	write(out []outgoing, payload []byte)
+}
+
+// errorIO is a packetIO that can hear of ICMP errors.
+type errorIO interface {
+	packetIO
+	// hearErrors begins it; errors gives those that have come since, and may be called
+	// by the one that reads and the one that writes.
+	hearErrors()
+	errors(s Socket) []Undeliverable
+	// failed says whether a write has failed since the last call.
+	failed() bool
 }
 
 // open opens the socket that b asks for. An invalid address means all addresses
@@ -83,6 +96,10 @@ func (l *Loop) open(ctx context.Context, b Bind) (*socket, error) {
 		done:  make(chan struct{}),
 	}
 	s.io = newPacketIO(conn)
+	if io, can := s.io.(errorIO); can && b.Errors {
+		io.hearErrors()
+		s.hears = io
+	}
 	for range cap(s.free) {
 		s.free <- &batch{socket: s}
 	}
@@ -111,6 +128,18 @@ func (s *socket) readAll(inbox chan<- *batch) {
 			continue
 		case errors.Is(err, net.ErrClosed):
 			return
+		case err != nil && s.hears != nil:
+			// The error is a datagram's that left before, as a rule.
+			if b.errors = s.hears.errors(s.id); len(b.errors) > 0 {
+				pause = minReadPause
+				select {
+				case inbox <- b:
+				case <-s.done:
+					return
+				}
+				continue
+			}
+			fallthrough
 		case err != nil:
 			// An ICMP error that answers a datagram of ours surfaces here as
 			// ECONNREFUSED or the like and says nothing about the next read.
@@ -128,7 +157,7 @@ func (s *socket) readAll(inbox chan<- *batch) {
 func (s *socket) queue(d Datagram) {
 	start := len(s.payload)
 	s.payload = append(s.payload, d.Payload...)
-	s.out = append(s.out, outgoing{remote: d.Remote, local: d.Local, start: start, end: len(s.payload)})
+	s.out = append(s.out, outgoing{remote: d.Remote, local: d.Local, whole: d.DontFragment, start: start, end: len(s.payload)})
 }
 
 func (s *socket) flush() {
@@ -155,7 +184,8 @@ type batch struct {
 	remote [readBatch]netip.AddrPort
 	local  [readBatch]netip.Addr // to which it came; the zero value: unknown
 	size   [readBatch]int
-	buffer []byte // readBatch buffers of equal size, one after the other
+	buffer []byte          // readBatch buffers of equal size, one after the other
+	errors []Undeliverable // instead of datagrams
 	// system is what the platform's packetIO keeps with a batch.
 	system batchSystem
 }

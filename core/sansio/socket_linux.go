@@ -38,6 +38,11 @@ type batchIO struct {
 	// told: the kernel says to which address each datagram came (IP_PKTINFO).
 	told bool
 	six  bool
+
+	raw   syscall.RawConn // nil: it has none
+	hears bool            // of ICMP errors
+	erred bool            // a write has failed
+	whole bool            // what is sent is not fragmented
 }
 
 func newPacketIO(conn net.PacketConn) packetIO {
@@ -46,6 +51,9 @@ func newPacketIO(conn net.PacketConn) packetIO {
 		return plainIO{conn}
 	}
 	b := &batchIO{out: make([]ipv4.Message, 0, writeBatch)}
+	if raw, err := udp.SyscallConn(); err == nil {
+		b.raw = raw
+	}
 	local := addrPort(conn.LocalAddr()).Addr()
 	b.six = !local.Is4()
 	// A socket of one address knows it. Without an answer datagrams come without
@@ -138,7 +146,27 @@ func (b *batch) point(size int) {
 	}
 }
 
+// failed implements errorIO.
+func (io *batchIO) failed() bool {
+	was := io.erred
+	io.erred = false
+	return was
+}
+
 func (io *batchIO) write(out []outgoing, payload []byte) {
+	for len(out) > 0 {
+		// In runs that are fragmented or not: the kernel knows it of the socket.
+		n := 1
+		for n < len(out) && out[n].whole == out[0].whole {
+			n++
+		}
+		io.fragment(!out[0].whole)
+		io.writeRun(out[:n], payload)
+		out = out[n:]
+	}
+}
+
+func (io *batchIO) writeRun(out []outgoing, payload []byte) {
 	ms := io.out[:0]
 	for _, o := range out {
 		m := ipv4.Message{
@@ -150,8 +178,17 @@ func (io *batchIO) write(out []outgoing, payload []byte) {
 		}
 		ms = append(ms, m)
 	}
+	again := true // whether the first of the rest may be tried again
 	for rest := ms; len(rest) > 0; {
 		n, err := io.conn.WriteBatch(rest, 0)
+		if n <= 0 && io.fromEarlier(err) {
+			io.erred = true
+			if again {
+				again = false
+				continue
+			}
+		}
+		again = true
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 			break
 		}
