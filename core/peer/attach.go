@@ -2,7 +2,6 @@ package peer
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -41,19 +40,20 @@ func (m *Machine) HandleInterfaces(now time.Time, addrs []netip.Addr) {
 	}
 	m.stats.Roams++
 	m.reflexive = netip.AddrPort{}
-	if m.retiring != nil {
-		m.drop(now) // it was the old network's
-	}
-	if m.relay != nil {
-		m.relay.relayed = netip.AddrPort{}
+	for _, a := range slices.Clone(m.relays) {
+		if a.leaving {
+			m.drop(now, a) // it was the old network's
+		}
+		a.relayed = netip.AddrPort{}
 	}
 	m.updateOffer(now)
 	if len(fit) > 0 {
 		m.rendezvous.Rebind(now)
-		if a := m.relay; a != nil {
+		for _, a := range m.relays {
 			a.retry, a.failures = time.Time{}, 0
 			a.relay.Rebind(now)
 		}
+		m.regauge(now)
 	}
 	m.rebindAll(now)
 	m.pump(now)
@@ -86,26 +86,6 @@ func (m *Machine) direct() []punch.Candidate {
 	return list
 }
 
-// candidates are those whose base is the allocation.
-func (a *allocation) candidates() []punch.Candidate {
-	if !a.relayed.IsValid() {
-		return nil
-	}
-	return []punch.Candidate{{Kind: punch.Relayed, Addr: a.relayed, Priority: punch.Priority(punch.Relayed, 0)}}
-}
-
-// viaRelay are the candidates that peers are offered: of the allocation in use, or
-// of the one before until there is another.
-func (m *Machine) viaRelay() []punch.Candidate {
-	if r := m.retiring; r != nil && r.until.IsZero() {
-		return r.candidates()
-	}
-	if m.relay == nil {
-		return nil
-	}
-	return m.relay.candidates()
-}
-
 // updateOffer tells the rendezvous and all agents where we can be reached, if
 // that has changed, and reports whether it has.
 func (m *Machine) updateOffer(now time.Time) bool {
@@ -133,11 +113,11 @@ func (m *Machine) updateOffer(now time.Time) bool {
 
 func (m *Machine) setLocal(now time.Time, s *session) {
 	s.agent.SetLocal(now, socketBase, m.direct())
-	for _, a := range m.allocations() {
-		s.agent.SetLocal(now, relayBases[a.base], a.candidates())
-	}
-	if r := m.retiring; r != nil && !r.until.IsZero() {
-		s.agent.Withdraw(now, relayBases[r.base])
+	for i, a := range m.relays {
+		s.agent.SetLocal(now, a.base, a.candidates(i))
+		if a.leaving && !a.until.IsZero() {
+			s.agent.Withdraw(now, a.base)
+		}
 	}
 }
 
@@ -197,9 +177,10 @@ func (m *Machine) moved(now time.Time, reflexive netip.AddrPort) {
 // doubtRelay makes sure of the allocation. A relay that was restarted says
 // nothing of itself: what we send over it is dropped.
 func (m *Machine) doubtRelay(now time.Time) {
-	for _, a := range m.allocations() {
+	for _, a := range m.relays {
 		a.relay.Probe(now)
 	}
+	m.hurry(now)
 }
 
 func (m *Machine) pumpAllocation(now time.Time, a *allocation) (busy bool) {
@@ -211,11 +192,7 @@ func (m *Machine) pumpAllocation(now time.Time, a *allocation) (busy bool) {
 		busy = true
 		switch e := e.(type) {
 		case relay.Allocated:
-			a.failures = 0
-			a.relayed = e.Relayed
-			m.Emit(RelayReady{Relayed: e.Relayed})
-			m.retire(now)
-			m.trickle(now)
+			m.ready(now, a, e.Relayed)
 		case relay.Renewed:
 			m.Emit(RelayRenewed{Relayed: a.relayed})
 		case relay.AllocateFailed:
@@ -223,7 +200,7 @@ func (m *Machine) pumpAllocation(now time.Time, a *allocation) (busy bool) {
 		case relay.Lost:
 			m.relayDown(now, a, e.Err)
 		case relay.Data:
-			m.receive(now, relayBases[a.base], unmap(e.From), e.Payload)
+			m.receive(now, a.base, unmap(e.From), e.Payload)
 		}
 		// Permitted needs no action: checks that the relay dropped before are
 		// sent again. PermitFailed neither: the pair fails.
@@ -240,24 +217,4 @@ func (m *Machine) trickle(now time.Time) {
 	for _, s := range m.sessions {
 		m.introduce(now, s)
 	}
-}
-
-// relayDown waits before it asks again; at once only where a live allocation
-// was lost to a new address of ours, or to a restart of the relay.
-func (m *Machine) relayDown(now time.Time, a *allocation, err error) {
-	if a != m.relay {
-		m.lostRetiring(now)
-		return
-	}
-	a.relayed = netip.AddrPort{}
-	m.Emit(RelayFailed{Err: err})
-	m.updateOffer(now)
-	atOnce := errors.Is(err, relay.ErrAddressChanged) || errors.Is(err, relay.ErrForgotten) || errors.Is(err, relay.ErrOtherUser)
-	if a.failures == 0 && atOnce {
-		a.failures = 1
-		a.relay.Rebind(now)
-		return
-	}
-	a.retry = now.Add(min(relayBackoff<<min(a.failures, 10), relayBackoffMax))
-	a.failures++
 }

@@ -28,7 +28,7 @@ func (m *Machine) Held() Held {
 		h.MostPairs = max(h.MostPairs, a.Pairs)
 		h.Checks += a.InFlight
 	}
-	for _, a := range m.allocations() {
+	for _, a := range m.relays {
 		h.Permissions += a.relay.Permissions()
 		h.Requests += a.relay.InFlight()
 	}

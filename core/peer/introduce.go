@@ -292,7 +292,7 @@ func withReflexive(candidates []punch.Candidate, reflexive netip.AddrPort) []pun
 // permit lets a peer's candidates through our allocation, before the first
 // check arrives there.
 func (m *Machine) permit(now time.Time, s *session, candidates []punch.Candidate) {
-	if m.relay == nil && m.retiring == nil {
+	if len(m.relays) == 0 && len(m.gauges) == 0 {
 		return
 	}
 	old := s.permitted
@@ -300,7 +300,7 @@ func (m *Machine) permit(now time.Time, s *session, candidates []punch.Candidate
 	for _, c := range candidates {
 		if punch.Relayable(c.Addr.Addr()) && len(s.permitted) < maxPermitted {
 			s.permitted = append(s.permitted, c.Addr)
-			for _, a := range m.allocations() {
+			for _, a := range m.relays {
 				a.relay.Permit(now, c.Addr)
 			}
 		}
@@ -317,7 +317,7 @@ func (m *Machine) forgetPermission(p netip.AddrPort) {
 			return
 		}
 	}
-	for _, a := range m.allocations() {
+	for _, a := range m.relays {
 		a.relay.Forget(p)
 	}
 }

@@ -16,7 +16,7 @@ func TestAnOfferThatCrossesTheIntroduction(t *testing.T) {
 	w.net.Run(500 * ms)
 	var relayed netip.AddrPort
 	b.runner.Do(func(now time.Time) { // as if the relay had not answered yet
-		relayed, b.machine.relay.relayed = b.machine.relay.relayed, netip.AddrPort{}
+		relayed, b.machine.relays[0].relayed = b.machine.relays[0].relayed, netip.AddrPort{}
 		b.machine.updateOffer(now)
 	})
 	w.net.Run(500 * ms)
@@ -27,7 +27,7 @@ func TestAnOfferThatCrossesTheIntroduction(t *testing.T) {
 		t.Fatal("b has a session already: nothing crosses anything")
 	}
 	b.runner.Do(func(now time.Time) {
-		b.machine.relay.relayed = relayed
+		b.machine.relays[0].relayed = relayed
 		b.machine.trickle(now)
 	})
 	w.net.Run(100 * ms)

@@ -40,8 +40,12 @@ type Config struct {
 	// Ticket is what admits us to the rendezvous, where it asks for one.
 	Ticket []byte
 	// Relay is where to allocate; nil: no relay of our own. The peer's may
-	// still carry the session. SetServers changes these four.
-	Relay *RelayConfig
+	// still carry the session. Relays, instead, are several to choose from, at
+	// most 8: the two that are nearest, by measured round trips, get an
+	// allocation each, and others take the place of those that stop answering.
+	// SetServers changes these five.
+	Relay  *RelayConfig
+	Relays []RelayConfig
 	// Listen is the local address of the socket; the zero value: any address
 	// of the rendezvous' family, any port.
 	Listen netip.AddrPort
@@ -108,10 +112,6 @@ var (
 // socketBase is the base of agents that stands for the socket.
 const socketBase punch.Base = 0
 
-// relayBases are those of the allocations: one, and another one while sessions
-// move from one relay to the next.
-var relayBases = [2]punch.Base{1, 2}
-
 // Machine is a peer without I/O, a sansio.Machine. It is not safe for
 // concurrent use.
 type Machine struct {
@@ -120,8 +120,10 @@ type Machine struct {
 	servers Servers
 
 	rendezvous *rendezvous.Client
-	relay      *allocation // nil: none configured
-	retiring   *retirement // nil as a rule
+	// relays are our allocations: those in use, the preferred one first, and those
+	// that leave. gauges measure the relays that there are, where they are several.
+	relays []*allocation
+	gauges []*gauge
 	// moving: the rendezvous is another one, and has not registered us yet.
 	moving bool
 
@@ -151,7 +153,7 @@ var _ sansio.Machine = (*Machine)(nil)
 // NewMachine makes a machine. It opens its socket, registers and allocates as soon as
 // it is driven.
 func NewMachine(cfg Config) (*Machine, error) {
-	servers := Servers{Rendezvous: cfg.Rendezvous, RendezvousKey: cfg.RendezvousKey, Ticket: cfg.Ticket, Relay: cfg.Relay}
+	servers := Servers{Rendezvous: cfg.Rendezvous, RendezvousKey: cfg.RendezvousKey, Ticket: cfg.Ticket, Relay: cfg.Relay, Relays: cfg.Relays}
 	switch err := servers.check(); {
 	case cfg.Key.IsZero():
 		return nil, fmt.Errorf("%w: no key", ErrConfig)
@@ -176,9 +178,7 @@ func NewMachine(cfg Config) (*Machine, error) {
 	var instance [8]byte
 	m.draw(instance[:])
 	m.instance = binary.BigEndian.Uint64(instance[:])
-	if servers.Relay != nil {
-		m.relay = m.newAllocation(*servers.Relay, 0)
-	}
+	m.setRelays(time.Time{}, servers.Relays)
 	m.Bind(0, cfg.Listen)
 	return m, nil
 }
@@ -209,9 +209,10 @@ func (m *Machine) HandleBound(now time.Time, _ sansio.Socket, local netip.AddrPo
 	m.Emit(Bound{Local: local})
 	m.updateOffer(now)
 	m.rendezvous.Start(now)
-	if m.relay != nil {
-		m.relay.relay.Start(now)
+	for _, a := range m.relays {
+		a.relay.Start(now)
 	}
+	m.regauge(now)
 	m.pump(now)
 }
 
@@ -220,7 +221,7 @@ func (m *Machine) HandleDatagram(now time.Time, d sansio.Datagram) {
 	from := unmap(d.Remote)
 	switch {
 	case m.rendezvous.HandleDatagram(now, from, d.Payload):
-	case m.relayed(now, from, d.Payload):
+	case m.answered(now, from, d.Payload), m.relayed(now, netip.Addr{}, from, d.Payload):
 	default:
 		m.receive(now, socketBase, from, d.Payload)
 	}
@@ -254,13 +255,8 @@ func (m *Machine) HandleTimeout(now time.Time) {
 		return
 	}
 	m.rendezvous.HandleTimeout(now)
-	for _, a := range m.allocations() {
-		a.relay.HandleTimeout(now)
-		if due(now, a.retry) {
-			a.retry = time.Time{}
-			a.relay.Start(now)
-		}
-	}
+	m.timeoutRelays(now)
+	m.gaugeRelays(now)
 	for _, s := range m.sessions {
 		if due(now, s.agent.PollTimeout()) {
 			s.agent.HandleTimeout(now)
@@ -269,7 +265,7 @@ func (m *Machine) HandleTimeout(now time.Time) {
 	m.pump(now)
 	m.keepTrying(now)
 	m.meetExpected(now)
-	m.watchRetiring(now)
+	m.watchLeaving(now)
 	m.pump(now)
 }
 
@@ -279,12 +275,7 @@ func (m *Machine) PollTimeout() time.Time {
 		return time.Time{}
 	}
 	t := m.rendezvous.PollTimeout()
-	for _, a := range m.allocations() {
-		t = earlier(earlier(t, a.relay.PollTimeout()), a.retry)
-	}
-	if m.retiring != nil {
-		t = earlier(t, m.retiring.retiringAt())
-	}
+	t = earlier(earlier(t, m.wakeRelays()), m.wakeGauges())
 	for _, s := range m.sessions {
 		t = earlier(t, s.agent.PollTimeout())
 		t = earlier(t, s.retryAt)
@@ -301,21 +292,13 @@ func (m *Machine) PollTimeout() time.Time {
 func (m *Machine) pump(now time.Time) {
 	for busy := true; busy; {
 		busy = m.pumpRendezvous(now)
-		for _, a := range m.allocations() {
-			busy = m.pumpAllocation(now, a) || busy
+		for i := 0; i < len(m.relays); i++ {
+			busy = m.pumpAllocation(now, m.relays[i]) || busy
 		}
 		for i := 0; i < len(m.sessions); i++ {
 			busy = m.pumpSession(now, m.sessions[i]) || busy
 		}
 	}
-}
-
-// relayed takes a datagram of a relay.
-func (m *Machine) relayed(now time.Time, from netip.AddrPort, payload []byte) bool {
-	if m.relay != nil && m.relay.relay.HandleDatagram(now, from, payload) {
-		return true
-	}
-	return m.retiring != nil && m.retiring.relay.HandleDatagram(now, from, payload)
 }
 
 func due(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }

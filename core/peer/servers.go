@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"p2pmodel/core/identity"
-	"p2pmodel/core/relay"
 	"p2pmodel/core/rendezvous"
 	"p2pmodel/core/ticket"
 )
@@ -20,6 +19,19 @@ type Servers struct {
 	RendezvousKey *identity.ID
 	Ticket        []byte
 	Relay         *RelayConfig
+	Relays        []RelayConfig
+}
+
+// maxRelays bounds the relays to choose from: each is asked again and again how
+// far it is.
+const maxRelays = 8
+
+// relays are those to choose from, however they were given.
+func (s Servers) relays() []RelayConfig {
+	if s.Relay != nil {
+		return []RelayConfig{*s.Relay}
+	}
+	return s.Relays
 }
 
 // check says what is wrong with servers.
@@ -27,10 +39,20 @@ func (s Servers) check() error {
 	switch {
 	case !s.Rendezvous.IsValid() || s.Rendezvous.Port() == 0:
 		return fmt.Errorf("%w: no rendezvous address", ErrConfig)
-	case s.Relay != nil && (!s.Relay.Server.IsValid() || s.Relay.Server.Port() == 0):
-		return fmt.Errorf("%w: a relay without an address", ErrConfig)
+	case s.Relay != nil && len(s.Relays) > 0:
+		return fmt.Errorf("%w: Relay and Relays: name all relays in Relays", ErrConfig)
+	case len(s.Relays) > maxRelays:
+		return fmt.Errorf("%w: %d relays, at most %d", ErrConfig, len(s.Relays), maxRelays)
 	case len(s.Ticket) > ticket.MaxSize:
 		return fmt.Errorf("%w: a ticket of %d bytes, at most %d", ErrConfig, len(s.Ticket), ticket.MaxSize)
+	}
+	for i, r := range s.relays() {
+		if !r.Server.IsValid() || r.Server.Port() == 0 {
+			return fmt.Errorf("%w: a relay without an address", ErrConfig)
+		}
+		if slices.ContainsFunc(s.relays()[:i], func(o RelayConfig) bool { return unmap(o.Server) == unmap(r.Server) }) {
+			return fmt.Errorf("%w: relay %s is named twice", ErrConfig, r.Server)
+		}
 	}
 	return nil
 }
@@ -43,10 +65,9 @@ func (s Servers) plain() Servers {
 		key := *s.RendezvousKey
 		s.RendezvousKey = &key
 	}
-	if s.Relay != nil {
-		r := *s.Relay
-		r.Server = unmap(r.Server)
-		s.Relay = &r
+	s.Relays, s.Relay = slices.Clone(s.relays()), nil
+	for i := range s.Relays {
+		s.Relays[i].Server = unmap(s.Relays[i].Server)
 	}
 	return s
 }
@@ -65,10 +86,10 @@ func (s Servers) sameRendezvous(o Servers) bool {
 //
 // Another rendezvous replaces the old one at once; its Registered tells, and the
 // old registration expires. Rooms are joined there; members who are not there yet stay members while there is a session
-// with them. Another relay replaces the old one when it has made an allocation
-// (RelayReady): sessions are introduced anew and move over, and then, or after a
-// minute, the old allocation is given back (RelayReleased). Direct paths stay as
-// they are, and so do all sessions.
+// with them. Relays that are not named any more are left when another one has made
+// an allocation (RelayReady): sessions are introduced anew and move over, and then,
+// or after a minute, the old allocation is given back (RelayReleased). Direct paths
+// stay as they are, and so do all sessions.
 //
 // The error, ErrConfig, says what is wrong with the servers; then nothing changes.
 func (m *Machine) SetServers(now time.Time, s Servers) error {
@@ -86,7 +107,7 @@ func (m *Machine) SetServers(now time.Time, s Servers) error {
 	} else if err := m.rendezvous.SetTicket(now, s.Ticket); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	m.setRelay(now, s.Relay)
+	m.setRelays(now, s.Relays)
 	m.pump(now)
 	return nil
 }
@@ -130,182 +151,4 @@ func (m *Machine) arrived(now time.Time) {
 			m.introduce(now, s)
 		}
 	}
-}
-
-// allocation is our address at a relay, or what is to become one.
-type allocation struct {
-	relay   *relay.Client
-	cfg     RelayConfig
-	base    int // 0 or 1: which of relayBases it is
-	relayed netip.AddrPort
-	// retry is when to ask for an allocation again; failures how often in a row
-	// that failed.
-	retry    time.Time
-	failures int
-}
-
-// retirement is the end of an allocation that another one replaces.
-type retirement struct {
-	*allocation
-	// until is when it ends in any case; zero: the other one is not ready yet.
-	until time.Time
-	// idle is since when no session has used it; zero: one does.
-	idle time.Time
-	// closed: it has been given back, and only that has still to reach the relay.
-	closed bool
-}
-
-const (
-	// retireAfter is how long an old allocation that nothing uses any more still
-	// takes what peers sent before they heard of the other path.
-	retireAfter = 3 * time.Second
-	// retireMost bounds the time in which sessions move from one allocation to
-	// another.
-	retireMost = time.Minute
-	// farewell is how long the end of an allocation is said again to its relay.
-	farewell = 3 * time.Second
-)
-
-// setRelay goes on with other credentials, or another relay, or none.
-func (m *Machine) setRelay(now time.Time, cfg *RelayConfig) {
-	a := m.relay
-	switch {
-	case a == nil && cfg == nil, a != nil && cfg != nil && a.cfg == *cfg:
-		return
-	case a != nil && cfg != nil && a.cfg.Server == cfg.Server:
-		a.cfg = *cfg
-		a.relay.SetCredentials(now, cfg.Username, cfg.Password)
-		if !a.retry.IsZero() {
-			a.retry, a.failures = now, 0 // other credentials may help at once
-		}
-		return
-	}
-	if m.retiring != nil { // a third one at a time is too many
-		m.drop(now)
-	}
-	base := 0
-	if a != nil {
-		m.retiring = &retirement{allocation: a}
-		base = 1 - a.base
-	}
-	m.relay = nil
-	if cfg == nil {
-		m.retire(now)
-		m.trickle(now)
-		return
-	}
-	m.relay = m.newAllocation(*cfg, base)
-	for _, s := range m.sessions {
-		for _, p := range s.permitted {
-			m.relay.relay.Permit(now, p)
-		}
-	}
-	if m.bound {
-		m.relay.relay.Start(now)
-	}
-}
-
-func (m *Machine) newAllocation(cfg RelayConfig, base int) *allocation {
-	return &allocation{cfg: cfg, base: base, relay: relay.NewClient(relay.ClientConfig{
-		Server: cfg.Server, Username: cfg.Username, Password: cfg.Password, Rand: m.cfg.Rand, Keepalive: m.cfg.Keepalive,
-	})}
-}
-
-// retire has sessions leave the old allocation, now that there is the other one, or
-// shall be none.
-func (m *Machine) retire(now time.Time) {
-	r := m.retiring
-	if r == nil || !r.until.IsZero() {
-		return
-	}
-	if !r.relayed.IsValid() {
-		m.drop(now)
-		return
-	}
-	r.until = now.Add(retireMost)
-	for _, s := range m.sessions {
-		s.agent.Withdraw(now, relayBases[r.base])
-	}
-	m.watchRetiring(now)
-}
-
-// watchRetiring gives the old allocation back when no session uses it any more.
-func (m *Machine) watchRetiring(now time.Time) {
-	r := m.retiring
-	switch {
-	case r == nil || r.until.IsZero():
-		return
-	case r.closed:
-		if due(now, r.until) {
-			m.retiring = nil
-		}
-		return
-	}
-	used := slices.ContainsFunc(m.sessions, func(s *session) bool {
-		path, ok := s.agent.Path()
-		return ok && path.Base == relayBases[r.base]
-	})
-	switch {
-	case used:
-		r.idle = time.Time{}
-	case r.idle.IsZero():
-		r.idle = now
-	}
-	if due(now, r.until) || !r.idle.IsZero() && due(now, r.idle.Add(retireAfter)) {
-		m.release(now)
-	}
-}
-
-// release gives the old allocation back.
-func (m *Machine) release(now time.Time) {
-	r := m.retiring
-	was := r.relayed
-	r.relayed, r.closed, r.until = netip.AddrPort{}, true, now.Add(farewell)
-	r.relay.Close(now)
-	for _, s := range m.sessions {
-		s.agent.SetLocal(now, relayBases[r.base], nil)
-	}
-	m.Emit(RelayReleased{Relayed: was})
-}
-
-// drop forgets the old allocation without waiting for anybody.
-func (m *Machine) drop(now time.Time) {
-	if !m.retiring.closed {
-		m.release(now)
-		m.pumpAllocation(now, m.retiring.allocation)
-	}
-	m.retiring = nil
-}
-
-// lostRetiring forgets an old allocation that the relay does not have any more.
-func (m *Machine) lostRetiring(now time.Time) {
-	r := m.retiring
-	if r.relayed.IsValid() {
-		m.Emit(RelayReleased{Relayed: r.relayed})
-	}
-	for _, s := range m.sessions {
-		s.agent.SetLocal(now, relayBases[r.base], nil)
-	}
-	m.retiring = nil
-	m.updateOffer(now)
-}
-
-// retiringAt is when watchRetiring has something to do.
-func (r *retirement) retiringAt() time.Time {
-	if r.idle.IsZero() || r.closed {
-		return r.until
-	}
-	return earlier(r.until, r.idle.Add(retireAfter))
-}
-
-// allocations are those that there are: the one in use first.
-func (m *Machine) allocations() []*allocation {
-	list := make([]*allocation, 0, 2)
-	if m.relay != nil {
-		list = append(list, m.relay)
-	}
-	if m.retiring != nil {
-		list = append(list, m.retiring.allocation)
-	}
-	return list
 }

@@ -152,7 +152,7 @@ func TestRenewalKeepsARelayedSession(t *testing.T) {
 		a, b := s.member("a", symmetric, "room", life), s.member("b", symmetric, "room", life)
 		w.net.Until(10*time.Second, settled(a, b))
 		w.want(a, b, Relay)
-		session, relayed := a.session(b), a.machine.relay.relayed
+		session, relayed := a.session(b), a.machine.relays[0].relayed
 		var gap time.Duration
 		for range 30 {
 			if gap = max(gap, w.chat(a, b, 29*time.Second)); renewed {
@@ -166,9 +166,9 @@ func TestRenewalKeepsARelayedSession(t *testing.T) {
 			}
 			continue
 		}
-		if gap > 100*ms || a.session(b) != session || a.machine.relay.relayed != relayed {
+		if gap > 100*ms || a.session(b) != session || a.machine.relays[0].relayed != relayed {
 			t.Errorf("longest gap %v, session %v → %v, relayed address %v → %v; want none and the same ones\n%s",
-				gap, session, a.session(b), relayed, a.machine.relay.relayed, a.history())
+				gap, session, a.session(b), relayed, a.machine.relays[0].relayed, a.history())
 		}
 		for _, n := range []*node{a, b} {
 			if lost, failed := count[PathLost](n), count[RelayFailed](n)+count[Failed](n); lost+failed > 0 {
@@ -187,7 +187,7 @@ func TestCredentialsOfAnotherUser(t *testing.T) {
 	s := w.shard(1)
 	a, b := s.member("a", symmetric, "room", time.Hour), s.member("b", symmetric, "room", time.Hour)
 	w.net.Until(10*time.Second, settled(a, b))
-	session, relayed := a.session(b), a.machine.relay.relayed
+	session, relayed := a.session(b), a.machine.relays[0].relayed
 	for _, n := range []*node{a, b} {
 		n.do(func(now time.Time) error {
 			given := s.servers(n.id(), "room", time.Hour)
@@ -197,9 +197,9 @@ func TestCredentialsOfAnotherUser(t *testing.T) {
 	}
 	gap := w.chat(a, b, 10*time.Second)
 	w.want(a, b, Relay)
-	if a.session(b) != session || a.machine.relay.relayed == relayed || gap > 2*time.Second {
+	if a.session(b) != session || a.machine.relays[0].relayed == relayed || gap > 2*time.Second {
 		t.Errorf("session %v → %v, relayed %v → %v, gap %v; want the same session over another address within 2 s\n%s",
-			session, a.session(b), relayed, a.machine.relay.relayed, gap, a.history())
+			session, a.session(b), relayed, a.machine.relays[0].relayed, gap, a.history())
 	}
 	t.Logf("gap %v", gap)
 }
@@ -222,7 +222,7 @@ func TestMoveToAnotherShard(t *testing.T) {
 		second.take("room", time.Hour, b)
 		gap = max(gap, w.chat(a, b, 10*time.Second))
 		for _, n := range []*node{a, b} {
-			if released := count[RelayReleased](n); released != 1 || n.machine.retiring != nil {
+			if released := count[RelayReleased](n); released != 1 || len(n.machine.relays) > 1 {
 				t.Errorf("%s gave %d allocations back, want 1\n%s", n.name, released, n.history())
 			}
 			if lost := count[PathLost](n) + count[MemberLeft](n) + count[Closed](n); lost > 0 {
@@ -274,7 +274,7 @@ func TestMoveFromADeadShard(t *testing.T) {
 			t.Errorf("%v: gap %v, want %v at most; session %v → %v\n%s\n%s", row.path, gap, row.bound, session, a.session(b), a.history(), b.history())
 		}
 		t.Logf("%v: gap %v", row.path, gap)
-		if a.machine.retiring != nil {
+		if len(a.machine.relays) > 1 {
 			t.Error("the old allocation is not forgotten")
 		}
 	}
@@ -455,8 +455,8 @@ func TestMoveWithLosses(t *testing.T) {
 			}
 			w.net.Run(time.Minute)
 			w.want(a, b, row.path)
-			if a.session(b) != session || b.session(a) != session || a.machine.retiring != nil || b.machine.retiring != nil {
-				t.Errorf("session %v → %v and %v, retiring %v, %v", session, a.session(b), b.session(a), a.machine.retiring, b.machine.retiring)
+			if a.session(b) != session || b.session(a) != session || len(a.machine.relays) > 1 || len(b.machine.relays) > 1 {
+				t.Errorf("session %v → %v and %v, relays %v, %v", session, a.session(b), b.session(a), len(a.machine.relays), len(b.machine.relays))
 			}
 			if st := shards[1].relayServer.Stats(); st.Allocations != 0 {
 				t.Errorf("%d allocations are left at the relay that nobody is at", st.Allocations)

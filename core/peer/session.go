@@ -143,7 +143,7 @@ func (m *Machine) Shutdown(now time.Time) {
 		m.Close(now, m.sessions[0].peer)
 	}
 	m.rooms, m.expected = nil, nil
-	for _, a := range m.allocations() {
+	for _, a := range m.relays {
 		a.relay.Close(now)
 	}
 	m.rendezvous.Stop(now)
@@ -218,8 +218,8 @@ func (m *Machine) transmit(now time.Time, b punch.Base, to netip.AddrPort, paylo
 		m.Outbox.Send(0, to, payload)
 		return
 	}
-	for _, a := range m.allocations() {
-		if relayBases[a.base] == b && a.relay.Send(now, to, payload) == nil {
+	for _, a := range m.relays {
+		if a.base == b && a.relay.Send(now, to, payload) == nil {
 			return
 		}
 	}
@@ -229,7 +229,7 @@ func (m *Machine) transmit(now time.Time, b punch.Base, to netip.AddrPort, paylo
 func (m *Machine) pathChanged(now time.Time, s *session, e punch.PathChanged) {
 	m.acquainted(s)
 	m.Emit(PathChanged{Peer: s.peer, Session: s.id, Old: e.Old, New: e.New})
-	m.watchRetiring(now)
+	m.watchLeaving(now)
 	if e.New.Kind == NoPath {
 		s.pathlessAt = now
 		return

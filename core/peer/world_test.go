@@ -154,7 +154,7 @@ func (w *world) start(n *node, cfg Config) {
 	if !cfg.Rendezvous.IsValid() {
 		cfg.Rendezvous = rendezvousAddr
 	}
-	if cfg.Relay == nil {
+	if cfg.Relay == nil && cfg.Relays == nil {
 		cfg.Relay = &RelayConfig{Server: relayAddr, Username: "user", Password: "secret"}
 	}
 	cfg.Rand = random(w.seed, 100+number)
