@@ -40,7 +40,7 @@ var strangers = []string{"nat/certify", "sim/witness"}
 // goroutine and no randomness but what it is given. Of the shard, whose parts are
 // servers, only what decides is.
 var machines = []string{
-	"core/identity", "core/peer", "core/punch", "core/relay", "core/rendezvous", "core/sansio", "core/stun", "core/ticket",
+	"core/ice", "core/identity", "core/peer", "core/punch", "core/relay", "core/rendezvous", "core/sansio", "core/stun", "core/ticket",
 	"core/shard/field", "core/shard/lease", "core/shard/matchmaking", "core/shard/room",
 	"nat", "sim/link", "sim/virtual", "sim/witness",
 }
@@ -49,7 +49,7 @@ var machines = []string{
 // applications hold of such a machine.
 var drivers = []string{
 	"core/sansio/loop*.go", "core/sansio/socket*.go", "core/sansio/watch*.go", "core/sansio/system*.go",
-	"core/peer/peer.go", "core/peer/conn.go", "core/peer/mesh.go",
+	"core/peer/peer.go", "core/peer/conn.go", "core/peer/mesh.go", "core/ice/agent.go",
 	"nat/certify/classify/run.go",
 	"sim/virtual/task.go", // its goroutines take turns
 }
