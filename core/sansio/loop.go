@@ -11,8 +11,8 @@ import (
 // Loop drives one machine over the sockets of a Network.
 //
 // One goroutine, the one that calls Run, owns the machine: it alone calls the
-// machine's methods and OnEvent. Each socket has a goroutine that reads. What
-// they have read is bounded (two batches a socket); when the machine is slower
+// machine's methods and OnEvent. Each socket has a goroutine that reads, each
+// stream one more that writes (see Streams). What they have read is bounded (two batches a socket); when the machine is slower
 // than its traffic, the kernel's receive buffers fill and then lose datagrams,
 // and when a send buffer stays full, datagrams are lost rather than the machine
 // held up.
@@ -29,7 +29,8 @@ type Loop struct {
 
 	// Owned by the goroutine of Run.
 	sockets map[Socket]*socket
-	closing []Socket  // to be closed once their datagrams have left
+	streams *streams
+	closing []Bind    // to be closed once their datagrams have left
 	dirty   []*socket // have datagrams to send
 }
 
@@ -53,6 +54,7 @@ func NewLoop(m Machine, network Network, onEvent func(at time.Time, e Event)) *L
 	if onEvent == nil {
 		onEvent = func(time.Time, Event) {}
 	}
+	m, config := Bare(m)
 	return &Loop{
 		machine: m,
 		network: network,
@@ -61,6 +63,7 @@ func NewLoop(m Machine, network Network, onEvent func(at time.Time, e Event)) *L
 		inbox:   make(chan *batch),
 		stopped: make(chan struct{}),
 		sockets: make(map[Socket]*socket),
+		streams: newStreams(m, config),
 	}
 }
 
@@ -122,6 +125,8 @@ func (l *Loop) run(ctx context.Context) error {
 			return nil
 		case b := <-l.inbox:
 			l.deliver(b)
+		case e := <-l.streams.inbox:
+			l.deliverStream(e)
 		case c := <-l.calls:
 			c.f(time.Now())
 			// The caller may read what the machine did: drain first.
@@ -206,8 +211,8 @@ func (l *Loop) drain(ctx context.Context) {
 			l.queue(d)
 		}
 		l.flush()
-		for _, id := range l.closing {
-			l.close(id)
+		for _, b := range l.closing {
+			l.close(b)
 		}
 		l.closing = l.closing[:0]
 		for e, ok := l.machine.PollEvent(); ok; e, ok = l.machine.PollEvent() {
@@ -222,18 +227,22 @@ func (l *Loop) drain(ctx context.Context) {
 
 func (l *Loop) bind(ctx context.Context, b Bind) {
 	if b.Close {
-		l.closing = append(l.closing, b.Socket)
+		l.closing = append(l.closing, b)
 		return
 	}
-	for i, id := range l.closing {
-		if id == b.Socket { // closed and opened anew in one go
-			l.close(id)
+	for i, c := range l.closing {
+		if c.Socket == b.Socket && !c.Remote.IsValid() { // closed and opened anew in one go
+			l.close(c)
 			l.closing = append(l.closing[:i], l.closing[i+1:]...)
 			break
 		}
 	}
-	if _, open := l.sockets[b.Socket]; open {
+	if l.sockets[b.Socket] != nil || l.streams.sockets[b.Socket] != nil {
 		l.machine.HandleBound(time.Now(), b.Socket, b.Local, fmt.Errorf("socket %d is open already", b.Socket))
+		return
+	}
+	if b.Transport != UDP {
+		l.openStream(ctx, b)
 		return
 	}
 	s, err := l.open(ctx, b)
@@ -255,6 +264,11 @@ func (l *Loop) bind(ctx context.Context, b Bind) {
 func (l *Loop) queue(d Datagram) {
 	s := l.sockets[d.Socket]
 	if s == nil {
+		if k := l.streams.sockets[d.Socket]; k != nil {
+			if st := k.find(d.Remote); st != nil {
+				st.queue(d.Payload)
+			}
+		}
 		return
 	}
 	if len(s.out) == 0 {
@@ -278,18 +292,21 @@ func (l *Loop) flush() {
 	l.dirty = l.dirty[:0]
 }
 
-func (l *Loop) close(id Socket) {
-	if s := l.sockets[id]; s != nil {
+func (l *Loop) close(b Bind) {
+	if s := l.sockets[b.Socket]; s != nil {
 		s.close()
-		delete(l.sockets, id)
+		delete(l.sockets, b.Socket)
+		return
 	}
+	l.streams.close(b.Socket, b.Remote)
 }
 
 // shut closes what is open and waits for all readers.
 func (l *Loop) shut() {
 	close(l.stopped)
 	for id := range l.sockets {
-		l.close(id)
+		l.close(Bind{Socket: id})
 	}
+	l.streams.shut()
 	l.readers.Wait()
 }

@@ -23,12 +23,28 @@ import (
 // Transport is what carries a datagram.
 type Transport uint8
 
-// The transports. Framing and TLS are the driver's work.
+// The transports. On TCP and TLS, framing and TLS itself are the driver's work:
+// a machine sees whole messages on each. What a stream carries is STUN messages
+// and ChannelData (RFC 8656 section 12.5), which tell their own length; nothing
+// else fits on one.
 const (
 	UDP Transport = iota
 	TCP
 	TLS
 )
+
+// String is the transport's usual name.
+func (t Transport) String() string {
+	switch t {
+	case UDP:
+		return "UDP"
+	case TCP:
+		return "TCP"
+	case TLS:
+		return "TLS"
+	}
+	return "unknown transport"
+}
 
 // Socket names a socket of one machine. The machine chooses the number when it
 // asks for the socket with a Bind.
@@ -36,7 +52,8 @@ type Socket uint32
 
 // Datagram is one message that arrived on a socket or is to leave by it.
 type Datagram struct {
-	Socket    Socket
+	Socket Socket
+	// Transport is how it came. One that is to leave goes by its socket's.
 	Transport Transport
 	// Remote is the peer's transport address; an IPv4 address is never in its
 	// IPv6-mapped form.
@@ -59,12 +76,22 @@ type Datagram struct {
 // Bind asks the driver to open a socket, or to close one.
 type Bind struct {
 	Socket Socket
+	// Transport is the socket's. Streams are for machines that implement
+	// StreamMachine; others get an error.
+	Transport Transport
 	// Local is where to bind. An unspecified address means all addresses, port
 	// 0 any port. Ignored on close.
 	Local netip.AddrPort
-	Close bool
 	// Errors asks for ICMP errors about what leaves by the socket: see ErrorMachine.
 	Errors bool
+	// Remote makes a stream socket one connection, to there; without it the
+	// socket listens. On close it names the one connection of a listening
+	// socket to close; without it the socket goes, with all that it accepted.
+	Remote netip.AddrPort
+	// ServerName is who a TLS server has to be, by its certificate. Empty:
+	// whoever may call itself by Remote's address.
+	ServerName string
+	Close      bool
 }
 
 // Event is what a machine tells its owner. Each machine documents its own types.
@@ -90,4 +117,18 @@ type Machine interface {
 	// PollTimeout is when HandleTimeout wants to be called; the zero time means
 	// never. A time that has passed means at once.
 	PollTimeout() time.Time
+}
+
+// StreamMachine is a Machine that asks for stream sockets. HandleBound answers
+// its Binds of these, too: of one that listens when it does, of a connection when
+// it stands (of TLS: when the other side has proved who it is). The messages of a
+// connection come and go as datagrams of its socket whose Remote is the other end.
+type StreamMachine interface {
+	Machine
+	// HandleAccepted says that somebody has connected to a listening socket.
+	HandleAccepted(now time.Time, s Socket, remote netip.AddrPort)
+	// HandleClosed says that a connection is over, and why: one that a listening
+	// socket had accepted, or that of the socket, which then does not exist any
+	// more. It follows no Bind that closes.
+	HandleClosed(now time.Time, s Socket, remote netip.AddrPort, err error)
 }

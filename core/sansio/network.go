@@ -12,6 +12,10 @@ type Network interface {
 	// ListenPacket opens a packet socket, as net.ListenConfig does; network is
 	// "udp", "udp4" or "udp6".
 	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
+	// Listen and Dial open streams, as net.ListenConfig and net.Dialer do;
+	// network is "tcp", "tcp4" or "tcp6".
+	Listen(ctx context.Context, network, address string) (net.Listener, error)
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
 	// Addresses gives the host's usable unicast addresses, loopback and
 	// link-local left out.
 	Addresses() ([]netip.Addr, error)

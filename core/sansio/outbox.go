@@ -19,10 +19,25 @@ func (o *Outbox) Bind(s Socket, local netip.AddrPort) {
 // Open queues the opening of a socket of any kind.
 func (o *Outbox) Open(b Bind) { o.binds.Push(b) }
 
+// Listen queues the opening of a socket that accepts streams.
+func (o *Outbox) Listen(s Socket, t Transport, local netip.AddrPort) {
+	o.binds.Push(Bind{Socket: s, Transport: t, Local: local})
+}
+
+// Connect queues the opening of a stream; serverName is Bind's.
+func (o *Outbox) Connect(s Socket, t Transport, remote netip.AddrPort, serverName string) {
+	o.binds.Push(Bind{Socket: s, Transport: t, Remote: remote, ServerName: serverName})
+}
+
+// Hangup queues the end of a stream that a listening socket has accepted.
+func (o *Outbox) Hangup(s Socket, remote netip.AddrPort) {
+	o.binds.Push(Bind{Socket: s, Remote: remote, Close: true})
+}
+
 // Unbind queues the closing of a socket.
 func (o *Outbox) Unbind(s Socket) { o.binds.Push(Bind{Socket: s, Close: true}) }
 
-// Send queues a UDP datagram. The payload is kept, not copied: the caller gives
+// Send queues a datagram, or a message on a stream. The payload is kept, not copied: the caller gives
 // it away.
 func (o *Outbox) Send(s Socket, remote netip.AddrPort, payload []byte) {
 	o.datagrams.Push(Datagram{Socket: s, Remote: remote, Payload: payload})

@@ -17,6 +17,16 @@ func (system) ListenPacket(ctx context.Context, network, address string) (net.Pa
 	return c.ListenPacket(ctx, network, address)
 }
 
+func (system) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	var c net.ListenConfig
+	return c.Listen(ctx, network, address)
+}
+
+func (system) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}
+
 func (system) Addresses() ([]netip.Addr, error) {
 	interfaces, err := net.Interfaces()
 	if err != nil {

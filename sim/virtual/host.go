@@ -34,6 +34,9 @@ type Host struct {
 
 var _ sim.RunningHost = (*Host)(nil)
 
+// errNoStreams is what machines are told that ask for TCP or TLS.
+var errNoStreams = errors.New("the virtual fabric carries no streams: they need the kernel fabric (--fabric kernel)")
+
 // errMachinesOnly is what hosts say that are asked for more.
 var errMachinesOnly = errors.New("the virtual fabric runs machines only: programs and sockets need the kernel fabric (--fabric kernel)")
 

@@ -41,6 +41,7 @@ func (h *Host) Run(ctx context.Context, m sansio.Machine, onEvent func(at time.T
 	if n.closed {
 		return nil, h.errorf("run a machine", errClosed)
 	}
+	m, _ = sansio.Bare(m)
 	r := &Machine{network: n, host: h, machine: m, onEvent: onEvent, ctx: ctx, number: int32(len(n.machines)), due: never}
 	n.machines = append(n.machines, r)
 	n.schedule(event{at: n.now, what: start, who: r.number})
@@ -177,6 +178,10 @@ func (m *Machine) bind(b sansio.Bind) {
 	i, open := m.find(b.Socket)
 	if open {
 		m.machine.HandleBound(now, b.Socket, b.Local, fmt.Errorf("socket %d is open already", b.Socket))
+		return
+	}
+	if b.Transport != sansio.UDP {
+		m.machine.HandleBound(now, b.Socket, b.Local, fmt.Errorf("%s: %w", b.Transport, errNoStreams))
 		return
 	}
 	s, err := m.host.bind(m, b)

@@ -113,6 +113,7 @@ type Runner struct {
 	machine sansio.Machine
 	onEvent func(at time.Time, e sansio.Event)
 	sockets map[sansio.Socket]*port
+	streams streams
 	stopped bool
 }
 
@@ -122,6 +123,7 @@ func (h *Host) Run(m sansio.Machine, onEvent func(at time.Time, e sansio.Event))
 	if onEvent == nil {
 		onEvent = func(time.Time, sansio.Event) {}
 	}
+	m, _ = sansio.Bare(m)
 	r := &Runner{host: h, machine: m, onEvent: onEvent, sockets: make(map[sansio.Socket]*port)}
 	h.net.runners = append(h.net.runners, r)
 	m.HandleInterfaces(h.net.now, slices.Clone(h.addrs))
@@ -146,6 +148,10 @@ func (r *Runner) Stop() {
 	for id := range r.sockets {
 		r.close(id)
 	}
+	r.streams.listeners = nil
+	for _, e := range slices.Clone(r.streams.ends) { // the kernel says this much for a process that is gone
+		e.hangUp(errHungUp)
+	}
 	r.host.net.runners = slices.DeleteFunc(r.host.net.runners, func(o *Runner) bool { return o == r })
 }
 
@@ -163,18 +169,24 @@ func (r *Runner) fire() {
 }
 
 func (r *Runner) drain() {
-	var closing []sansio.Socket
+	var closing []sansio.Bind
 	for {
 		busy := false
 		for b, ok := r.machine.PollBind(); ok; b, ok = r.machine.PollBind() {
 			busy = true
 			if b.Close {
-				closing = append(closing, b.Socket)
+				closing = append(closing, b)
 				continue
 			}
-			if i := slices.Index(closing, b.Socket); i >= 0 {
+			again := func(c sansio.Bind) bool { return c.Socket == b.Socket && !c.Remote.IsValid() }
+			if i := slices.IndexFunc(closing, again); i >= 0 {
 				closing = slices.Delete(closing, i, i+1)
 				r.close(b.Socket)
+				r.closeStreams(b.Socket, netip.AddrPort{})
+			}
+			if b.Transport != sansio.UDP {
+				r.openStream(b)
+				continue
 			}
 			local, err := r.bind(b)
 			r.machine.HandleBound(r.host.net.now, b.Socket, local, err)
@@ -183,8 +195,11 @@ func (r *Runner) drain() {
 			busy = true
 			r.send(d)
 		}
-		for _, id := range closing {
-			r.close(id)
+		for _, b := range closing {
+			if !b.Remote.IsValid() {
+				r.close(b.Socket)
+			}
+			r.closeStreams(b.Socket, b.Remote)
 		}
 		closing = closing[:0]
 		for e, ok := r.machine.PollEvent(); ok; e, ok = r.machine.PollEvent() {
@@ -244,7 +259,8 @@ func (r *Runner) close(id sansio.Socket) {
 func (r *Runner) send(d sansio.Datagram) {
 	h, n := r.host, r.host.net
 	s := r.sockets[d.Socket]
-	if s == nil || d.Transport != sansio.UDP {
+	if s == nil {
+		r.sendStream(d)
 		return
 	}
 	source := h.source(s, d.Local, d.Remote.Addr())

@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"time"
+
+	"p2pmodel/core/sansio"
 )
 
 // Epoch is when simulated time begins.
@@ -31,6 +33,8 @@ type Net struct {
 	events   eventHeap
 	seq      uint64
 	observe  func(Packet)
+	// streamPort counts the ports that NATs gave streams.
+	streamPort uint16
 }
 
 // New makes an empty network. The seed decides about losses.
@@ -49,10 +53,11 @@ func (n *Net) Internet() *Segment { return n.internet }
 // Observe calls f with each packet's fate: when it arrives, or where it dies.
 func (n *Net) Observe(f func(Packet)) { n.observe = f }
 
-// Packet is what happened to a datagram.
+// Packet is what happened to a datagram, or to a message on a stream.
 type Packet struct {
-	At       time.Time
-	From, To *Host // To is nil if it did not arrive
+	At        time.Time
+	From, To  *Host // To is nil if it did not arrive
+	Transport sansio.Transport
 	// Sent is source and destination as the sender wrote them, Seen as they
 	// were at the end of the way.
 	SentSource, SentDestination netip.AddrPort

@@ -2,6 +2,7 @@ package player_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -63,6 +64,15 @@ func (h *host) ListenPacket(_ context.Context, _, address string) (net.PacketCon
 	h.net.conns[local] = c
 	return c, nil
 }
+
+// errNoStreams: players of these tests are behind nothing that blocks UDP.
+var errNoStreams = errors.New("no streams on this network")
+
+func (h *host) Listen(context.Context, string, string) (net.Listener, error) {
+	return nil, errNoStreams
+}
+
+func (h *host) Dial(context.Context, string, string) (net.Conn, error) { return nil, errNoStreams }
 
 func (h *host) Addresses() ([]netip.Addr, error) { return []netip.Addr{h.addr}, nil }
 
