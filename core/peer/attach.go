@@ -22,43 +22,6 @@ const (
 	relayBackoffMax = 30 * time.Second
 )
 
-// HandleInterfaces implements sansio.Machine. A change of addresses is roaming:
-// mappings, registration and allocation belong to the old network.
-func (m *Machine) HandleInterfaces(now time.Time, addrs []netip.Addr) {
-	var fit []netip.Addr
-	for _, a := range addrs {
-		if a = a.Unmap(); a.Is4() == m.servers.Rendezvous.Addr().Is4() || !m.cfg.Listen.Addr().Is4() {
-			fit = append(fit, a)
-		}
-	}
-	if slices.Equal(fit, m.addrs) {
-		return
-	}
-	m.addrs = fit
-	if !m.bound {
-		return
-	}
-	m.stats.Roams++
-	m.reflexive = netip.AddrPort{}
-	for _, a := range slices.Clone(m.relays) {
-		if a.leaving {
-			m.drop(now, a) // it was the old network's
-		}
-		a.relayed = netip.AddrPort{}
-	}
-	m.updateOffer(now)
-	if len(fit) > 0 {
-		m.rendezvous.Rebind(now)
-		for _, a := range m.relays {
-			a.retry, a.failures = time.Time{}, 0
-			a.relay.Rebind(now)
-		}
-		m.regauge(now)
-	}
-	m.rebindAll(now)
-	m.pump(now)
-}
-
 // hostCandidates are the addresses of our interfaces, with the socket's port.
 func (m *Machine) hostCandidates() []punch.Candidate {
 	addrs := m.addrs
@@ -67,6 +30,9 @@ func (m *Machine) hostCandidates() []punch.Candidate {
 	}
 	var list []punch.Candidate
 	for i, a := range addrs {
+		if m.former != nil && a == m.former.addr {
+			continue // on its way out
+		}
 		list = append(list, punch.Candidate{
 			Kind: punch.Host, Addr: netip.AddrPortFrom(a, m.local.Port()), Priority: punch.Priority(punch.Host, i),
 		})
@@ -131,13 +97,16 @@ func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {
 		switch e := e.(type) {
 		case rendezvous.Registered:
 			m.Emit(Registered{Reflexive: e.Reflexive, RTT: e.RTT})
+			m.decideFormer(now, m.cameTo)
 			m.registered(now, e.Reflexive)
 			m.arrived(now)
 		case rendezvous.TicketRenewed:
 			m.Emit(TicketRenewed{})
 		case rendezvous.ReflexiveChanged:
 			m.Emit(ReflexiveChanged{Old: e.Old, New: e.New})
-			m.moved(now, e.New)
+			if f := m.former; f == nil || f.decided {
+				m.moved(now, e.New)
+			}
 		case rendezvous.Introduced:
 			m.introduced(now, e)
 		case rendezvous.ConnectFailed:
@@ -185,7 +154,7 @@ func (m *Machine) doubtRelay(now time.Time) {
 
 func (m *Machine) pumpAllocation(now time.Time, a *allocation) (busy bool) {
 	for to, payload, ok := a.relay.PollTransmit(); ok; to, payload, ok = a.relay.PollTransmit() {
-		m.Outbox.Send(0, to, payload)
+		m.SendFrom(0, a.local, to, payload)
 		busy = true
 	}
 	for e, ok := a.relay.PollEvent(); ok; e, ok = a.relay.PollEvent() {

@@ -131,6 +131,10 @@ type Machine struct {
 	local     netip.AddrPort
 	addrs     []netip.Addr
 	reflexive netip.AddrPort
+	// home is the address that what names none leaves by, as far as is known;
+	// cameTo is to which one the datagram came that is being handled.
+	home, cameTo netip.Addr
+	former       *former // nil as a rule
 
 	instance   uint64
 	generation uint32
@@ -219,13 +223,16 @@ func (m *Machine) HandleBound(now time.Time, _ sansio.Socket, local netip.AddrPo
 // HandleDatagram implements sansio.Machine.
 func (m *Machine) HandleDatagram(now time.Time, d sansio.Datagram) {
 	from := unmap(d.Remote)
+	base, local := m.arrivedAt(d.Local)
+	m.cameTo = d.Local
 	switch {
 	case m.rendezvous.HandleDatagram(now, from, d.Payload):
-	case m.answered(now, from, d.Payload), m.relayed(now, netip.Addr{}, from, d.Payload):
+	case m.answered(now, from, d.Payload), m.relayed(now, local, from, d.Payload):
 	default:
-		m.receive(now, socketBase, from, d.Payload)
+		m.receive(now, base, from, d.Payload)
 	}
 	m.pump(now)
+	m.cameTo = netip.Addr{}
 }
 
 // receive takes what a peer sent, over the socket or over the relay. First
@@ -266,6 +273,7 @@ func (m *Machine) HandleTimeout(now time.Time) {
 	m.keepTrying(now)
 	m.meetExpected(now)
 	m.watchLeaving(now)
+	m.watchFormer(now)
 	m.pump(now)
 }
 
@@ -276,6 +284,7 @@ func (m *Machine) PollTimeout() time.Time {
 	}
 	t := m.rendezvous.PollTimeout()
 	t = earlier(earlier(t, m.wakeRelays()), m.wakeGauges())
+	t = earlier(t, m.former.endsAt())
 	for _, s := range m.sessions {
 		t = earlier(t, s.agent.PollTimeout())
 		t = earlier(t, s.retryAt)

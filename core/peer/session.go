@@ -214,8 +214,12 @@ func (m *Machine) pumpSession(now time.Time, s *session) (busy bool) {
 // transmit sends by a base. What the relay cannot take now is lost, as any
 // datagram may be.
 func (m *Machine) transmit(now time.Time, b punch.Base, to netip.AddrPort, payload []byte) {
-	if b == socketBase {
+	switch {
+	case b == socketBase:
 		m.Outbox.Send(0, to, payload)
+		return
+	case b == formerBase && m.former != nil:
+		m.SendFrom(0, m.former.addr, to, payload)
 		return
 	}
 	for _, a := range m.relays {

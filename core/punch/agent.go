@@ -236,9 +236,10 @@ func (a *Agent) Withdraw(now time.Time, b Base) {
 
 // SetRemote says which candidates the peer offers now, replacing what it
 // offered before. Pairs of candidates that are gone leave, but for valid ones,
-// which go on until they die, or, where a relayed address is gone, until another
-// pair works.
+// which go on until they die, or, where a relayed address is gone or the peer is
+// somewhere else altogether, until another pair works.
 func (a *Agent) SetRemote(now time.Time, candidates []Candidate) {
+	elsewhere := moved(a.remotes, candidates)
 	a.remotes = a.remotes[:0]
 	for _, c := range candidates {
 		if c.Addr.IsValid() && c.Addr.Port() != 0 && !slices.ContainsFunc(a.remotes, func(r Candidate) bool { return r.Addr == c.Addr }) {
@@ -256,7 +257,7 @@ func (a *Agent) SetRemote(now time.Time, candidates []Candidate) {
 				return false
 			}
 		}
-		p.withdrawn = p.withdrawn || p.remote.Kind == Relayed
+		p.withdrawn = p.withdrawn || p.remote.Kind == Relayed || elsewhere
 		return p.state != succeeded && p.remote.Kind != PeerReflexive
 	})
 	a.order()
