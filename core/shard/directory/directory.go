@@ -233,6 +233,9 @@ func (s *Server) serve(ctx context.Context) error {
 		background.Wait()
 		s.exit(ctx)
 	}()
+	s.state.mu.Lock()
+	s.state.serving = time.Now()
+	s.state.mu.Unlock()
 	for _, server := range servers {
 		if err := server.Start(); err != nil {
 			return err

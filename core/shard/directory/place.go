@@ -80,7 +80,7 @@ func (s *Server) used(id string) amount {
 }
 
 // pick chooses a shard for a room and counts the room to it until done is called.
-// A shard that this member has not heard of lately is left out.
+// A shard of which this member has had no sign lately is left out.
 func (s *Server) pick(room string, more amount, spare bool, without []string) (c candidate, done func(), ok bool) {
 	now := time.Now()
 	s.state.mu.Lock()
@@ -102,8 +102,9 @@ func (s *Server) pick(room string, more amount, spare bool, without []string) (c
 	}, true
 }
 
-// candidates are all shards; the preference among equals is by the key. The lock is
-// held.
+// candidates are all shards; the preference among equals is by the key. One that
+// counts as alive, and of which there was no sign for a grant, has probably died. The
+// lock is held.
 func (s *Server) candidates(key string, now time.Time) []candidate {
 	var all []candidate
 	for id, sh := range s.state.shards.rows {
@@ -113,7 +114,7 @@ func (s *Server) candidates(key string, now time.Time) []candidate {
 			capacity:   amount{int(sh.value.CapacityRooms), int(sh.value.CapacityPlayers)},
 			preference: preference(key, id),
 			draining:   sh.value.Draining,
-			alive:      sh.value.Alive && now.Sub(heard) < s.cfg.Grant,
+			alive:      sh.value.Alive && now.Sub(s.state.sign(id, heard)) < s.cfg.Grant,
 		})
 	}
 	return all
@@ -150,6 +151,9 @@ func (s *Server) placeRoom(ctx context.Context, r *rpc.Request, req *insidev1.Pl
 	}
 	resp, err := s.place(ctx, record, req.Start)
 	s.metrics.placed(err)
+	if err != nil {
+		s.log.Info("a room was not placed", "room", record.Room, "error", err)
+	}
 	return resp, err
 }
 
@@ -233,7 +237,10 @@ func (s *Server) place(ctx context.Context, record *insidev1.RoomRecord, start b
 		}
 		if next.value == nil {
 			s.forget(ctx, room)
-			return nil, cmp.Or(moved, err)
+			if moved == nil || errors.Is(moved, errNoShard) || errors.Is(moved, errFull) {
+				return nil, err // there is no other: what this one said counts
+			}
+			return nil, moved
 		}
 		room = next
 	}
@@ -282,13 +289,19 @@ func (s *Server) placedBefore(ctx context.Context, id string) (row[*insidev1.Sto
 	return room, nil
 }
 
+// errNoShard and errFull say why no shard gets a room.
+var (
+	errNoShard error = &rpc.Error{Code: connect.CodeUnavailable, Message: "there is no shard that takes rooms at present", Retry: time.Second}
+	errFull    error = &rpc.Error{Code: connect.CodeResourceExhausted, Message: "all shards are full", Retry: time.Second}
+)
+
 func (s *Server) noShard() error {
 	s.state.mu.RLock()
 	defer s.state.mu.RUnlock()
 	if _, ok := choose(s.candidates("", time.Now()), amount{}, false, nil); ok {
-		return &rpc.Error{Code: connect.CodeResourceExhausted, Message: "all shards are full", Retry: time.Second}
+		return errFull
 	}
-	return &rpc.Error{Code: connect.CodeUnavailable, Message: "there is no shard that takes rooms at present", Retry: time.Second}
+	return errNoShard
 }
 
 // reassign gives a room to another shard, with the next epoch. If another directory

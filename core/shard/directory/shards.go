@@ -209,8 +209,13 @@ func (s *Server) shardChanged(id string, old, sh *insidev1.StoredShard) {
 	if sh != nil {
 		s.metrics.shards.WithLabelValues(stateName(sh)).Inc()
 	}
-	if sh != nil && !sh.Alive {
+	switch {
+	case sh != nil && !sh.Alive:
 		s.client.Forget("shard." + id)
+	case sh != nil && sh.Epoch > old.GetEpoch():
+		s.state.registered[id] = time.Now()
+	case sh == nil:
+		delete(s.state.registered, id)
 	}
 	s.wakeSweep()
 }

@@ -73,6 +73,10 @@ type state struct {
 	listed     []string
 	// promised counts, by shard, the rooms and players that are being placed.
 	promised map[string]amount
+	// serving is when this member began to answer, registered when it saw that a
+	// shard had registered.
+	serving    time.Time
+	registered map[string]time.Time
 }
 
 type amount struct{ rooms, players int }
@@ -82,6 +86,7 @@ func (st *state) init() {
 	st.sessionsOf = map[string]int{}
 	st.inRooms, st.pending = map[string]map[string]bool{}, map[string]bool{}
 	st.promised = map[string]amount{}
+	st.registered = map[string]time.Time{}
 }
 
 // openBuckets opens all buckets, as soon as the engine has them.
@@ -201,6 +206,20 @@ func drop(sets map[string]map[string]bool, key, member string) {
 func (st *state) lost(room *insidev1.StoredRoom) bool {
 	sh, ok := st.shards.rows[room.Record.Shard]
 	return !ok || !sh.value.Alive || room.ShardEpoch < sh.value.FirstEpoch
+}
+
+// sign is when there was a last sign of a shard's life: a heartbeat, heard here; its
+// registration, which a majority of heartbeats may follow before one comes here; or
+// what the register said when this member began to answer, and had heard of nobody.
+// The lock is held.
+func (st *state) sign(shard string, heard time.Time) time.Time {
+	last := st.serving
+	for _, t := range []time.Time{heard, st.registered[shard]} {
+		if t.After(last) {
+			last = t
+		}
+	}
+	return last
 }
 
 // sessionChanged counts the sessions of players; nil is no session.
