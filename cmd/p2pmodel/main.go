@@ -71,7 +71,7 @@ func newRootCommand() *cobra.Command {
 	for _, cmd := range []*cobra.Command{
 		newRendezvousCommand(), newRelayCommand(), newPeerCommand(), newTokenCommand(), newAccountCommand(),
 		newAllCommand(), newEngineCommand(), newDirectoryCommand(), newShardCommand(), newAgentCommand(),
-		newShardsCommand(), newDrainCommand(), newInitCommand(), newPlayCommand(),
+		newShardsCommand(), newDrainCommand(), newInitCommand(), newPlayCommand(), newICECommand(), newSignalCommand(),
 	} {
 		root.AddCommand(configured(cmd))
 	}

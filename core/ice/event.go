@@ -51,8 +51,9 @@ type (
 	// nominated, or it stays for want of a better one.
 	Settled struct{ Path punch.Path }
 	// Restarted says that an ICE restart has begun, ours or the other side's, and
-	// that the other side has to learn our new credentials: Local.
-	Restarted struct{}
+	// that the other side has to learn our new credentials, which Local has. There are
+	// no candidates in it yet.
+	Restarted struct{ Local Description }
 	// ServerFailed says that a STUN or TURN server gave no candidate.
 	ServerFailed struct{ Err error }
 	// Received is a datagram of the other side. The payload is the receiver's.

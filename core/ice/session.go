@@ -199,7 +199,8 @@ func (m *Machine) restart(now time.Time) {
 	if m.follow(); m.path.Kind == punch.NoPath {
 		m.enter(New, nil)
 	}
-	m.Emit(Restarted{})
+	m.locals, m.gathered = nil, false
+	m.Emit(Restarted{Local: m.Local()})
 	m.beginGathering(now)
 }
 

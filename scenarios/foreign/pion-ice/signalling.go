@@ -19,6 +19,8 @@ type message struct {
 	Ufrag     string `json:"ufrag,omitempty"`
 	Password  string `json:"password,omitempty"`
 	Candidate string `json:"candidate,omitempty"`
+	Complete  bool   `json:"complete,omitempty"` // no more candidates: pion/ice does not ask
+	Lite      bool   `json:"lite,omitempty"`     // with credentials
 }
 
 const (
