@@ -28,6 +28,8 @@ require (
 	github.com/creack/pty v1.1.24
 )
 
+require github.com/flynn/noise v1.1.0 // indirect
+
 require (
 	connectrpc.com/connect v1.21.1
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
