@@ -2,12 +2,14 @@ package peer
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"p2pmodel/core/identity"
 	"p2pmodel/core/punch"
+	"p2pmodel/core/secure"
 )
 
 // Stats counts what a machine did.
@@ -22,6 +24,9 @@ type Stats struct {
 	// Unauthentic are frames with a wrong tag, Strange datagrams that belong
 	// to no session, BadOffers introductions that were not understood.
 	Unauthentic, Strange, BadOffers uint64
+	// Handshakes are those that gave keys, BadHandshakes messages of others: stale,
+	// repeated or wrong ones.
+	Handshakes, BadHandshakes uint64
 	// NotAllowed are introductions of peers that SetAllowed does not name.
 	NotAllowed uint64
 	// NotSent are datagrams that the relay could not take, Withheld checks to
@@ -57,21 +62,18 @@ func (m *Machine) Send(now time.Time, peer identity.ID, payload []byte) error {
 		return fmt.Errorf("send %d bytes to %s: %w", len(payload), peer.Short(), ErrTooLarge)
 	}
 	path, ok := s.agent.Path()
-	if !ok {
+	if !ok || !s.channel.Ready() {
 		return fmt.Errorf("send to %s: %w", peer.Short(), ErrNoPath)
 	}
-	m.transmit(now, path.Base, path.Remote, s.seal(frameData, payload))
+	frame, err := s.channel.Seal(byte(frameData), payload)
+	if err != nil {
+		return fmt.Errorf("send to %s: %w", peer.Short(), err)
+	}
+	m.transmit(now, path.Base, path.Remote, frame)
 	m.stats.Sent++
 	s.agent.NoteSent(now)
 	m.pump(now)
 	return nil
-}
-
-// seal makes the next frame of a session. The bytes are the same whatever path
-// they take.
-func (s *session) seal(kind frameType, payload []byte) []byte {
-	s.sequence++
-	return s.local.data.frame(kind, s.id, s.sequence, payload)
 }
 
 // Path is the present path of the session with a peer.
@@ -99,35 +101,35 @@ func (m *Machine) Session(peer identity.ID) (SessionID, bool) {
 	return SessionID{}, false
 }
 
-// receiveFrame delivers a frame, from whatever address it came: its tag and its
-// number prove it. It does not make that address one to send to; checks do.
+// receiveFrame delivers a frame, from whatever address it came: that it opens
+// proves it. It does not make that address one to send to; checks do.
 func (m *Machine) receiveFrame(now time.Time, b punch.Base, from netip.AddrPort, datagram []byte) {
-	f, err := readFrame(datagram)
-	if err != nil {
-		m.stats.Strange++
-		return
-	}
-	s := m.sessionByID(f.session)
+	slot, _ := secure.Slot(datagram)
+	s := m.slots[slot]
 	if s == nil {
 		m.stats.Strange++
 		return
 	}
-	if s.remote.data.verify(datagram) != nil {
-		m.stats.Unauthentic++
-		return
-	}
-	if !s.window.accept(f.sequence) {
+	kind, payload, err := s.channel.Open(now, datagram)
+	switch {
+	case errors.Is(err, secure.ErrReplayed):
 		m.stats.Duplicates++
+		return
+	case errors.Is(err, secure.ErrNoKeys):
+		m.stats.Strange++
+		return
+	case err != nil:
+		m.stats.Unauthentic++
 		return
 	}
 	m.acquainted(s)
 	s.agent.NoteReceived(now, b, from)
-	if f.kind == frameBye {
+	if frameType(kind) == frameBye {
 		m.end(now, s, ErrClosedByPeer)
 		return
 	}
 	m.stats.Received++
-	m.Emit(Received{Peer: s.peer, Session: s.id, Payload: bytes.Clone(f.payload), Via: s.agent.KindOf(b, from)})
+	m.Emit(Received{Peer: s.peer, Session: s.id, Payload: payload, Via: s.agent.KindOf(b, from)})
 }
 
 // sayBye tells the peer that the session is over. All copies have one number:
@@ -137,7 +139,10 @@ func (m *Machine) sayBye(now time.Time, s *session) {
 	if !ok {
 		return
 	}
-	bye := s.seal(frameBye, nil)
+	bye, err := s.channel.Seal(byte(frameBye), nil)
+	if err != nil {
+		return // there was nothing to say it by yet, nor has the peer said anything
+	}
 	for range byes {
 		m.transmit(now, path.Base, path.Remote, bytes.Clone(bye))
 	}

@@ -3,15 +3,15 @@
 //
 // Machine is the protocol, without I/O: it combines a rendezvous client, a relay
 // client and one punch agent for each session behind one UDP socket, and carries
-// the application's datagrams in authenticated frames. Peer runs a Machine over
+// the application's datagrams in encrypted frames. Peer runs a Machine over
 // a real network.
 //
 // A session has an id for its whole life. Paths come and go beneath it: the
 // relay carries the first datagrams, a direct path takes over when a check
 // succeeds, the relay carries again while a direct path is lost, and a change of
-// network starts the checks anew, all under the same id. Frames are
-// authenticated, numbered and delivered at most once; they are neither encrypted
-// nor repeated when lost. That is up to the layers above.
+// network starts the checks anew, all under the same id. Datagrams are encrypted
+// and authenticated end to end (package secure) and delivered at most once; they
+// are not repeated when lost. That is up to the layers above.
 package peer
 
 import (
@@ -141,6 +141,8 @@ type Machine struct {
 	offered    []byte // the last offer, without generation
 
 	sessions []*session // in order of their beginning
+	// slots finds sessions by what their frames begin with.
+	slots    map[uint32]*session
 	buried   tombstones
 	rooms    []*membership
 	expected []expectation
@@ -177,7 +179,7 @@ func NewMachine(cfg Config) (*Machine, error) {
 		}
 		cfg.Listen = netip.AddrPortFrom(any, cfg.Listen.Port())
 	}
-	m := &Machine{cfg: cfg, servers: servers}
+	m := &Machine{cfg: cfg, servers: servers, slots: make(map[uint32]*session)}
 	m.rendezvous = m.newRendezvous()
 	var instance [8]byte
 	m.draw(instance[:])

@@ -3,12 +3,14 @@ package peer
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
 
 	"p2pmodel/core/identity"
 	"p2pmodel/core/punch"
+	"p2pmodel/core/secure"
 )
 
 // session is what is kept of one peer.
@@ -21,6 +23,9 @@ type session struct {
 	dialed        bool
 	local, remote keys
 	agent         *punch.Agent
+	// channel seals and opens frames; slot is where it is found by them.
+	channel *secure.Channel
+	slot    uint32
 
 	// introduced: the rendezvous has told us where the peer is. established:
 	// there was a path once.
@@ -28,9 +33,6 @@ type session struct {
 	remoteInstance          uint64
 	remoteGeneration        uint32
 	permitted               []netip.AddrPort
-
-	sequence uint64
-	window   window
 
 	// introducedAt is when the rendezvous was asked last, retryAt when to ask
 	// it again, attempts how often that was in vain.
@@ -70,19 +72,25 @@ func (m *Machine) begin(now time.Time, peer identity.ID, id SessionID, initiator
 	if room := maxSessions - len(m.sessions); room <= 0 || !initiator && room <= ownSessions {
 		return nil, ErrTooMany
 	}
-	local, remote, err := sessionKeys(m.cfg.Key, peer, id)
+	shared, err := m.cfg.Key.Shared(peer)
 	if err != nil {
+		return nil, fmt.Errorf("session with %s: %w", peer.Short(), err)
+	}
+	local, remote := sessionKeys(shared, m.ID(), peer, id)
+	s := &session{peer: peer, id: id, initiator: initiator, local: local, remote: remote, pathlessAt: now}
+	if err := m.openChannel(s, shared); err != nil {
 		return nil, err
 	}
 	var tie [8]byte
 	m.draw(tie[:])
-	agent, err := punch.New(now, punch.Config{
+	s.agent, err = punch.New(now, punch.Config{
 		// A rule that needs no agreement: no conflict arises, whoever connects.
 		Controlling: m.ID().Compare(peer) < 0,
 		TieBreaker:  binary.BigEndian.Uint64(tie[:]),
 		LocalUfrag:  local.ufrag, LocalPwd: local.pwd,
 		RemoteUfrag: remote.ufrag, RemotePwd: remote.pwd,
-		Rand: m.cfg.Rand,
+		Rand:  m.cfg.Rand,
+		Rider: rider{m, s},
 		Timing: punch.Timing{
 			Keepalive: m.cfg.Keepalive, Consent: m.cfg.Consent, DeadAfter: m.cfg.DeadAfter,
 			RTT: 2 * m.rendezvous.RTT(),
@@ -93,8 +101,8 @@ func (m *Machine) begin(now time.Time, peer identity.ID, id SessionID, initiator
 	if err != nil {
 		return nil, err
 	}
-	s := &session{peer: peer, id: id, initiator: initiator, local: local, remote: remote, agent: agent, pathlessAt: now}
 	m.sessions = append(m.sessions, s)
+	m.slots[s.slot] = s
 	m.setLocal(now, s)
 	m.stats.Sessions++
 	return s, nil
@@ -153,6 +161,7 @@ func (m *Machine) Shutdown(now time.Time) {
 // end forgets a session.
 func (m *Machine) end(now time.Time, s *session, err error) {
 	m.sessions = slices.DeleteFunc(m.sessions, func(o *session) bool { return o == s })
+	delete(m.slots, s.slot)
 	m.buried.add(now, s.id)
 	for _, p := range s.permitted {
 		m.forgetPermission(p)

@@ -29,6 +29,9 @@ type Config struct {
 	// the network is not trusted.
 	Rand io.Reader
 
+	// Rider is what else travels on checks; nil: nothing.
+	Rider Rider
+
 	Timing
 	// Extended is the behaviour beyond ICE, which a peer has to know of: see
 	// the package. False: a standard agent (RFC 8445), for any other agent.

@@ -71,6 +71,7 @@ func (a *Agent) send(now time.Time, p *pair) {
 		priority:    checkPriority(p.local),
 		controlling: a.controlling,
 		tieBreaker:  a.cfg.TieBreaker,
+		ride:        a.ride(now),
 	}
 	if a.controlling && p == a.selected {
 		c.useCandidate, c.nomination = true, a.nomination

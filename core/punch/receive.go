@@ -86,7 +86,8 @@ func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pio
 		a.heard = now
 	}
 	p.heard = now
-	a.answer(b, from, writeSuccess(m, from, a.local))
+	a.arrived(now, m) // what it asks for, the answer carries
+	a.answer(b, from, a.success(now, m, from))
 	a.trigger(now, p)
 	if c.useCandidate && !a.controlling {
 		a.acceptNomination(p, c.nomination)
@@ -205,7 +206,11 @@ func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *pi
 	if a.heard.IsZero() {
 		a.heard = now
 	}
+	answer := a.arrived(now, m)
 	a.confirm(now, f, m)
+	if answer {
+		a.send(now, p)
+	}
 	a.step(now)
 	return true
 }

@@ -38,6 +38,7 @@ type check struct {
 	nomination  uint32
 	controlling bool
 	tieBreaker  uint64
+	ride        []byte // of a Rider; nil: nothing
 }
 
 var errNotOurs = errors.New("not a STUN message of this session")
@@ -110,8 +111,8 @@ func readCheck(m *pion.Message, local, remote credentials) (check, error) {
 	return c, nil
 }
 
-// Room for the attributes of messages: of a check all but the ufrags, of an answer
-// all but the text of an error.
+// Room for the attributes of messages: of a check all but the ufrags and what rides,
+// of an answer all but what rides and the text of an error.
 const (
 	checkRoom  = 4 + 3 + 8 + 12 + 4 + 8 + 24 + 8
 	answerRoom = 24 + 24 + 8
@@ -119,7 +120,7 @@ const (
 
 // writeCheck makes a connectivity check (RFC 8445 section 7.1).
 func writeCheck(c check, local, remote credentials) []byte {
-	w := stun.Write(pion.MethodBinding, pion.ClassRequest, c.id, checkRoom+len(remote.ufrag)+1+len(local.ufrag))
+	w := stun.Write(pion.MethodBinding, pion.ClassRequest, c.id, checkRoom+len(remote.ufrag)+1+len(local.ufrag)+rideRoom(c.ride))
 	w.Text(pion.AttrUsername, remote.ufrag, ":", local.ufrag)
 	w.Uint32(pion.AttrPriority, c.priority)
 	role := pion.AttrICEControlled
@@ -131,14 +132,20 @@ func writeCheck(c check, local, remote credentials) []byte {
 		w.Bytes(pion.AttrUseCandidate)
 		w.Uint32(attrNomination, c.nomination)
 	}
+	if c.ride != nil {
+		w.Bytes(attrRide, c.ride)
+	}
 	return seal(w, remote)
 }
 
 // writeSuccess answers a check. What protected the request protects the
-// response (RFC 8445 section 7.3).
-func writeSuccess(request *pion.Message, mapped netip.AddrPort, local credentials) []byte {
-	w := answerTo(request, pion.ClassSuccessResponse)
+// response (RFC 8445 section 7.3). ride is a Rider's; nil: nothing.
+func writeSuccess(request *pion.Message, mapped netip.AddrPort, local credentials, ride []byte) []byte {
+	w := stun.Write(request.Type.Method, pion.ClassSuccessResponse, request.TransactionID, answerRoom+rideRoom(ride))
 	w.XORAddress(pion.AttrXORMappedAddress, mapped)
+	if ride != nil {
+		w.Bytes(attrRide, ride)
+	}
 	return seal(w, local)
 }
 

@@ -151,13 +151,13 @@ func TestSymmetryRule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := writeSuccess(request, addrPort("198.18.1.1:40000"), credB)
+	answer := writeSuccess(request, addrPort("198.18.1.1:40000"), credB, nil)
 	a.HandleDatagram(epoch.Add(ms), socketBase, stranger, answer)
 	a.HandleDatagram(epoch.Add(ms), relayBase, probed, answer)
 	if _, ok := a.Path(); ok || a.Stats().Asymmetric != 2 {
 		t.Errorf("path %v, %d asymmetric answers counted; want no path and 2", ok, a.Stats().Asymmetric)
 	}
-	forged := writeSuccess(request, addrPort("198.18.1.1:40000"), credA)
+	forged := writeSuccess(request, addrPort("198.18.1.1:40000"), credA, nil)
 	a.HandleDatagram(epoch.Add(ms), socketBase, probed, forged)
 	if _, ok := a.Path(); ok || a.Stats().Unauthentic != 1 {
 		t.Error("an answer with the wrong password was believed")

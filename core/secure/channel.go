@@ -18,6 +18,9 @@ type Config struct {
 	// Key is who we are, Peer who the other side is.
 	Key  identity.Key
 	Peer identity.ID
+	// Shared is what Key.Shared(Peer) has given, so that it need not be computed
+	// again for each handshake; nil: New asks.
+	Shared []byte
 	// Session names the channel: both sides have to mean the same one.
 	Session [16]byte
 	// Slot is ours to choose, below 1<<24: frames to us begin with it, so that the
@@ -87,8 +90,12 @@ type Channel struct {
 
 // New makes a channel. The error is identity.ErrUnusable.
 func New(cfg Config) (*Channel, error) {
-	if _, err := cfg.Key.Shared(cfg.Peer); err != nil {
-		return nil, fmt.Errorf("secure: channel with %s: %w", cfg.Peer.Short(), err)
+	if cfg.Shared == nil {
+		shared, err := cfg.Key.Shared(cfg.Peer)
+		if err != nil {
+			return nil, fmt.Errorf("secure: channel with %s: %w", cfg.Peer.Short(), err)
+		}
+		cfg.Shared = shared
 	}
 	if cfg.RekeyAfter == 0 {
 		cfg.RekeyAfter = DefaultRekeyAfter
@@ -115,7 +122,11 @@ func (c *Channel) Epoch() uint32 {
 // The bytes are the channel's, and valid until the next call of any method.
 func (c *Channel) Message(now time.Time) []byte {
 	c.forget(now)
-	if !c.initiator {
+	switch {
+	case c.initiator:
+	case c.number == 0 && c.saying == nil:
+		return nothingYet[:]
+	default:
 		return c.saying
 	}
 	if c.handshake == nil && c.due(now) {
@@ -125,6 +136,10 @@ func (c *Channel) Message(now time.Time) []byte {
 	}
 	return c.saying
 }
+
+// nothingYet is what a responder says that has not heard of its channel: no handshake,
+// and as many bytes as message 1 has, which may be in the answer then.
+var nothingYet [messageSize]byte
 
 // due reports whether the initiator wants other keys than it has.
 func (c *Channel) due(now time.Time) bool {
@@ -146,6 +161,8 @@ func (c *Channel) HandleMessage(now time.Time, b []byte) (answer bool, err error
 	}
 	number := binary.BigEndian.Uint32(b)
 	switch {
+	case number == 0 && len(b) == messageSize:
+		return false, nil // nothing yet
 	case c.initiator && len(b) == short:
 		return false, c.differs(number, binary.BigEndian.Uint32(b[numberSize:]))
 	case c.initiator:

@@ -46,7 +46,7 @@ func (c *Channel) newHandshake(number uint32) *noise.HandshakeState {
 	}
 	own, peer := c.cfg.Key.ID(), c.cfg.Peer
 	hs, err := noise.NewHandshakeState(noise.Config{
-		CipherSuite: noise.NewCipherSuite(&curve{static: c.cfg.Key}, noise.CipherChaChaPoly, noise.HashSHA256),
+		CipherSuite: noise.NewCipherSuite(&curve{static: c.cfg.Key, peer: c.cfg.Peer, shared: c.cfg.Shared}, noise.CipherChaChaPoly, noise.HashSHA256),
 		Random:      c.cfg.Rand,
 		Pattern:     noise.HandshakeKK,
 		Initiator:   c.initiator,
@@ -87,8 +87,12 @@ func read(hs *noise.HandshakeState, message []byte) (index uint32, a, b *noise.C
 
 // curve is X25519 by package identity's keys, whose private halves stay there: what
 // Noise holds as private keys are the names of these two. What the static keys share
-// is known where identity knows it, which session keys have asked for already.
-type curve struct{ static, ephemeral identity.Key }
+// was computed before.
+type curve struct {
+	static, ephemeral identity.Key
+	peer              identity.ID
+	shared            []byte
+}
 
 var staticHandle, ephemeralHandle = []byte{0}, []byte{1}
 
@@ -96,7 +100,7 @@ func (*curve) DHLen() int     { return identity.Size }
 func (*curve) DHName() string { return "25519" }
 
 func (c *curve) GenerateKeypair(random io.Reader) (noise.DHKey, error) {
-	k, err := identity.NewKey(random)
+	k, err := c.static.Ephemeral(random)
 	if err != nil {
 		return noise.DHKey{}, err
 	}
@@ -110,8 +114,11 @@ func (c *curve) DH(private, public []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if private[0] == staticHandle[0] {
-		return c.static.Shared(id)
+	switch {
+	case private[0] == ephemeralHandle[0]:
+		return c.ephemeral.Shared(id)
+	case id == c.peer:
+		return c.shared, nil
 	}
-	return c.ephemeral.Shared(id)
+	return c.static.Shared(id)
 }

@@ -265,16 +265,23 @@ func (j *judgement) gap(p *phase, res *scenarios.PhaseResult) {
 }
 
 // sessions makes sure that each pair had one session all the time, by what its
-// peers said and by the ids on the wire.
+// peers said and by what their datagrams begin with.
 func (j *judgement) sessions() {
 	for _, pair := range j.s.pairs() {
 		ids := j.s.sessions(pair)
+		slots := map[string][]string{} // by sender
 		for _, d := range j.deliveries[pair] {
 			if d.Lost() {
 				continue
 			}
-			if id := sessionOf(d.Payload); !slices.Contains(ids, id) {
-				ids = append(ids, id)
+			if slot := slotOf(d.Payload); !slices.Contains(slots[d.From], slot) {
+				slots[d.From] = append(slots[d.From], slot)
+			}
+		}
+		for _, from := range pair {
+			if n := len(slots[from]); n > 1 {
+				j.wrong = append(j.wrong, fmt.Sprintf("what %s sent between %s and %s was of %d sessions by what it begins with, expected one throughout: %s",
+					from, pair[0], pair[1], n, strings.Join(slots[from], ", ")))
 			}
 		}
 		if len(ids) > 0 {
@@ -289,13 +296,14 @@ func (j *judgement) sessions() {
 	}
 }
 
-// sessionOf reads the session id of a datagram between peers: 16 bytes behind
-// the first (see docs/protocol.md, Frames).
-func sessionOf(datagram []byte) string {
-	if len(datagram) < 17 {
+// slotOf reads which of its receiver's sessions a datagram between peers is for: 3
+// bytes behind the first, which do not change while the session lives (see
+// docs/protocol.md, Frames).
+func slotOf(datagram []byte) string {
+	if len(datagram) < 4 {
 		return "none"
 	}
-	return hex.EncodeToString(datagram[1:17])
+	return hex.EncodeToString(datagram[1:4])
 }
 
 // meets reports whether some phase expects a path.

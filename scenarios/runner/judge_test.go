@@ -103,7 +103,7 @@ func TestVerdicts(t *testing.T) {
 			tl.direct(tl.at(0, 55*ms), "a", "b", tl.frame())
 			tl.session = 't'
 			tl.talk(0, tl.direct)
-		}, scenarios.Unexpected, "had 2 sessions"},
+		}, scenarios.Unexpected, "was of 2 sessions by what it begins with"},
 		{"a peer tells of another session", "full-cone", expectDirect, func(tl *tale) {
 			tl.s.actors["b"].sessions["a"] = []string{"00"}
 			tl.talk(0, tl.direct)
