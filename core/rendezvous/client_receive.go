@@ -143,7 +143,7 @@ func (c *Client) connected(now time.Time, p *pending, m *pion.Message) {
 		c.failed(now, p, err)
 		return
 	}
-	c.emit(Introduced{Peer: p.target, Session: p.session, Offer: offer, Reflexive: reflexive, Initiator: true})
+	c.emit(Introduced{Peer: p.target, Session: p.session, Offer: offer, Reflexive: somewhere(reflexive), Initiator: true})
 }
 
 // handleRequest takes what the server tells on its own: once each, but every
@@ -190,7 +190,7 @@ func (c *Client) told(m *pion.Message) bool {
 	if err != nil {
 		return false
 	}
-	c.emit(Introduced{Peer: peer, Session: session, Offer: offer, Reflexive: reflexive})
+	c.emit(Introduced{Peer: peer, Session: session, Offer: offer, Reflexive: somewhere(reflexive)})
 	return true
 }
 
@@ -201,4 +201,12 @@ func (c *Client) remember(id transactionID) {
 	}
 	c.seen[c.seenNext] = id
 	c.seenNext = (c.seenNext + 1) % rememberedRequests
+}
+
+// somewhere is a peer's address, or the zero value for one that has none.
+func somewhere(a netip.AddrPort) netip.AddrPort {
+	if a.Port() == 0 {
+		return netip.AddrPort{}
+	}
+	return a
 }

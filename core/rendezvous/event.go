@@ -22,9 +22,11 @@ type (
 	ReflexiveChanged struct{ Old, New netip.AddrPort }
 	// Introduced: another peer is to be connected to, now.
 	Introduced struct {
-		Peer      identity.ID
-		Session   SessionID
-		Offer     []byte
+		Peer    identity.ID
+		Session SessionID
+		Offer   []byte
+		// Reflexive is where the rendezvous sees the peer; the zero value if it is
+		// registered over a stream, and so at no address of its UDP socket.
 		Reflexive netip.AddrPort
 		// Initiator is true for whoever called Connect.
 		Initiator bool
@@ -72,7 +74,7 @@ type (
 // The events of a Server.
 type (
 	// Listening: all sockets are open, at these addresses.
-	Listening struct{ Listen, Alternate netip.AddrPort }
+	Listening struct{ Listen, Alternate, TCP, TLS netip.AddrPort }
 	// ListenFailed: a socket could not be opened; the server does not work.
 	ListenFailed struct{ Err error }
 	// PeerRegistered: a peer is new, or has another address.

@@ -37,6 +37,10 @@ type ServerConfig struct {
 	// from Listen's, and the server opens all four combinations. The zero
 	// value: no behaviour discovery.
 	Alternate netip.AddrPort
+	// TCP and TLS are where peers come to whose network lets no UDP out; the zero
+	// value: nowhere. The driver has to have a certificate for TLS, see
+	// sansio.Streams.
+	TCP, TLS netip.AddrPort
 	// Key is who the rendezvous is.
 	Key identity.Key
 	// Rand gives secrets and transaction ids; it has to be unpredictable in
@@ -64,6 +68,7 @@ type Server struct {
 	nonces *stun.Nonces
 
 	sockets []serverSocket // index: 2 × alternate address + alternate port
+	streams []streamSocket
 	opened  int
 	failed  bool
 
@@ -85,6 +90,8 @@ type Server struct {
 type serverSocket struct {
 	wish, local netip.AddrPort
 }
+
+var _ sansio.StreamMachine = (*Server)(nil)
 
 // NewServer makes a server; its sockets open when it is run.
 func NewServer(cfg ServerConfig) (*Server, error) {
@@ -123,6 +130,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	for i, k := range s.sockets {
 		s.Bind(sansio.Socket(i), k.wish)
 	}
+	s.listenForStreams()
 	return s, nil
 }
 
@@ -160,17 +168,22 @@ func (s *Server) HandleInterfaces(time.Time, []netip.Addr) {}
 
 // HandleBound implements sansio.Machine.
 func (s *Server) HandleBound(_ time.Time, k sansio.Socket, local netip.AddrPort, err error) {
-	if int(k) >= len(s.sockets) || s.failed {
+	if int(k) >= len(s.sockets) && !isStream(k) || s.failed {
 		return
 	}
 	if err != nil {
 		s.failed = true
-		s.Emit(ListenFailed{Err: fmt.Errorf("listen on %v: %w", s.sockets[k].wish, err)})
+		s.Emit(ListenFailed{Err: fmt.Errorf("listen on %v: %w", s.wishOf(k), err)})
 		return
 	}
-	s.sockets[k].local = local
-	if s.opened++; s.opened == len(s.sockets) {
-		e := Listening{Listen: s.sockets[0].local}
+	if isStream(k) {
+		s.boundStream(k, local)
+	} else {
+		s.sockets[k].local = local
+		s.opened++
+	}
+	if s.ready() {
+		e := Listening{Listen: s.sockets[0].local, TCP: s.streamAt(sansio.TCP), TLS: s.streamAt(sansio.TLS)}
 		if len(s.sockets) > 1 {
 			e.Alternate = s.sockets[3].local
 		}
@@ -180,7 +193,7 @@ func (s *Server) HandleBound(_ time.Time, k sansio.Socket, local netip.AddrPort,
 
 // HandleDatagram implements sansio.Machine.
 func (s *Server) HandleDatagram(now time.Time, d sansio.Datagram) {
-	if s.failed || int(d.Socket) >= len(s.sockets) || d.Remote.Port() == 0 {
+	if s.failed || int(d.Socket) >= len(s.sockets) && !isStream(d.Socket) || d.Remote.Port() == 0 {
 		return
 	}
 	if !stun.Is(d.Payload) {

@@ -26,13 +26,18 @@ const (
 // handleBinding answers STUN's Binding with what RFC 5780 adds to it.
 func (s *Server) handleBinding(from origin, m *pion.Message) {
 	known := []pion.AttrType{pion.AttrPadding, pion.AttrResponsePort}
-	if len(s.sockets) > 1 {
+	discovers := len(s.sockets) > 1 && !isStream(from.socket)
+	if discovers {
 		// A server without another address does not know CHANGE-REQUEST
 		// (RFC 5780 section 6.1).
 		known = append(known, pion.AttrChangeRequest)
 	}
 	if unknown := stun.UnknownRequired(m, known...); len(unknown) > 0 {
 		s.reject(from, m, stun.CodeUnknownAttribute, pion.UnknownAttributes(unknown))
+		return
+	}
+	if isStream(from.socket) && m.Contains(pion.AttrResponsePort) {
+		s.reject(from, m, stun.CodeBadRequest) // nobody connects to the sender
 		return
 	}
 	padding, paddingErr := m.Get(pion.AttrPadding)
@@ -57,10 +62,10 @@ func (s *Server) handleBinding(from origin, m *pion.Message) {
 		to = netip.AddrPortFrom(to.Addr(), binary.BigEndian.Uint16(portValue))
 	}
 	attributes := []pion.Setter{stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: from.remote}}
-	if local := s.sockets[out].local; !local.Addr().IsUnspecified() {
+	if local := s.localOf(out); !local.Addr().IsUnspecified() {
 		attributes = append(attributes, stun.Address{Type: pion.AttrResponseOrigin, Address: local})
 	}
-	if len(s.sockets) > 1 {
+	if discovers {
 		// A MAPPED-ADDRESS that differs from the masked one shows a NAT that
 		// rewrites addresses in payload (RFC 5780 section 6.1).
 		attributes = append(attributes,
@@ -83,7 +88,7 @@ func (s *Server) handleBinding(from origin, m *pion.Message) {
 // wants that in an unreadable way.
 func (s *Server) answering(in sansio.Socket, m *pion.Message) (sansio.Socket, bool) {
 	v, err := m.Get(pion.AttrChangeRequest)
-	if err != nil || len(s.sockets) == 1 {
+	if err != nil || len(s.sockets) == 1 || isStream(in) {
 		return in, true
 	}
 	if len(v) != 4 {

@@ -66,14 +66,14 @@ func (s *Server) connect(from origin, m *pion.Message, r *registration) {
 		r.remember(m.TransactionID)
 		id := s.notify(from.now, target, stun.MethodIntroduce, notice{to: targetID, initiator: r.id, session: session},
 			idAttribute(stun.AttrPeerID, r.id), stun.Attribute{Type: stun.AttrSession, Value: session[:]},
-			stun.XORAddress{Type: pion.AttrXORPeerAddress, Address: from.remote},
+			stun.XORAddress{Type: pion.AttrXORPeerAddress, Address: reachableAt(from.socket, from.remote)},
 			stun.Attribute{Type: stun.AttrOffer, Value: offer}, sequenceAttribute(s.number(from.now)))
 		target.introductions = append(target.introductions, introduction{id, r.id, session})
 		s.Emit(PeersIntroduced{Initiator: r.id, Target: targetID, Session: session})
 	}
 	s.reply(from, seal(stun.MethodConnect, pion.ClassSuccessResponse, m.TransactionID, r.key,
 		idAttribute(stun.AttrTarget, targetID), stun.Attribute{Type: stun.AttrSession, Value: session[:]},
-		stun.XORAddress{Type: pion.AttrXORPeerAddress, Address: target.address},
+		stun.XORAddress{Type: pion.AttrXORPeerAddress, Address: target.reachable()},
 		stun.Attribute{Type: stun.AttrOffer, Value: target.offer}))
 }
 

@@ -107,7 +107,7 @@ func (r *Runner) openStream(b sansio.Bind) {
 		fail(2*h.link.Delay, errRefused)
 		return
 	}
-	end.local = netip.AddrPortFrom(from.Addr(), 0)
+	end.local = netip.AddrPortFrom(h.addrs[0], from.Port())
 	oneWay := h.link.Delay + server.runner.host.link.Delay
 	trips := 2 // SYN and its answer
 	if b.Transport == sansio.TLS {
