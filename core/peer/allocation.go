@@ -17,7 +17,9 @@ type allocation struct {
 	base  punch.Base // one of relayBases
 	// local is our address by which its server is reached; the zero value: that
 	// of whatever chooses none.
-	local   netip.Addr
+	local netip.Addr
+	// via is the stream that it goes by; nil: UDP.
+	via     *conn
 	relayed netip.AddrPort
 	// retry is when to ask for an allocation again; failures how often in a row
 	// that failed.
@@ -99,9 +101,8 @@ func (m *Machine) inUse() []*allocation {
 
 // allocate begins an allocation at one more relay, behind those in use.
 func (m *Machine) allocate(now time.Time, cfg RelayConfig) *allocation {
-	a := &allocation{cfg: cfg, base: m.freeBase(now), relay: relay.NewClient(relay.ClientConfig{
-		Server: cfg.Server, Username: cfg.Username, Password: cfg.Password, Rand: m.cfg.Rand, Keepalive: m.cfg.Keepalive,
-	})}
+	via := m.via(cfg.Server)
+	a := &allocation{cfg: cfg, base: m.freeBase(now), via: via, relay: m.relayClient(cfg, via)}
 	m.relays = slices.Insert(m.relays, len(m.inUse()), a)
 	for _, s := range m.sessions {
 		for _, p := range s.permitted {
@@ -271,7 +272,7 @@ func (m *Machine) timeoutRelays(now time.Time) {
 // allocation at it.
 func (m *Machine) relayed(now time.Time, local netip.Addr, from netip.AddrPort, payload []byte) bool {
 	for _, a := range m.relays {
-		if a.local == local && a.relay.HandleDatagram(now, from, payload) {
+		if a.via == nil && a.local == local && a.relay.HandleDatagram(now, from, payload) {
 			return true
 		}
 	}
@@ -298,6 +299,7 @@ func (m *Machine) relayDown(now time.Time, a *allocation, err error) {
 	}
 	a.relayed = netip.AddrPort{}
 	m.Emit(RelayFailed{Err: err})
+	m.doubtUDP(now, a.cfg.Server)
 	atOnce := errors.Is(err, relay.ErrAddressChanged) || errors.Is(err, relay.ErrForgotten) || errors.Is(err, relay.ErrOtherUser)
 	if a.failures == 0 && atOnce {
 		m.updateOffer(now)

@@ -89,23 +89,23 @@ func (m *Machine) setLocal(now time.Time, s *session) {
 
 func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {
 	for to, payload, ok := m.rendezvous.PollTransmit(); ok; to, payload, ok = m.rendezvous.PollTransmit() {
-		m.Outbox.Send(0, to, payload)
+		m.toServer(to, payload)
 		busy = true
 	}
 	for e, ok := m.rendezvous.PollEvent(); ok; e, ok = m.rendezvous.PollEvent() {
 		busy = true
 		switch e := e.(type) {
 		case rendezvous.Registered:
-			m.Emit(Registered{Reflexive: e.Reflexive, RTT: e.RTT})
+			m.Emit(Registered{Reflexive: m.seen(e.Reflexive), RTT: e.RTT})
 			m.decideFormer(now, m.cameTo)
-			m.registered(now, e.Reflexive)
+			m.registered(now, m.seen(e.Reflexive))
 			m.arrived(now)
 		case rendezvous.TicketRenewed:
 			m.Emit(TicketRenewed{})
 		case rendezvous.ReflexiveChanged:
 			m.Emit(ReflexiveChanged{Old: e.Old, New: e.New})
 			if f := m.former; f == nil || f.decided {
-				m.moved(now, e.New)
+				m.moved(now, m.seen(e.New))
 			}
 		case rendezvous.Introduced:
 			m.introduced(now, e)
@@ -120,6 +120,7 @@ func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {
 		case rendezvous.Unreachable:
 			// Live sessions go on without a rendezvous.
 			m.Emit(Failed{Err: fmt.Errorf("rendezvous %s: %w", m.servers.Rendezvous, e.Err)})
+			m.doubtUDP(now, m.servers.Rendezvous)
 		case rendezvous.Refused:
 			m.Emit(Failed{Err: fmt.Errorf("rendezvous %s: %w", m.servers.Rendezvous, e.Err)})
 		}
@@ -154,7 +155,11 @@ func (m *Machine) doubtRelay(now time.Time) {
 
 func (m *Machine) pumpAllocation(now time.Time, a *allocation) (busy bool) {
 	for to, payload, ok := a.relay.PollTransmit(); ok; to, payload, ok = a.relay.PollTransmit() {
-		m.SendFrom(0, a.local, to, payload)
+		if a.via != nil {
+			m.Outbox.Send(a.via.socket, a.via.remote, payload)
+		} else {
+			m.SendFrom(0, a.local, to, payload)
+		}
 		busy = true
 	}
 	for e, ok := a.relay.PollEvent(); ok; e, ok = a.relay.PollEvent() {

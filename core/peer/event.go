@@ -6,6 +6,7 @@ import (
 
 	"p2pmodel/core/identity"
 	"p2pmodel/core/punch"
+	"p2pmodel/core/sansio"
 )
 
 // Path is a pair of addresses that carries a session; see punch.Path.
@@ -25,13 +26,22 @@ type (
 	// Registered: the rendezvous knows us, after a start, a change of network
 	// or an outage.
 	Registered struct {
-		// Reflexive is our address as the rendezvous sees it.
+		// Reflexive is our address as the rendezvous sees it; the zero value where
+		// it sees one of a stream, at which no peer reaches us.
 		Reflexive netip.AddrPort
 		// RTT is the round trip to the rendezvous; zero if unknown.
 		RTT time.Duration
 	}
 	// ReflexiveChanged: the NAT gave our socket another address.
 	ReflexiveChanged struct{ Old, New netip.AddrPort }
+	// ServerReached: a server is reached another way than before, by its streams
+	// because UDP to it gets no answer, or by UDP because that does. Server is its
+	// UDP address, by which it is known, At what answers now.
+	ServerReached struct {
+		Server    netip.AddrPort
+		Transport sansio.Transport
+		At        netip.AddrPort
+	}
 	// RelayReady: we have an allocation on the relay.
 	RelayReady struct{ Relayed netip.AddrPort }
 	// TicketRenewed: the rendezvous goes by the ticket that SetServers gave;

@@ -73,6 +73,7 @@ func (m *Machine) roam(now time.Time) {
 	}
 	m.updateOffer(now)
 	if len(m.addrs) > 0 {
+		m.startLines(now)
 		m.rendezvous.Rebind(now)
 		for _, a := range m.relays {
 			a.retry, a.failures = time.Time{}, 0

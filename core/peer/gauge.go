@@ -129,7 +129,7 @@ func (m *Machine) question(now time.Time, g *gauge) {
 	g.asked = append(g.asked, q)
 	w := stun.Write(pion.MethodBinding, pion.ClassRequest, q.id, 8)
 	w.Fingerprint()
-	m.Outbox.Send(0, g.cfg.Server, w.Raw())
+	m.toServer(g.cfg.Server, w.Raw())
 	if g.unanswered.IsZero() {
 		g.unanswered = now
 	}
@@ -234,6 +234,7 @@ func (m *Machine) gaugeRelays(now time.Time) {
 			continue
 		}
 		g.down, g.nearer, g.next = true, 0, now.Add(gaugeDown)
+		m.doubtUDP(now, g.cfg.Server)
 		if a := m.allocationAt(g); a != nil {
 			a.relayed = netip.AddrPort{}
 			m.Emit(RelayFailed{Err: fmt.Errorf("relay %s: %w", g.cfg.Server, errRelayDead)})

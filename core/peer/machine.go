@@ -15,6 +15,7 @@
 package peer
 
 import (
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,13 +38,18 @@ type Config struct {
 	// nil: whoever answers there.
 	Rendezvous    netip.AddrPort
 	RendezvousKey *identity.ID
+	// RendezvousStreams are where it is reached without UDP.
+	RendezvousStreams Streams
+	// Roots are whom TLS servers are trusted by; nil: by the system's. It is for
+	// who runs the machine, such as Peer.
+	Roots *x509.CertPool
 	// Ticket is what admits us to the rendezvous, where it asks for one.
 	Ticket []byte
 	// Relay is where to allocate; nil: no relay of our own. The peer's may
 	// still carry the session. Relays, instead, are several to choose from, at
 	// most 8: the two that are nearest, by measured round trips, get an
 	// allocation each, and others take the place of those that stop answering.
-	// SetServers changes these five.
+	// SetServers changes all of these but Roots.
 	Relay  *RelayConfig
 	Relays []RelayConfig
 	// Listen is the local address of the socket; the zero value: any address
@@ -73,6 +79,8 @@ type Config struct {
 type RelayConfig struct {
 	Server             netip.AddrPort
 	Username, Password string
+	// Streams are where it is reached without UDP.
+	Streams Streams
 }
 
 // Techniques leaves out ways to a direct path. The zero value leaves out none.
@@ -107,6 +115,9 @@ var (
 	ErrGivenUp      = errors.New("no path to the peer for too long")
 	// ErrUnknownPeer is in Failed when the rendezvous does not know a peer.
 	ErrUnknownPeer = rendezvous.ErrUnknownPeer
+	// ErrNoServer is in Failed when a server answers in none of the ways to it, and
+	// says which were tried.
+	ErrNoServer = errors.New("the server answers in no way")
 )
 
 // socketBase is the base of agents that stands for the socket.
@@ -124,6 +135,12 @@ type Machine struct {
 	// that leave. gauges measure the relays that there are, where they are several.
 	relays []*allocation
 	gauges []*gauge
+	// lines are the ways to servers that have streams, streams those that stand or
+	// are tried, blocked the networks that were seen to let no UDP out.
+	lines      []*line
+	streams    []*conn
+	lastStream sansio.Socket
+	blocked    []string
 	// moving: the rendezvous is another one, and has not registered us yet.
 	moving bool
 
@@ -154,12 +171,12 @@ type Machine struct {
 	stats     Stats
 }
 
-var _ sansio.Machine = (*Machine)(nil)
+var _ sansio.StreamMachine = (*Machine)(nil)
 
 // NewMachine makes a machine. It opens its socket, registers and allocates as soon as
 // it is driven.
 func NewMachine(cfg Config) (*Machine, error) {
-	servers := Servers{Rendezvous: cfg.Rendezvous, RendezvousKey: cfg.RendezvousKey, Ticket: cfg.Ticket, Relay: cfg.Relay, Relays: cfg.Relays}
+	servers := Servers{Rendezvous: cfg.Rendezvous, RendezvousKey: cfg.RendezvousKey, RendezvousStreams: cfg.RendezvousStreams, Ticket: cfg.Ticket, Relay: cfg.Relay, Relays: cfg.Relays}
 	switch err := servers.check(); {
 	case cfg.Key.IsZero():
 		return nil, fmt.Errorf("%w: no key", ErrConfig)
@@ -184,6 +201,7 @@ func NewMachine(cfg Config) (*Machine, error) {
 	var instance [8]byte
 	m.draw(instance[:])
 	m.instance = binary.BigEndian.Uint64(instance[:])
+	m.setLines(time.Time{})
 	m.setRelays(time.Time{}, servers.Relays)
 	m.Bind(0, cfg.Listen)
 	return m, nil
@@ -206,7 +224,11 @@ func (m *Machine) ID() identity.ID { return m.cfg.Key.ID() }
 
 // HandleBound implements sansio.Machine: both servers are asked at once, so
 // that neither waits for the other.
-func (m *Machine) HandleBound(now time.Time, _ sansio.Socket, local netip.AddrPort, err error) {
+func (m *Machine) HandleBound(now time.Time, s sansio.Socket, local netip.AddrPort, err error) {
+	if m.streamBound(now, s, err) {
+		m.pump(now)
+		return
+	}
 	if err != nil {
 		m.Emit(Failed{Err: err})
 		return
@@ -219,6 +241,7 @@ func (m *Machine) HandleBound(now time.Time, _ sansio.Socket, local netip.AddrPo
 		a.relay.Start(now)
 	}
 	m.regauge(now)
+	m.startLines(now)
 	m.pump(now)
 }
 
@@ -228,6 +251,7 @@ func (m *Machine) HandleDatagram(now time.Time, d sansio.Datagram) {
 	base, local := m.arrivedAt(d.Local)
 	m.cameTo = d.Local
 	switch {
+	case m.fromStream(now, d), m.answersUDP(now, from, d.Payload):
 	case m.rendezvous.HandleDatagram(now, from, d.Payload):
 	case m.answered(now, from, d.Payload), m.relayed(now, local, from, d.Payload):
 	default:
@@ -266,6 +290,7 @@ func (m *Machine) HandleTimeout(now time.Time) {
 	m.rendezvous.HandleTimeout(now)
 	m.timeoutRelays(now)
 	m.gaugeRelays(now)
+	m.timeoutLines(now)
 	for _, s := range m.sessions {
 		if due(now, s.agent.PollTimeout()) {
 			s.agent.HandleTimeout(now)
@@ -276,6 +301,7 @@ func (m *Machine) HandleTimeout(now time.Time) {
 	m.meetExpected(now)
 	m.watchLeaving(now)
 	m.watchFormer(now)
+	m.hangUpIdle()
 	m.pump(now)
 }
 
@@ -285,7 +311,7 @@ func (m *Machine) PollTimeout() time.Time {
 		return time.Time{}
 	}
 	t := m.rendezvous.PollTimeout()
-	t = earlier(earlier(t, m.wakeRelays()), m.wakeGauges())
+	t = earlier(earlier(earlier(t, m.wakeRelays()), m.wakeGauges()), m.wakeLines())
 	t = earlier(t, m.former.endsAt())
 	for _, s := range m.sessions {
 		t = earlier(t, s.agent.PollTimeout())

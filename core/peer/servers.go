@@ -17,9 +17,11 @@ import (
 type Servers struct {
 	Rendezvous    netip.AddrPort
 	RendezvousKey *identity.ID
-	Ticket        []byte
-	Relay         *RelayConfig
-	Relays        []RelayConfig
+	// RendezvousStreams are where the rendezvous is reached without UDP.
+	RendezvousStreams Streams
+	Ticket            []byte
+	Relay             *RelayConfig
+	Relays            []RelayConfig
 }
 
 // maxRelays bounds the relays to choose from: each is asked again and again how
@@ -46,7 +48,13 @@ func (s Servers) check() error {
 	case len(s.Ticket) > ticket.MaxSize:
 		return fmt.Errorf("%w: a ticket of %d bytes, at most %d", ErrConfig, len(s.Ticket), ticket.MaxSize)
 	}
+	if err := s.RendezvousStreams.check(); err != nil {
+		return fmt.Errorf("rendezvous: %w", err)
+	}
 	for i, r := range s.relays() {
+		if err := r.Streams.check(); err != nil {
+			return fmt.Errorf("relay %s: %w", r.Server, err)
+		}
 		if !r.Server.IsValid() || r.Server.Port() == 0 {
 			return fmt.Errorf("%w: a relay without an address", ErrConfig)
 		}
@@ -61,13 +69,14 @@ func (s Servers) check() error {
 // shared with the caller.
 func (s Servers) plain() Servers {
 	s.Rendezvous, s.Ticket = unmap(s.Rendezvous), bytes.Clone(s.Ticket)
+	s.RendezvousStreams = s.RendezvousStreams.plain()
 	if s.RendezvousKey != nil {
 		key := *s.RendezvousKey
 		s.RendezvousKey = &key
 	}
 	s.Relays, s.Relay = slices.Clone(s.relays()), nil
 	for i := range s.Relays {
-		s.Relays[i].Server = unmap(s.Relays[i].Server)
+		s.Relays[i].Server, s.Relays[i].Streams = unmap(s.Relays[i].Server), s.Relays[i].Streams.plain()
 	}
 	return s
 }
@@ -102,6 +111,7 @@ func (m *Machine) SetServers(now time.Time, s Servers) error {
 	}
 	before := m.servers
 	m.servers = s
+	m.setLines(now)
 	if !s.sameRendezvous(before) {
 		m.changeRendezvous(now)
 	} else if err := m.rendezvous.SetTicket(now, s.Ticket); err != nil {
