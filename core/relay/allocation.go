@@ -29,27 +29,67 @@ const (
 	maxChannels    = 1024
 )
 
-// allocation is one relayed transport address and whom it serves (RFC 8656
-// section 3.2). The 5-tuple is the client's address: the server has one
-// listening socket and one transport.
+// allocation is a relayed transport address, or one of each family, and whom it
+// serves (RFC 8656 section 3.2). Its 5-tuple is the client's address and the socket of
+// ours that the client came to.
 type allocation struct {
 	client   netip.AddrPort
+	via      sansio.Socket
 	username string
 	account  string
+	source   host          // that it is counted for
 	by       Authenticator // that has its user's password
-	relayed  netip.AddrPort
-	socket   sansio.Socket
+	relays   [families]relayed
 	expires  time.Time
+	limits   limits
 
-	// The Allocate that made it, so that a retransmission gets the same answer.
+	// The request that made or moved it, so that a retransmission gets the same
+	// answer.
 	created  [pion.TransactionIDSize]byte
 	response []byte
+
+	// tickets move it (RFC 8016): the last one that was given, and the one before it,
+	// for a client that did not get the last one. Zero: none.
+	tickets [2]ticket
 
 	// Expiry times are Unix nanoseconds: compact, and compared on each packet.
 	permissions map[host]int64
 	byNumber    map[uint16]*channel
 	byPeer      map[endpoint]*channel
 }
+
+// relayed is a relayed transport address of ours; the zero value: none.
+type relayed struct {
+	addr   netip.AddrPort
+	socket sansio.Socket
+}
+
+// first is the relayed address that the allocation is known by.
+func (a *allocation) first() netip.AddrPort {
+	if r := a.relays[four]; r.addr.IsValid() {
+		return r.addr
+	}
+	return a.relays[six].addr
+}
+
+// number orders allocations.
+func (a *allocation) number() sansio.Socket {
+	if a.relays[four].addr.IsValid() {
+		return a.relays[four].socket
+	}
+	return a.relays[six].socket
+}
+
+// other is that of the other family, if there are both.
+func (a *allocation) other() netip.AddrPort {
+	if a.relays[four].addr.IsValid() {
+		return a.relays[six].addr
+	}
+	return netip.AddrPort{}
+}
+
+// to is the relayed address that a peer is reached from, if there is one.
+func (a *allocation) to(peer netip.Addr) *relayed { return &a.relays[familyOf(peer)] }
 
 // channel is a channel binding.
 type channel struct {
@@ -131,8 +171,8 @@ func (a *allocation) sweep(now time.Time) (next int64) {
 // reservation is the held sibling of an EVEN-PORT allocation.
 type reservation struct {
 	account string // only this one may claim it
-	relayed netip.AddrPort
-	socket  sansio.Socket
+	source  host
+	relayed
 	expires time.Time
 }
 

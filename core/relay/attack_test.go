@@ -76,7 +76,7 @@ func TestAttack02IPv4HiddenInIPv6(t *testing.T) {
 
 func TestAttack03RangesAreComparedAsNumbers(t *testing.T) {
 	p := peerPolicy{
-		listen: serverAddr, relay: relayAddr, live: func(uint16) bool { return false },
+		listen: []netip.AddrPort{serverAddr}, relays: []netip.Addr{relayAddr}, live: func(netip.AddrPort) bool { return false },
 		allow: prefixes("10.2.0.0/16", "fd12::/16"), deny: prefixes("10.2.3.0/24"),
 	}
 	for _, c := range []struct {
@@ -193,12 +193,15 @@ func TestAttack06UnauthenticatedFlood(t *testing.T) {
 		w.send(netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(i >> 8), byte(i)}), 1), serverAddr, ask.Raw)
 	}
 	s := w.server
-	if n := len(s.allocations) + len(s.pending) + len(s.opening) + len(s.accounts) + len(s.ports.taken) + len(s.reservations); n != 0 {
+	if n := len(s.allocations) + len(s.pending) + len(s.opening) + len(s.accounts) + len(s.families[four].ports.taken) + len(s.reservations); n != 0 {
 		t.Errorf("%d things remembered of strangers", n)
 	}
 	if at := s.PollTimeout(); !at.IsZero() {
 		t.Errorf("strangers made the server want to be woken at %v", at)
 	}
+	// After such a flood strangers wait until some bytes may be advanced again, or
+	// repeat their request; then all is as it was.
+	w.now = w.now.Add(10 * time.Second)
 	// A nonce is worth nothing to anybody else.
 	u := w.user(clientA, "alice", "secret-a")
 	u.login()
@@ -234,25 +237,65 @@ func TestAttack07SiblingOfAnEvenPortIsNotLeaked(t *testing.T) {
 	v2.want(508, v2.do(pion.MethodAllocate, wantUDP))
 }
 
-func TestAttack08AllocationIsNotTakenOverFromAnotherAddress(t *testing.T) {
-	w := newWorld(t, nil)
+func TestAttack08MobilityIsTheOwnersAndHoldsTheQuota(t *testing.T) {
+	w := newWorld(t, func(c *ServerConfig) { c.MaxAllocationsPerUser, c.MaxAllocationsPerAddress = 1, 2 })
 	u := w.user(clientA, "alice", "secret-a")
-	id := u.id()
-	request := u.request(id, pion.MethodAllocate, wantUDP, attribute(0x8030)) // MOBILITY-TICKET
+	request := u.request(u.id(), pion.MethodAllocate, wantUDP, attribute(stun.AttrMobilityTicket))
 	answer := u.want(0, u.raw(request))
-	if answer.Contains(0x8030) {
-		t.Error("a mobility ticket was granted")
-	}
+	relayed, ticket := u.relayed(answer), ticketOf(t, answer)
+
 	// The very same request from elsewhere: its nonce is not this source's.
 	thief := w.user(clientB, "alice", "secret-a")
 	thief.nonce, thief.realm = u.nonce, u.realm
 	thief.want(438, thief.raw(request))
-	// With a nonce of its own: another 5-tuple, no allocation.
-	thief.nonce = nil
-	thief.want(437, thief.do(pion.MethodRefresh, lifetime(0), attribute(0x8030, 1, 2, 3, 4)))
-	if n := w.server.accounts["alice"]; n != 1 {
-		t.Errorf("alice holds %d allocations, want 1", n)
+	// With the ticket and no password, or another user's: not theirs, and still there.
+	move := func(u *user, ticket []byte) *pion.Message {
+		return u.do(pion.MethodRefresh, lifetime(600), attribute(stun.AttrMobilityTicket, ticket...))
 	}
+	eve := w.user(clientB, "alice", "guess")
+	eve.want(401, move(eve, ticket))
+	bob := w.user(clientB, "bob", "secret-b")
+	bob.want(441, move(bob, ticket))
+	// The owner, with tickets that are none: no allocation, no leak of another one.
+	alice := w.user(clientB, "alice", "secret-a")
+	alice.want(400, move(alice, nil))
+	alice.want(400, move(alice, ticket[:15]))
+	alice.want(400, move(alice, append(bytes.Clone(ticket), 0)))
+	wrong := bytes.Clone(ticket)
+	wrong[0] ^= 1
+	alice.want(437, move(alice, wrong))
+	alice.want(437, move(alice, make([]byte, len(ticket)))) // what an empty slot would hold
+	alice.want(437, alice.do(pion.MethodRefresh, lifetime(0)))
+	// Moving is not having two.
+	second := ticketOf(t, alice.want(0, move(alice, ticket)))
+	if w.server.accounts["alice"] != 1 || w.server.sources[hostOf(clientB.Addr())] != 1 || len(w.server.sources) != 1 {
+		t.Errorf("accounts %v, sources %v: want one of alice, at her new address", w.server.accounts, w.server.sources)
+	}
+	third := w.user(netip.AddrPortFrom(clientB.Addr(), 5001), "alice", "secret-a")
+	third.want(486, third.do(pion.MethodAllocate, wantUDP))
+	u.want(437, u.do(pion.MethodRefresh)) // the former address has nothing left
+	// Nor into a 5-tuple where there is one already, nor past the quota of an address.
+	bob.addr = netip.AddrPortFrom(clientA.Addr(), 4001)
+	bob.nonce = nil
+	bobs := ticketOf(t, bob.want(0, bob.do(pion.MethodAllocate, wantUDP, attribute(stun.AttrMobilityTicket))))
+	bob.addr, bob.nonce = clientB, nil
+	bob.want(437, move(bob, bobs))
+	w.server.cfg.MaxAllocationsPerAddress = 1
+	bob.addr, bob.nonce = netip.AddrPortFrom(clientB.Addr(), 5002), nil
+	bob.want(486, move(bob, bobs))
+	// Tickets die with the allocation.
+	alice.want(0, alice.do(pion.MethodRefresh, lifetime(0)))
+	for _, old := range [][]byte{ticket, second} {
+		alice.want(437, move(alice, old))
+	}
+	if len(w.server.byTicket) != 1 || w.server.live(relayed) {
+		t.Errorf("%d tickets are left, want bob's", len(w.server.byTicket))
+	}
+	// Where an operator wants none: 405, on both requests.
+	w = newWorld(t, func(c *ServerConfig) { c.NoMobility = true })
+	u = w.user(clientA, "alice", "secret-a")
+	u.want(405, u.do(pion.MethodAllocate, wantUDP, attribute(stun.AttrMobilityTicket)))
+	u.want(405, move(u, ticket))
 }
 
 func TestAttack09PortsTokensAndNoncesAreNotGuessable(t *testing.T) {
@@ -334,7 +377,7 @@ func TestAttack10LengthsThatLie(t *testing.T) {
 		t.Errorf("the peer got %v, want one empty datagram", got)
 	}
 	// The largest datagram that a peer can send does not fit and does no harm.
-	w.send(peerX, w.server.allocations[endpointOf(clientA)].relayed, make([]byte, 65507))
+	w.send(peerX, w.server.allocations[flowOf(listenSocket, clientA)].first(), make([]byte, 65507))
 	if got := w.take(clientA); len(got) != 0 {
 		t.Errorf("a datagram of %d bytes was framed into 16 bits of length", 65507)
 	}
@@ -369,7 +412,8 @@ func TestAttack11NothingOfMemoryOrOfStrangersLeaksOut(t *testing.T) {
 		t.Errorf("a stranger's name came out: %x, %v", answer.Raw, w.events)
 	}
 	c := NewClient(ClientConfig{Server: serverAddr, Username: evil, Rand: seeded(1)})
-	c.realm, c.nonce, c.integrity = []byte("r"), []byte("n"), stun.LongTerm(evil, "r", "x")
+	c.realm, c.nonce = []byte("r"), []byte("n")
+	c.identify()
 	c.Start(epoch)
 	_, request, _ := c.PollTransmit()
 	reply, _ := stun.Build(pion.MethodAllocate, pion.ClassErrorResponse, [12]byte(request[8:20]),

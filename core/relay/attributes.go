@@ -14,13 +14,6 @@ import (
 // (RFC 8656 section 18.8).
 const protocolUDP = 17
 
-// Address families of address attributes and REQUESTED-ADDRESS-FAMILY
-// (RFC 8489 section 14.1, RFC 8656 section 18.7).
-const (
-	familyIPv4 = 0x01
-	familyIPv6 = 0x02
-)
-
 const magicCookie = 0x2112A442
 
 // xorAddress encodes addr as the value of an XOR-ed address attribute
@@ -108,4 +101,19 @@ func channelNumberOf(a pion.Attributes) (n uint16, ok bool) {
 		return 0, false
 	}
 	return binary.BigEndian.Uint16(raw.Value), true
+}
+
+// addAddressErrorCode writes ADDRESS-ERROR-CODE: why there is no relayed address of a
+// family (RFC 8656 section 18.12).
+func addAddressErrorCode(w *stun.Writer, f family, code pion.ErrorCode) {
+	w.Bytes(stun.AttrAddressErrorCode, []byte{f.number(), 0, byte(code / 100), byte(code % 100)}, []byte(reasons[code]))
+}
+
+// addressErrorCodeOf is the inverse of addAddressErrorCode.
+func addressErrorCodeOf(a pion.Attributes) (number byte, code int, present bool) {
+	raw, present := a.Get(stun.AttrAddressErrorCode)
+	if !present || len(raw.Value) < 4 {
+		return 0, 0, false
+	}
+	return raw.Value[0], int(raw.Value[2]&7)*100 + int(raw.Value[3]), true
 }

@@ -8,38 +8,55 @@ import (
 	"time"
 )
 
-// The budget of answers to those who have not proved who they are: per source
-// address, this many bytes at once and this many a second more, and beyond that
-// never more bytes than came. 16 KiB are some 130 challenges, enough for a crowd
-// behind one carrier NAT that comes back at once.
+// The budget of answers to those who have not proved who they are. What came from a
+// source is its credit, and pays for answers to it. A first Allocate of most clients
+// is shorter than the challenge that it needs: what is missing is advanced, so many
+// bytes at once and so many a second more, to one source and to all of them together.
+// Beyond that nobody is sent more bytes than came from there: a client that repeats
+// its request has paid for the answer with the second or third. Our own pays at once.
 const (
-	budgetBurst  = 16 << 10
-	budgetRate   = 4 << 10 // a second
+	budgetBurst  = 16 << 10 // of one source: some 200 challenges, a crowd behind a carrier's NAT
+	budgetRate   = 4 << 10  // a second
+	advanceBurst = 64 << 10
+	advanceRate  = 16 << 10
+	creditMost   = 4 << 10 // what a source can save
 	budgetSlots  = 4096
 	budgetPage   = 64
-	budgetPrefix = 64 // IPv6 sources are counted by network
 )
 
 // answerBudget bounds what a flood of unauthenticated requests makes us send,
 // so that forged sources are not flooded by us. It has a fixed size; sources
 // that share a slot share a budget.
 type answerBudget struct {
+	strict  bool // nothing is advanced
+	advance budgetSlot
 	// pages of slots, each made when one of its slots is used first.
 	pages [budgetSlots / budgetPage]*[budgetPage]budgetSlot
 	seed  uint64
 }
 
 type budgetSlot struct {
-	at    int64 // Unix nanoseconds of the last refill
-	bytes int64
+	at     int64 // Unix nanoseconds of the last refill
+	bytes  int64 // that may be advanced
+	credit int64 // bytes that came and that no answer has used
 }
 
-func newAnswerBudget(random io.Reader) (*answerBudget, error) {
+// refill gives what time has brought.
+func (s *budgetSlot) refill(at, burst, rate int64) {
+	if s.at == 0 {
+		s.bytes = burst
+	} else if passed := min(at-s.at, burst/rate*int64(time.Second)); passed > 0 {
+		s.bytes = min(s.bytes+passed*rate/int64(time.Second), burst)
+	}
+	s.at = at
+}
+
+func newAnswerBudget(random io.Reader, strict bool) (*answerBudget, error) {
 	var b [8]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return nil, fmt.Errorf("draw the budget's seed: %w", err)
 	}
-	return &answerBudget{seed: binary.BigEndian.Uint64(b[:])}, nil
+	return &answerBudget{strict: strict, seed: binary.BigEndian.Uint64(b[:])}, nil
 }
 
 // spend reports whether an answer of out bytes to a request of in bytes may go
@@ -51,31 +68,31 @@ func (b *answerBudget) spend(now time.Time, source netip.Addr, in, out int) bool
 		*page = new([budgetPage]budgetSlot)
 	}
 	s := &(*page)[slot%budgetPage]
-	at := now.UnixNano()
-	if s.at == 0 {
-		s.bytes = budgetBurst
-	} else if passed := min(at-s.at, int64(budgetBurst/budgetRate*time.Second)); passed > 0 {
-		s.bytes += passed * budgetRate / int64(time.Second)
+	s.credit = min(s.credit+int64(in), creditMost)
+	missing := int64(out) - s.credit
+	if missing <= 0 {
+		s.credit -= int64(out)
+		return true
 	}
-	s.at = at
-	s.bytes = min(s.bytes+int64(in), budgetBurst)
-	if s.bytes < int64(out) {
+	if b.strict {
 		return false
 	}
-	s.bytes -= int64(out)
+	s.refill(now.UnixNano(), budgetBurst, budgetRate)
+	b.advance.refill(now.UnixNano(), advanceBurst, advanceRate)
+	if s.bytes < missing || b.advance.bytes < missing {
+		return false
+	}
+	s.credit = 0
+	s.bytes -= missing
+	b.advance.bytes -= missing
 	return true
 }
 
 // slot hashes a source (FNV-1a with a secret start, then a mixer, so that
 // neighbours spread and nobody picks whose slot to share).
 func (b *answerBudget) slot(source netip.Addr) int {
-	raw := source.Unmap().As16()
-	bytes := raw[:]
-	if source.Unmap().Is6() {
-		bytes = raw[:budgetPrefix/8]
-	}
 	h := b.seed ^ 0xcbf29ce484222325
-	for _, c := range bytes {
+	for _, c := range sourceOf(source) {
 		h = (h ^ uint64(c)) * 0x100000001b3
 	}
 	h ^= h >> 33

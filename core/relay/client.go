@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -50,11 +51,29 @@ type ClientConfig struct {
 	// server alive and checks that it is still the same one. Zero:
 	// DefaultKeepalive; negative: never.
 	Keepalive time.Duration
+	// Families are those to ask relayed addresses of.
+	Families Families
+	// NoMobility does without a ticket (RFC 8016), by which the allocation comes along
+	// to another address of ours.
+	NoMobility bool
+	// DontFragment asks for a relay that can leave datagrams whole, see SendWhole. One
+	// that cannot is taken as well.
+	DontFragment bool
 	// ChannelAfter is how many Send indications a peer gets before a channel
 	// is bound to it. Zero: DefaultChannelAfter; negative: channels are not
 	// used.
 	ChannelAfter int
 }
+
+// Families say which relayed addresses to ask for.
+type Families uint8
+
+// IPv4Family is what servers give who asks for nothing else.
+const (
+	IPv4Family Families = iota
+	IPv6Family
+	BothFamilies
+)
 
 // Client is the client side of one allocation: it allocates, keeps alive,
 // permits and frames. It owns no socket and is not a sansio.Machine; its owner
@@ -72,19 +91,35 @@ type Client struct {
 	out   sansio.Outbox
 	state clientState
 
+	server    netip.AddrPort // that we are at now: another one may have named it
+	redirects int
+
 	realm, nonce []byte
-	integrity    stun.Integrity
+	// algorithms are the server's PASSWORD-ALGORITHMS, and algorithm what we chose of
+	// them; 0: it is a server of RFC 5389. anonymous: it takes USERHASH.
+	algorithms []byte
+	algorithm  stun.PasswordAlgorithm
+	anonymous  bool
+	as         identity
 	// former made the allocation, as long as the server has not taken what
 	// SetCredentials gave.
-	former formerCredentials
+	former identity
+
+	// ticket moves the allocation; nil: there is none. Until the server has refused
+	// them, we ask for one, and for DONT-FRAGMENT.
+	ticket         []byte
+	wantTicket     bool
+	wantWhole      bool
+	whole          bool // datagrams may be left whole
+	relayed, other netip.AddrPort
 
 	requests stun.Transactions[*clientRequest]
 	inFlight [requestKinds]int
 
-	relayed, reflexive netip.AddrPort
-	refreshAt          time.Time
-	keepaliveAt        time.Time
-	evicted            bool // a 437 to Allocate was answered by deleting once
+	reflexive   netip.AddrPort
+	refreshAt   time.Time
+	keepaliveAt time.Time
+	evicted     bool // a 437 to Allocate was answered by deleting once
 
 	permissions []*clientPermission
 	peers       map[netip.AddrPort]*clientPeer
@@ -95,10 +130,11 @@ type Client struct {
 	parser      stun.Parser
 }
 
-// formerCredentials are zero if there are none.
-type formerCredentials struct {
-	username  string
-	integrity stun.Integrity
+// identity is who we are to a server; zero: nobody yet.
+type identity struct {
+	username string
+	hash     []byte // USERHASH; nil: the username goes as it is
+	signer   signer
 }
 
 type clientState uint8
@@ -106,6 +142,7 @@ type clientState uint8
 const (
 	clientIdle clientState = iota
 	clientAllocating
+	clientMoving // the allocation of before, from another address
 	clientAllocated
 	clientClosed
 )
@@ -118,13 +155,18 @@ func NewClient(cfg ClientConfig) *Client {
 	if cfg.ChannelAfter == 0 {
 		cfg.ChannelAfter = DefaultChannelAfter
 	}
-	c := &Client{cfg: cfg, peers: make(map[netip.AddrPort]*clientPeer)}
+	cfg.Username, cfg.Password = opaque(cfg.Username), opaque(cfg.Password)
+	c := &Client{
+		cfg: cfg, server: cfg.Server, wantTicket: !cfg.NoMobility, wantWhole: cfg.DontFragment,
+		peers: make(map[netip.AddrPort]*clientPeer),
+	}
 	c.forgetChannels()
 	return c
 }
 
-// Server is the relay's transport address.
-func (c *Client) Server() netip.AddrPort { return c.cfg.Server }
+// Server is the relay's transport address: the configured one, or one that it named in
+// its place (ALTERNATE-SERVER).
+func (c *Client) Server() netip.AddrPort { return c.server }
 
 // Relayed is the relayed transport address, and whether there is one now.
 func (c *Client) Relayed() (netip.AddrPort, bool) {
@@ -139,20 +181,21 @@ func (c *Client) Start(now time.Time) {
 		return
 	}
 	c.evicted = false
-	c.allocate(now)
+	c.resume(now)
 }
 
-// Rebind drops what was known of the allocation and asks for a new one at
-// once: the 5-tuple has changed (roaming, a NAT that lost its state), or Lost
-// was reported. The old allocation is left to expire. Permissions are made
-// again on the new one.
+// Rebind is for when the 5-tuple has changed (roaming, a NAT that lost its state), or
+// Lost was reported. Where the server has given a ticket, the allocation comes along,
+// with its relayed address, permissions and channels (RFC 8016). Otherwise, and where
+// the server does not know the ticket, what was known of the allocation is dropped and
+// a new one is asked for at once; the old one is left to expire, and permissions are
+// made again on the new one. Allocated follows in either case.
 func (c *Client) Rebind(now time.Time) {
 	if c.state == clientClosed {
 		return
 	}
-	c.abandon()
 	c.evicted = false
-	c.allocate(now)
+	c.resume(now)
 }
 
 // SetCredentials goes on with other credentials, before the old ones expire. An
@@ -160,15 +203,16 @@ func (c *Client) Rebind(now time.Time) {
 // them for the same user's, as Server does; otherwise Lost with ErrOtherUser, and
 // Rebind makes a new allocation in place of the old one.
 func (c *Client) SetCredentials(now time.Time, username, password string) {
+	username, password = opaque(username), opaque(password)
 	if c.cfg.Username == username && c.cfg.Password == password || c.state == clientClosed {
 		return
 	}
-	if c.state == clientAllocated && c.former.integrity == nil {
-		c.former = formerCredentials{c.cfg.Username, c.integrity}
+	if c.state == clientAllocated && c.former.signer.none() {
+		c.former = c.as
 	}
 	c.cfg.Username, c.cfg.Password = username, password
 	if c.realm != nil {
-		c.integrity = stun.LongTerm(username, string(c.realm), password)
+		c.identify()
 	}
 	if c.state == clientAllocated {
 		c.refreshAt = time.Time{}
@@ -179,7 +223,7 @@ func (c *Client) SetCredentials(now time.Time, username, password string) {
 // Close deletes the allocation (Refresh with lifetime 0). The request is
 // retransmitted for as long as the owner goes on polling; no event follows.
 func (c *Client) Close(now time.Time) {
-	had := c.state == clientAllocated
+	had := c.state == clientAllocated || c.state == clientMoving
 	c.abandon()
 	c.state = clientClosed
 	if had {
@@ -216,7 +260,7 @@ func (c *Client) refresh(now time.Time) {
 // requests or relayed data. A datagram that is not consumed is the owner's,
 // even if it came from the server (its own STUN requests, for instance).
 func (c *Client) HandleDatagram(now time.Time, remote netip.AddrPort, payload []byte) bool {
-	if remote != c.cfg.Server {
+	if remote != c.server {
 		return false
 	}
 	if isChannelData(payload) {
@@ -261,7 +305,7 @@ func (c *Client) PollTransmit() (to netip.AddrPort, payload []byte, ok bool) {
 }
 
 // PollEvent gives the next event: Allocated, AllocateFailed, Renewed, Permitted,
-// PermitFailed, Data or Lost.
+// PermitFailed, Data, Unreachable or Lost.
 func (c *Client) PollEvent() (sansio.Event, bool) { return c.out.PollEvent() }
 
 // PollTimeout is when HandleTimeout wants to be called; the zero time means
@@ -285,13 +329,17 @@ func (c *Client) allocate(now time.Time) {
 
 // allocated takes over what the server granted.
 func (c *Client) allocated(now time.Time, e Allocated) {
-	c.state = clientAllocated
-	c.relayed, c.reflexive = e.Relayed, e.Reflexive
+	c.state, c.redirects = clientAllocated, 0
+	c.relayed, c.other, c.reflexive = e.Relayed, e.Other, e.Reflexive
 	c.scheduleRefresh(now, e.Lifetime)
 	if c.cfg.Keepalive > 0 {
 		c.keepaliveAt = now.Add(c.cfg.Keepalive)
 	}
 	c.out.Emit(e)
+	if e.Moved {
+		c.regrant(now)
+		return
+	}
 	for _, p := range c.permissions {
 		c.askPermission(now, p)
 	}
@@ -301,24 +349,36 @@ func (c *Client) scheduleRefresh(now time.Time, lifetime time.Duration) {
 	c.refreshAt = now.Add(max(lifetime/2, lifetime-refreshMargin))
 }
 
-// lost ends the allocation from the owner's point of view.
+// lost ends the allocation from the owner's point of view. With a ticket it may still
+// be had from elsewhere, unless the server has said that it has none.
 func (c *Client) lost(err error) {
-	c.abandon()
+	if c.ticket != nil && (errors.Is(err, ErrAddressChanged) || errors.Is(err, ErrNoAnswer)) {
+		c.suspend()
+	} else {
+		c.abandon()
+	}
 	c.out.Emit(Lost{Err: err})
 }
 
 // abandon forgets the allocation and every request about it.
 func (c *Client) abandon() {
-	c.state = clientIdle
-	c.requests, c.inFlight = stun.Transactions[*clientRequest]{}, [requestKinds]int{}
-	c.relayed, c.reflexive = netip.AddrPort{}, netip.AddrPort{}
-	c.refreshAt, c.keepaliveAt = time.Time{}, time.Time{}
+	c.suspend()
+	c.ticket, c.whole = nil, false
+	c.relayed, c.other = netip.AddrPort{}, netip.AddrPort{}
 	c.forgetChannels()
 	c.forgetGrants()
 }
 
+// suspend forgets every request, and what belongs to our address.
+func (c *Client) suspend() {
+	c.state = clientIdle
+	c.requests, c.inFlight = stun.Transactions[*clientRequest]{}, [requestKinds]int{}
+	c.reflexive = netip.AddrPort{}
+	c.refreshAt, c.keepaliveAt = time.Time{}, time.Time{}
+}
+
 // send queues a datagram to the server.
-func (c *Client) send(payload []byte) { c.out.Send(0, c.cfg.Server, payload) }
+func (c *Client) send(payload []byte) { c.out.Send(0, c.server, payload) }
 
 func due(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
@@ -332,5 +392,5 @@ func earlier(a, b time.Time) time.Time {
 
 // String names the client by its server, for logs.
 func (c *Client) String() string {
-	return fmt.Sprintf("relay client of %s", c.cfg.Server)
+	return fmt.Sprintf("relay client of %s", c.server)
 }

@@ -28,16 +28,40 @@ func (c *Client) Send(now time.Time, to netip.AddrPort, payload []byte) error {
 		c.send(appendChannelData(make([]byte, 0, channelHeaderSize+len(payload)), s.channel, payload))
 		return nil
 	}
-	w := stun.Write(pion.MethodSend, pion.ClassIndication, c.indicationID(), 24+4+len(payload)+3)
-	w.XORAddress(pion.AttrXORPeerAddress, to)
-	w.Bytes(pion.AttrData, payload)
-	c.send(w.Raw())
+	c.indicate(to, payload, false)
 	if s != nil && c.cfg.ChannelAfter > 0 && !s.asked && !s.refused {
 		if s.sent++; s.sent >= c.cfg.ChannelAfter {
 			c.askChannel(now, to, s)
 		}
 	}
 	return nil
+}
+
+// SendWhole is Send of a datagram that leaves the relay in one piece or not at all
+// (DONT-FRAGMENT), for those who look for the path's MTU: Unreachable tells of it where
+// it is less. It always goes as a Send indication. ErrFragments: the relay cannot.
+func (c *Client) SendWhole(_ time.Time, to netip.AddrPort, payload []byte) error {
+	switch {
+	case c.state != clientAllocated:
+		return fmt.Errorf("send to %s: %w", to, ErrNotAllocated)
+	case !c.whole:
+		return fmt.Errorf("send to %s: %w", to, ErrFragments)
+	case len(payload) > maxRelayedPayload:
+		return fmt.Errorf("send %d bytes to %s: %w", len(payload), to, ErrTooLarge)
+	}
+	c.indicate(to, payload, true)
+	return nil
+}
+
+// indicate sends a Send indication.
+func (c *Client) indicate(to netip.AddrPort, payload []byte, whole bool) {
+	w := stun.Write(pion.MethodSend, pion.ClassIndication, c.indicationID(), 24+4+4+len(payload)+3)
+	w.XORAddress(pion.AttrXORPeerAddress, to)
+	if whole {
+		w.Bytes(pion.AttrDontFragment)
+	}
+	w.Bytes(pion.AttrData, payload)
+	c.send(w.Raw())
 }
 
 // indicationID is the transaction id of a Send indication. Nothing ever
@@ -68,8 +92,17 @@ func (c *Client) handleData(m *pion.Message) {
 		return
 	}
 	from, ok := parseXORAddress(m.TransactionID, raw.Value)
+	if !ok || c.permission(from.Addr()) == nil {
+		return
+	}
+	if raw, present := m.Attributes.Get(stun.AttrICMP); present {
+		if kind, code, mtu, ok := parseICMP(raw.Value); ok {
+			c.out.Emit(Unreachable{Peer: from, Type: kind, Code: code, MTU: mtu})
+		}
+		return
+	}
 	data, present := m.Attributes.Get(pion.AttrData)
-	if !ok || !present || c.permission(from.Addr()) == nil {
+	if !present {
 		return
 	}
 	c.out.Emit(Data{From: from, Payload: bytes.Clone(data.Value)})

@@ -9,9 +9,15 @@ import (
 // Allocated says that the allocation exists.
 type Allocated struct {
 	// Relayed is where peers reach us through the relay; Reflexive is what the
-	// server sees of us.
+	// server sees of us, zero where it did not say (after a move, see Rebind).
 	Relayed, Reflexive netip.AddrPort
-	Lifetime           time.Duration
+	// Other is the relayed address of IPv6 where there are both; where BothFamilies
+	// was asked for and there is one only, OtherErr may say why.
+	Other    netip.AddrPort
+	OtherErr error
+	Lifetime time.Duration
+	// Moved says that it is the allocation of before, which has come along.
+	Moved bool
 	// RTT is one round trip to the server, zero if the request had to be
 	// retransmitted (the answer could be to either).
 	RTT time.Duration
@@ -44,6 +50,17 @@ type Data struct {
 	Payload []byte
 }
 
+// Unreachable says that a datagram of ours did not get from the relay to a permitted
+// peer, by an ICMP error of the way there (RFC 8656 section 11.6). Forged ones look the
+// same.
+type Unreachable struct {
+	Peer netip.AddrPort
+	// Type and Code are those of ICMP, or of ICMPv6 where the peer's address is IPv6.
+	Type, Code uint8
+	// MTU is the next hop's, where the datagram was too big; else 0.
+	MTU uint32
+}
+
 // Lost says that the allocation is gone, or out of our reach. The owner may
 // call Rebind.
 type Lost struct{ Err error }
@@ -69,6 +86,10 @@ var (
 	ErrNotAllocated = errors.New("no allocation at the relay")
 	// ErrTooLarge means that a payload does not fit into one relayed datagram.
 	ErrTooLarge = errors.New("payload larger than a relayed datagram carries")
+	// ErrFragments means that the relay does not know DONT-FRAGMENT, or was not asked.
+	ErrFragments = errors.New("the relay does not promise to leave datagrams whole")
+	// ErrRedirected means that relays sent us from one to another too often.
+	ErrRedirected = errors.New("relays name each other as the one to ask")
 	// ErrMalformed means that a success response lacks what it must have.
 	ErrMalformed = errors.New("the relay's answer lacks a mandatory attribute")
 )

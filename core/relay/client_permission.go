@@ -48,7 +48,7 @@ func (c *Client) Permit(now time.Time, peer netip.AddrPort) {
 		p.peers = append(p.peers, peer)
 	}
 	switch {
-	case p.granted:
+	case p.granted && c.state == clientAllocated:
 		c.peers[peer].announced = true
 		c.out.Emit(Permitted{Peer: peer})
 	case c.state == clientAllocated:
@@ -98,6 +98,11 @@ func (c *Client) granted(now time.Time, peer netip.AddrPort) {
 	}
 	p.asked, p.granted = false, true
 	p.refreshAt = now.Add(permissionRefresh)
+	c.announce(p)
+}
+
+// announce tells everyone who waits for a permission that it is there.
+func (c *Client) announce(p *clientPermission) {
 	for _, q := range p.peers {
 		if s := c.peers[q]; !s.announced {
 			s.announced = true

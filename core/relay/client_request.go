@@ -29,6 +29,7 @@ type requestKind uint8
 const (
 	requestAllocate requestKind = iota
 	requestRefresh
+	requestMove   // Refresh with a ticket
 	requestEvict  // Refresh 0 of an allocation that a 437 told us of
 	requestDelete // Refresh 0 on Close
 	requestPermission
@@ -44,7 +45,7 @@ type clientRequest struct {
 	peer       netip.AddrPort // requestPermission, requestChannel
 	channel    uint16         // requestChannel
 	renews     bool           // requestRefresh: first with other credentials
-	key        stun.Integrity // of the credentials that it carries; nil: none
+	signer     signer         // of the credentials that it carries
 	challenges int
 }
 
@@ -55,41 +56,90 @@ func (c *Client) request(now time.Time, r *clientRequest) {
 		c.failed(now, r, fmt.Errorf("draw a transaction id: %w", err))
 		return
 	}
-	const most = 8 + 12 + 24 // of a kind's own attributes, and integrity
-	w := stun.Write(r.method(), pion.ClassRequest, id, most+4*(4+3)+len(c.cfg.Username)+len(c.former.username)+len(c.realm)+len(c.nonce))
-	switch r.kind {
-	case requestAllocate:
-		addRequestedTransport(&w, protocolUDP)
-		if c.cfg.Lifetime > 0 {
-			addLifetime(&w, c.cfg.Lifetime)
-		}
-	case requestRefresh:
-		if c.cfg.Lifetime > 0 {
-			addLifetime(&w, c.cfg.Lifetime)
-		}
-	case requestEvict, requestDelete:
-		addLifetime(&w, 0)
-	case requestPermission:
-		w.XORAddress(pion.AttrXORPeerAddress, r.peer)
-	case requestChannel:
-		addChannelNumber(&w, r.channel)
-		w.XORAddress(pion.AttrXORPeerAddress, r.peer)
+	const most = 8 + 12 + 24 + 20 + 16 + 36 + paidFor // of a kind's own attributes, and integrity
+	w := stun.Write(r.method(), pion.ClassRequest, id, most+4*(4+3)+len(c.cfg.Username)+len(c.former.username)+len(c.realm)+len(c.nonce)+len(c.algorithms))
+	c.ask(&w, r)
+	as := c.as
+	if r.kind == requestEvict && !c.former.signer.none() {
+		as = c.former
 	}
-	r.key = nil
-	if r.kind != requestProbe && c.integrity != nil {
-		username, key := c.cfg.Username, c.integrity
-		if r.kind == requestEvict && c.former.integrity != nil {
-			username, key = c.former.username, c.former.integrity
-		}
-		w.Text(pion.AttrUsername, username)
-		w.Bytes(pion.AttrRealm, c.realm)
-		w.Bytes(pion.AttrNonce, c.nonce)
-		w.Sign(key)
-		r.key = key
+	r.signer = signer{}
+	switch {
+	case r.kind == requestProbe:
+		w.Text(pion.AttrSoftware, software) // as long as the answer, which nobody has to advance then
+	case as.signer.none():
+		w.Text(pion.AttrSoftware, software)
+		w.Bytes(stun.AttrPad, padding[:max(0, paidFor-w.Len()-4)])
+	default:
+		c.sign(&w, as)
+		r.signer = as.signer
 	}
 	c.inFlight[r.kind]++
 	tx := c.requests.Start(now, w.Raw(), c.cfg.Schedule, r)
 	c.send(bytes.Clone(tx.Request))
+}
+
+// paidFor is how long a request without credentials is: as the challenge that answers
+// it, so that a server which never sends strangers more than it got can answer at once.
+const paidFor = 128
+
+var padding [paidFor]byte
+
+// ask writes what is a request's own.
+func (c *Client) ask(w *stun.Writer, r *clientRequest) {
+	switch r.kind {
+	case requestAllocate:
+		c.askAllocation(w)
+	case requestRefresh, requestMove:
+		if c.cfg.Lifetime > 0 {
+			addLifetime(w, c.cfg.Lifetime)
+		}
+		if r.kind == requestMove {
+			w.Bytes(stun.AttrMobilityTicket, c.ticket)
+		}
+	case requestEvict, requestDelete:
+		addLifetime(w, 0)
+	case requestPermission:
+		w.XORAddress(pion.AttrXORPeerAddress, r.peer)
+	case requestChannel:
+		addChannelNumber(w, r.channel)
+		w.XORAddress(pion.AttrXORPeerAddress, r.peer)
+	}
+}
+
+func (c *Client) askAllocation(w *stun.Writer) {
+	addRequestedTransport(w, protocolUDP)
+	if c.cfg.Lifetime > 0 {
+		addLifetime(w, c.cfg.Lifetime)
+	}
+	switch c.cfg.Families {
+	case IPv6Family:
+		w.Uint32(pion.AttrRequestedAddressFamily, familyIPv6<<24)
+	case BothFamilies:
+		w.Uint32(stun.AttrAdditionalAddressFamily, familyIPv6<<24)
+	}
+	if c.wantWhole {
+		w.Bytes(pion.AttrDontFragment)
+	}
+	if c.wantTicket {
+		w.Bytes(stun.AttrMobilityTicket)
+	}
+}
+
+// sign writes who we are, as the server has asked for it.
+func (c *Client) sign(w *stun.Writer, as identity) {
+	if as.hash != nil {
+		w.Bytes(pion.AttrUserhash, as.hash)
+	} else {
+		w.Text(pion.AttrUsername, as.username)
+	}
+	w.Bytes(pion.AttrRealm, c.realm)
+	w.Bytes(pion.AttrNonce, c.nonce)
+	if c.algorithm != 0 {
+		w.Bytes(pion.AttrPasswordAlgorithms, c.algorithms)
+		w.Bytes(pion.AttrPasswordAlgorithm, stun.PasswordAlgorithms{c.algorithm}.Value())
+	}
+	as.signer.sign(w)
 }
 
 func (r *clientRequest) method() pion.Method {
@@ -134,7 +184,7 @@ func (c *Client) handleResponse(now time.Time, m *pion.Message) bool {
 	if m.Type.Method != r.method() {
 		return true
 	}
-	if !c.authentic(r, m) {
+	if !c.authentic(r, m) || downgraded(m) {
 		return true // as if it never arrived (RFC 8489 section 9.2.5)
 	}
 	c.requests.Cancel(tx.ID)
@@ -151,28 +201,52 @@ func (c *Client) handleResponse(now time.Time, m *pion.Message) bool {
 // request must be signed; an error may come unsigned, as 401 and 438 always do
 // and other codes from servers that reject before they look at credentials.
 func (c *Client) authentic(r *clientRequest, m *pion.Message) bool {
-	if r.key == nil {
+	if r.signer.none() {
 		return true
 	}
-	_, present := m.Attributes.Get(pion.AttrMessageIntegrity)
-	if !present {
+	attribute := pion.AttrMessageIntegrity
+	if r.signer.sha256 {
+		attribute = pion.AttrMessageIntegritySHA256
+	}
+	if !m.Contains(attribute) {
 		return m.Type.Class == pion.ClassErrorResponse
 	}
-	return r.key.Check(m) == nil
+	return r.signer.check(m) == nil
+}
+
+// downgraded reports whether somebody on the way has taken PASSWORD-ALGORITHMS out of
+// a challenge, whose nonce says that it was there (RFC 8489 section 9.2.5).
+func downgraded(m *pion.Message) bool {
+	nonce, err := m.Get(pion.AttrNonce)
+	if err != nil || m.Type.Class != pion.ClassErrorResponse {
+		return false
+	}
+	security, _ := stun.SecurityOf(nonce)
+	return security&stun.SecurityPasswordAlgorithms != 0 && !m.Contains(pion.AttrPasswordAlgorithms)
 }
 
 // refused handles an error response.
 func (c *Client) refused(now time.Time, r *clientRequest, m *pion.Message, err error) {
 	switch {
-	case stun.IsCode(err, stun.CodeUnauthorized) && r.key != nil && !c.otherRealm(m):
+	case stun.IsCode(err, stun.CodeTryAlternate) && r.kind == requestAllocate:
+		if c.redirected(now, r, m) {
+			return
+		}
+		err = fmt.Errorf("%w: %w", ErrRedirected, err)
+	case c.refusedOption(now, r, m, err):
+		return
+	case stun.IsCode(err, stun.CodeUnauthorized) && !r.signer.none() && !c.otherRealm(m):
 		err = fmt.Errorf("user %q: %w", c.cfg.Username, ErrCredentials)
 	case stun.IsCode(err, stun.CodeUnauthorized), stun.IsCode(err, stun.CodeStaleNonce):
 		if r.challenges++; r.challenges <= maxChallenges && c.challenged(m) {
 			c.request(now, r)
 			return
 		}
+	case r.kind == requestMove:
+		c.anew(now) // the ticket is of no use; what else is wrong we shall hear
+		return
 	case stun.IsCode(err, codeOtherUser) && r.kind != requestAllocate && r.kind != requestEvict && r.kind != requestDelete:
-		c.lost(fmt.Errorf("%w: %s: %w", ErrOtherUser, c.cfg.Server, err))
+		c.lost(fmt.Errorf("%w: %s: %w", ErrOtherUser, c.server, err))
 		return
 	case stun.IsCode(err, codeMismatch):
 		switch {
@@ -186,11 +260,30 @@ func (c *Client) refused(now time.Time, r *clientRequest, m *pion.Message, err e
 			c.allocate(now)
 			return
 		case r.kind == requestRefresh, r.kind == requestPermission, r.kind == requestChannel:
-			c.lost(fmt.Errorf("%w: %s: %w", ErrForgotten, c.cfg.Server, err))
+			c.lost(fmt.Errorf("%w: %s: %w", ErrForgotten, c.server, err))
 			return
 		}
 	}
 	c.failed(now, r, err)
+}
+
+// refusedOption does without what a server has and we can do without, and reports
+// whether that was the matter.
+func (c *Client) refusedOption(now time.Time, r *clientRequest, m *pion.Message, err error) bool {
+	if r.kind != requestAllocate {
+		return false
+	}
+	switch {
+	case stun.IsCode(err, stun.CodeMobilityForbidden) && c.wantTicket:
+		c.wantTicket = false
+	case stun.IsCode(err, stun.CodeUnknownAttribute) && c.wantWhole:
+		// Whichever it names: nothing else is of the range that must be understood.
+		c.wantWhole = false
+	default:
+		return false
+	}
+	c.request(now, r)
+	return true
 }
 
 // otherRealm reports whether a 401 asks for credentials of another realm than
@@ -210,12 +303,39 @@ func (c *Client) challenged(m *pion.Message) bool {
 	if err != nil {
 		return false
 	}
-	c.nonce = bytes.Clone(nonce)
-	if c.integrity == nil || !bytes.Equal(c.realm, realm) {
-		c.realm = bytes.Clone(realm)
-		c.integrity = stun.LongTerm(c.cfg.Username, string(realm), c.cfg.Password)
+	var algorithms []byte
+	var algorithm stun.PasswordAlgorithm
+	security, _ := stun.SecurityOf(nonce)
+	if list, err := m.Get(pion.AttrPasswordAlgorithms); err == nil {
+		as, ok := stun.ParsePasswordAlgorithms(list)
+		if algorithm = as.Choose(); !ok || algorithm == 0 {
+			return false // it wants what we do not have
+		}
+		algorithms = bytes.Clone(list)
+	}
+	anonymous := security&stun.SecurityUsernameAnonymity != 0
+	same := !c.as.signer.none() && bytes.Equal(c.realm, realm) && c.algorithm == algorithm && c.anonymous == anonymous
+	c.nonce, c.algorithms = bytes.Clone(nonce), algorithms
+	if !same {
+		c.realm, c.algorithm, c.anonymous = bytes.Clone(realm), algorithm, anonymous
+		c.identify()
 	}
 	return true
+}
+
+// identify makes us who we are, in the realm and the way of the server.
+func (c *Client) identify() {
+	realm := string(c.realm)
+	c.as = identity{username: c.cfg.Username}
+	if c.algorithm != 0 {
+		c.as.signer = signer{key: c.algorithm.Key(c.cfg.Username, realm, c.cfg.Password), sha256: true}
+	} else {
+		c.as.signer = signer{key: stun.LongTerm(c.cfg.Username, realm, c.cfg.Password)}
+	}
+	if c.anonymous {
+		hash := stun.Userhash(c.cfg.Username, realm)
+		c.as.hash = hash[:]
+	}
 }
 
 // succeeded handles a success response.
@@ -230,19 +350,23 @@ func (c *Client) succeeded(now time.Time, tx *stun.Transaction, r *clientRequest
 		if !tx.Retransmitted() {
 			e.RTT = now.Sub(tx.Started)
 		}
+		c.takeTicket(m)
+		c.whole = c.wantWhole
 		c.allocated(now, e)
+	case requestMove:
+		c.moved(now, tx, m)
 	case requestRefresh:
 		if d, present, ok := lifetimeOf(m.Attributes); present && ok && d > 0 {
 			c.scheduleRefresh(now, d)
 			if r.renews {
-				c.former = formerCredentials{}
+				c.former = identity{}
 				c.out.Emit(Renewed{})
 			}
 		} else {
 			c.lost(fmt.Errorf("refresh: %w", ErrMalformed))
 		}
 	case requestEvict:
-		c.former = formerCredentials{}
+		c.former = identity{}
 		c.allocate(now)
 	case requestPermission:
 		c.granted(now, r.peer)
@@ -253,7 +377,12 @@ func (c *Client) succeeded(now time.Time, tx *stun.Transaction, r *clientRequest
 		if !present {
 			return
 		}
-		if seen, ok := parseXORAddress(m.TransactionID, raw.Value); ok && seen != c.reflexive {
+		seen, ok := parseXORAddress(m.TransactionID, raw.Value)
+		switch {
+		case !ok || seen == c.reflexive:
+		case !c.reflexive.IsValid():
+			c.reflexive = seen
+		default:
 			c.lost(fmt.Errorf("%w from %s to %s", ErrAddressChanged, c.reflexive, seen))
 		}
 	}
@@ -263,14 +392,20 @@ func (c *Client) succeeded(now time.Time, tx *stun.Transaction, r *clientRequest
 func (c *Client) failed(now time.Time, r *clientRequest, err error) {
 	switch r.kind {
 	case requestAllocate, requestEvict:
-		c.former = formerCredentials{} // they do not help
+		c.former = identity{} // they do not help
+		server := c.server
 		c.abandon()
-		c.out.Emit(AllocateFailed{Err: fmt.Errorf("allocate at %s: %w", c.cfg.Server, err)})
+		c.server, c.redirects = c.cfg.Server, 0
+		c.out.Emit(AllocateFailed{Err: fmt.Errorf("allocate at %s: %w", server, err)})
+	case requestMove:
+		// The way there is broken; the allocation may still be there.
+		c.suspend()
+		c.out.Emit(AllocateFailed{Err: fmt.Errorf("move the allocation at %s: %w", c.server, err)})
 	case requestRefresh:
-		c.lost(fmt.Errorf("refresh at %s: %w", c.cfg.Server, err))
+		c.lost(fmt.Errorf("refresh at %s: %w", c.server, err))
 	case requestProbe:
 		if errors.Is(err, ErrNoAnswer) {
-			c.lost(fmt.Errorf("keepalive to %s: %w", c.cfg.Server, err))
+			c.lost(fmt.Errorf("keepalive to %s: %w", c.server, err))
 		}
 	case requestPermission:
 		c.denied(now, r.peer, err)
@@ -281,11 +416,23 @@ func (c *Client) failed(now time.Time, r *clientRequest, err error) {
 
 // allocationOf reads a success response to Allocate.
 func allocationOf(m *pion.Message) (e Allocated, ok bool) {
-	relayed, present := m.Attributes.Get(pion.AttrXORRelayedAddress)
-	if !present {
-		return e, false
+	for _, raw := range m.Attributes {
+		if raw.Type != pion.AttrXORRelayedAddress {
+			continue
+		}
+		a, ok := parseXORAddress(m.TransactionID, raw.Value)
+		switch {
+		case !ok:
+			return e, false
+		case !e.Relayed.IsValid():
+			e.Relayed = a
+		case a.Addr().Is4() && !e.Relayed.Addr().Is4():
+			e.Relayed, e.Other = a, e.Relayed
+		case a.Addr().Is4() != e.Relayed.Addr().Is4():
+			e.Other = a
+		}
 	}
-	if e.Relayed, ok = parseXORAddress(m.TransactionID, relayed.Value); !ok {
+	if !e.Relayed.IsValid() {
 		return e, false
 	}
 	mapped, present := m.Attributes.Get(pion.AttrXORMappedAddress)
@@ -294,6 +441,9 @@ func allocationOf(m *pion.Message) (e Allocated, ok bool) {
 	}
 	if e.Reflexive, ok = parseXORAddress(m.TransactionID, mapped.Value); !ok {
 		return e, false
+	}
+	if _, code, refused := addressErrorCodeOf(m.Attributes); refused {
+		e.OtherErr = &stun.ResponseError{Code: code}
 	}
 	d, present, ok := lifetimeOf(m.Attributes)
 	e.Lifetime = d

@@ -44,13 +44,14 @@ func TestClientMeasuresTheRoundTrip(t *testing.T) {
 		h := w.client(clientA, nil)
 		h.do((*Client).Start) // challenged
 		h = w.client(clientB, nil)
-		h.realm, h.nonce, h.integrity = []byte("test"), []byte("x"), stun.LongTerm("alice", "test", "secret-a")
+		h.realm, h.nonce = []byte("test"), []byte("x")
+		h.identify()
 		h.Start(w.now)
 		_, request, _ := h.PollTransmit()
 		h.HandleTimeout(w.now.Add(c.wait))
 		reply, err := stun.Build(pion.MethodAllocate, pion.ClassSuccessResponse, [12]byte(request[8:20]),
 			stun.XORAddress{Type: pion.AttrXORRelayedAddress, Address: netip.AddrPortFrom(relayAddr, 50000)},
-			stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: clientB}, lifetime(600), h.integrity)
+			stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: clientB}, lifetime(600), stun.Integrity(h.as.signer.key))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +74,8 @@ func TestClientAllocateFails(t *testing.T) {
 	t.Run("another realm than before", func(t *testing.T) {
 		w := newWorld(t, nil)
 		h := w.client(clientA, nil)
-		h.realm, h.nonce, h.integrity = []byte("before"), []byte("x"), stun.LongTerm("alice", "before", "secret-a")
+		h.realm, h.nonce = []byte("before"), []byte("x")
+		h.identify()
 		if h.start(); len(h.events) != 1 {
 			t.Fatalf("events %v, want one", h.events)
 		}
@@ -139,7 +141,7 @@ func TestClientPermitsAndSends(t *testing.T) {
 	}
 	h.do(func(c *Client, now time.Time) { c.Permit(now, peerX) }) // remembered
 	relayed := h.mustAllocate()
-	if _, ok := w.server.allocations[endpointOf(clientA)].permissions[hostOf(peerX.Addr())]; !ok {
+	if _, ok := w.server.allocations[flowOf(listenSocket, clientA)].permissions[hostOf(peerX.Addr())]; !ok {
 		t.Fatal("what was asked for before the allocation was not permitted on it")
 	}
 	h.takeSent()
@@ -293,7 +295,7 @@ func TestClientProbe(t *testing.T) {
 
 func TestClientRebindCarriesItsPeersOver(t *testing.T) {
 	w := newWorld(t, nil)
-	h := w.client(clientA, nil)
+	h := w.client(clientA, func(c *ClientConfig) { c.NoMobility = true })
 	old := h.mustAllocate()
 	h.do(func(c *Client, now time.Time) { c.Permit(now, peerX) })
 	for range 3 {
@@ -327,7 +329,7 @@ func TestClientRebindCarriesItsPeersOver(t *testing.T) {
 // number must be the same peer.
 func TestAChannelIsThePeersOnEveryAllocation(t *testing.T) {
 	w := newWorld(t, nil)
-	h := w.client(clientA, nil)
+	h := w.client(clientA, func(c *ClientConfig) { c.NoMobility = true })
 	h.mustAllocate()
 	peerY := netip.MustParseAddrPort("198.18.3.4:6000")
 	say := func(to netip.AddrPort) {
@@ -384,7 +386,7 @@ func TestClientLosesItsAllocation(t *testing.T) {
 	h := w.client(clientA, nil)
 	h.mustAllocate()
 	// The server restarts and knows nothing.
-	w.server.expire(w.server.allocations[endpointOf(clientA)])
+	w.server.expire(w.server.allocations[flowOf(listenSocket, clientA)])
 	w.drain()
 	h.pass(10 * time.Minute)
 	if err := lostEvent(h.takeEvents()); !stun.IsCode(err, 437) {

@@ -5,11 +5,16 @@ import (
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
+
+	"p2pmodel/core/stun"
 )
 
 // maxUsername is the longest USERNAME in bytes (RFC 8489 section 14.3).
@@ -25,6 +30,13 @@ type Authenticator interface {
 	Account(username string) string
 }
 
+// Lister is an Authenticator that knows its usernames beforehand, so that USERHASH can
+// stand for them (RFC 8489 section 9.2).
+type Lister interface {
+	Authenticator
+	Usernames() iter.Seq[string]
+}
+
 // Users are long-term credentials: passwords by name.
 type Users map[string]string
 
@@ -37,7 +49,19 @@ func (u Users) Password(_ time.Time, username string) (string, bool) {
 // Account implements Authenticator.
 func (u Users) Account(username string) string { return username }
 
-// ReadUsers reads lines "name:password"; the name ends at the first colon.
+// Usernames implements Lister.
+func (u Users) Usernames() iter.Seq[string] { return maps.Keys(u) }
+
+// opaque is a text as STUN prepares it, or as it is if it cannot be.
+func opaque(text string) string {
+	if prepared, err := stun.Opaque(text); err == nil {
+		return prepared
+	}
+	return text
+}
+
+// ReadUsers reads lines "name:password"; the name ends at the first colon. Both are
+// prepared as RFC 8489 wants it (see stun.Opaque).
 // Empty lines and lines that begin with # are skipped. Errors say file:line,
 // file being what the caller calls the source.
 func ReadUsers(r io.Reader, file string) (Users, error) {
@@ -49,6 +73,8 @@ func ReadUsers(r io.Reader, file string) (Users, error) {
 			continue
 		}
 		name, password, found := strings.Cut(line, ":")
+		prepared, errName := stun.Opaque(name)
+		secret, errPassword := stun.Opaque(password)
 		switch {
 		case !found:
 			return nil, fmt.Errorf("%s:%d: no colon; a line is name:password", file, n)
@@ -59,10 +85,13 @@ func ReadUsers(r io.Reader, file string) (Users, error) {
 		case password == "":
 			return nil, fmt.Errorf("%s:%d: the password of %q is empty", file, n, name)
 		}
-		if _, twice := users[name]; twice {
-			return nil, fmt.Errorf("%s:%d: %q has a password already, above", file, n, name)
+		if err := errors.Join(errName, errPassword); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, n, err)
 		}
-		users[name] = password
+		if _, twice := users[prepared]; twice {
+			return nil, fmt.Errorf("%s:%d: %q has a password already, above", file, n, prepared)
+		}
+		users[prepared] = secret
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read credentials from %s: %w", file, err)

@@ -3,6 +3,8 @@ package relay
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"p2pmodel/core/sansio"
 )
 
 // endpoint is a transport address as a compact map key: address and port in 18
@@ -20,3 +22,30 @@ func endpointOf(a netip.AddrPort) (e endpoint) {
 }
 
 func hostOf(a netip.Addr) host { return a.As16() }
+
+// flow is a client's 5-tuple as a map key: its endpoint, and the socket of ours, which
+// stands for our address and the transport.
+type flow [22]byte
+
+func flowOf(s sansio.Socket, client netip.AddrPort) (f flow) {
+	h := client.Addr().As16()
+	copy(f[:], h[:])
+	binary.BigEndian.PutUint16(f[16:], client.Port())
+	binary.BigEndian.PutUint32(f[18:], uint32(s))
+	return f
+}
+
+// sourceOf is whom an address counts for: itself, or its IPv6 network, since one host
+// has as many addresses of that as it likes.
+func sourceOf(a netip.Addr) host {
+	a = a.Unmap()
+	if a.Is6() {
+		h := a.As16()
+		clear(h[sourcePrefix/8:])
+		return h
+	}
+	return a.As16()
+}
+
+// sourcePrefix is how long such a network's prefix is.
+const sourcePrefix = 64

@@ -143,19 +143,36 @@ func signedWith(u *user, method pion.Method, class pion.MessageClass, attributes
 // checkTables checks that the server's tables agree with each other.
 func checkTables(t *testing.T, s *Server) {
 	t.Helper()
-	n := len(s.allocations)
-	if len(s.byPort) != n || len(s.bySocket) != n {
-		t.Fatalf("%d allocations, %d by port, %d by socket", n, len(s.byPort), len(s.bySocket))
+	relays, ports, byPort, tickets := 0, 0, 0, 0
+	for _, a := range s.allocations {
+		relays += a.size()
+		for _, t := range a.tickets {
+			if t != (ticket{}) {
+				tickets++
+			}
+		}
 	}
-	if want := n + len(s.reservations); len(s.ports.taken) != want || len(s.pending)+len(s.opening) != 0 {
-		t.Fatalf("%d ports taken for %d allocations and reservations, %d pending", len(s.ports.taken), want, len(s.pending))
+	for _, f := range s.families {
+		if f != nil {
+			ports, byPort = ports+len(f.ports.taken), byPort+len(f.byPort)
+		}
+	}
+	if byPort != relays || len(s.bySocket) != relays || len(s.byTicket) != tickets {
+		t.Fatalf("%d relayed addresses, %d by port, %d by socket; %d tickets, %d known", relays, byPort, len(s.bySocket), tickets, len(s.byTicket))
+	}
+	if want := relays + len(s.reservations); ports != want || s.charged != want || len(s.pending)+len(s.opening) != 0 {
+		t.Fatalf("%d ports taken and %d charged for %d relayed addresses and reservations, %d pending", ports, s.charged, want, len(s.pending))
 	}
 	charged := 0
 	for _, c := range s.accounts {
 		charged += c
 	}
-	if charged != n+len(s.reservations) {
-		t.Fatalf("%d charged for %d allocations and %d reservations", charged, n, len(s.reservations))
+	bySource := 0
+	for _, c := range s.sources {
+		bySource += c
+	}
+	if charged != s.charged || bySource != s.charged {
+		t.Fatalf("%d charged by account and %d by source for %d in all", charged, bySource, s.charged)
 	}
 	for _, a := range s.allocations {
 		if len(a.byNumber) != len(a.byPeer) || len(a.permissions) > maxPermissions {

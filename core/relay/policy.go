@@ -51,28 +51,31 @@ func prefixes(texts ...string) []netip.Prefix {
 // Send, CreatePermission and ChannelBind alike.
 type peerPolicy struct {
 	allow, deny []netip.Prefix
-	listen      netip.AddrPort         // the listening socket; its address may be unspecified
-	relay       netip.Addr             // where the relayed addresses are
-	own         []netip.Addr           // the host's addresses
-	live        func(port uint16) bool // whether a relayed address of an allocation has this port
+	listen      []netip.AddrPort               // the listening sockets; their addresses may be unspecified
+	relays      []netip.Addr                   // where the relayed addresses are
+	own         []netip.Addr                   // the host's addresses
+	live        func(peer netip.AddrPort) bool // whether it is a relayed address of an allocation
 }
 
-// permits decides about one peer of the allocation at self.
+// permits decides about one peer of the allocation whose relayed address of the peer's
+// family is self.
 //
-// In this order: the unspecified address, port 0 of data and our own listening
-// socket never; a live relayed address of another allocation always, since that
+// In this order: the unspecified address, an IPv4 address in IPv6's form and our own
+// listening sockets never; a live relayed address of another allocation always, since that
 // is how two clients meet of whom neither can be reached otherwise; then what
 // the operator denied, then what was allowed; then our own addresses and
 // refusedPeers not.
 func (p *peerPolicy) permits(self, peer netip.AddrPort) bool {
 	addr := peer.Addr()
-	if !addr.IsValid() || addr.IsUnspecified() || addr.Unmap().IsUnspecified() {
+	if !addr.IsValid() || addr.IsUnspecified() || addr.Is4In6() {
 		return false
 	}
-	if peer.Port() == p.listen.Port() && p.ours(addr.Unmap()) {
-		return false
+	for _, l := range p.listen {
+		if peer.Port() == l.Port() && p.ours(addr.Unmap()) {
+			return false
+		}
 	}
-	if addr == p.relay && p.live(peer.Port()) {
+	if slices.Contains(p.relays, addr) && p.live(peer) {
 		return peer != self
 	}
 	switch {
@@ -88,8 +91,15 @@ func (p *peerPolicy) permits(self, peer netip.AddrPort) bool {
 
 // ours reports whether addr is an address of this host.
 func (p *peerPolicy) ours(addr netip.Addr) bool {
-	return addr == p.relay || addr == p.listen.Addr() || slices.Contains(p.own, addr) ||
-		(addr.IsLoopback() && p.listen.Addr().IsUnspecified())
+	if slices.Contains(p.relays, addr) || slices.Contains(p.own, addr) {
+		return true
+	}
+	for _, l := range p.listen {
+		if addr == l.Addr() || addr.IsLoopback() && l.Addr().IsUnspecified() {
+			return true
+		}
+	}
+	return false
 }
 
 // contains compares as numbers of the address's own family: netip never takes

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	pion "github.com/pion/stun/v3"
 
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
@@ -34,8 +37,9 @@ type ServerConfig struct {
 	// Listen is where clients come to.
 	Listen netip.AddrPort
 	// RelayAddress is the IPv4 address that relayed transport addresses are
-	// bound to and announced with.
-	RelayAddress netip.Addr
+	// bound to and announced with, RelayAddress6 the IPv6 one. One of them is enough:
+	// clients that want the other family get 440.
+	RelayAddress, RelayAddress6 netip.Addr
 	// PortLow and PortHigh bound the relayed ports, both included. Both zero:
 	// DefaultPortLow to DefaultPortHigh.
 	PortLow, PortHigh uint16
@@ -48,9 +52,24 @@ type ServerConfig struct {
 	// AllowPeers are peers to relay to although they are not public; DenyPeers
 	// wins over it.
 	AllowPeers, DenyPeers []netip.Prefix
-	// MaxAllocationsPerUser bounds allocations and reservations together.
-	// Zero: DefaultAllocationsUser.
+	// MaxAllocationsPerUser bounds the relayed addresses, reserved ones included, of
+	// one user. Zero: DefaultAllocationsUser.
 	MaxAllocationsPerUser int
+	// MaxAllocationsPerAddress bounds those that come from one address, or from one
+	// IPv6 network of 64 bits; MaxAllocations bounds all. Zero: no bound.
+	MaxAllocationsPerAddress, MaxAllocations int
+	// Rates bound the relayed payload.
+	Rates Rates
+	// NoMobility refuses tickets (RFC 8016) with 405: an allocation ends with its
+	// client's address.
+	NoMobility bool
+	// NeverAmplify never sends those who have not proved who they are more bytes than
+	// came from them, not even the first challenge: clients that do not make their
+	// first request as long as its answer, as ours do, get it when they repeat it.
+	NeverAmplify bool
+	// DontFragment says that the driver honours sansio.Datagram.DontFragment; without
+	// it DONT-FRAGMENT is refused with 420.
+	DontFragment bool
 	// StrictChannels takes channel numbers of RFC 8656 only (to 0x4FFF), not
 	// all of RFC 5766's (to 0x7FFF).
 	StrictChannels bool
@@ -58,14 +77,13 @@ type ServerConfig struct {
 	Rand io.Reader
 }
 
-// Server is a TURN server over UDP. It is a sansio.Machine; its events are
-// Listening, ListenFailed, AllocationCreated, AllocationRefused,
-// AllocationDeleted and AllocationExpired.
+// Server is a TURN server over UDP. It is a sansio.ErrorMachine; its events are
+// Listening, ListenFailed, AllocationCreated, AllocationRefused, AllocationMoved,
+// AllocationDeleted, AllocationExpired and Drained.
 //
 // Everything but Binding is authenticated by long-term credentials (RFC 8489
-// section 9.2 with MD5 keys and MESSAGE-INTEGRITY, as RFC 5389 clients do it).
-// DONT-FRAGMENT, which a Machine cannot grant, is answered with 420; so is any
-// other attribute that must be understood and is not.
+// section 9.2), with all that the RFC has for clients that know it, and with MD5 keys
+// and MESSAGE-INTEGRITY for those of RFC 5389.
 //
 // A datagram from PollTransmit stays valid until the next Handle call.
 type Server struct {
@@ -73,19 +91,34 @@ type Server struct {
 	cfg    ServerConfig
 	policy peerPolicy
 	nonces *stun.Nonces
-	nobody [16]byte // the key that unknown users are checked with
+	nobody [32]byte // the key that unknown users are checked with
 	budget *answerBudget
-	ports  *portRange
+	// understood are the comprehension-required attributes that we know.
+	understood []pion.AttrType
+	// algorithms is the value of PASSWORD-ALGORITHMS; hashes are the names that
+	// USERHASH may stand for.
+	algorithms []byte
+	hashes     map[[sha256.Size]byte]string
+	families   [families]*relayFamily // nil: we do not relay from it
 
-	allocations  map[endpoint]*allocation // by client
-	byPort       map[uint16]*allocation   // by relayed port
+	allocations  map[flow]*allocation // by client
 	bySocket     map[sansio.Socket]*allocation
-	pending      map[endpoint]*pendingAllocate // by client
+	byTicket     map[ticket]*allocation
+	pending      map[flow]*pendingAllocate // by client
 	opening      map[sansio.Socket]*pendingAllocate
 	reservations map[token]*reservation
-	accounts     map[string]int // allocations, reservations and pending ones
 	nextSocket   sansio.Socket
 	indications  uint64
+
+	// Relayed addresses, reserved and pending ones included: all, by account, by
+	// where their clients are.
+	charged  int
+	accounts map[string]int
+	sources  map[host]int
+
+	rate      *bucket // of the server; nil: no bound
+	userRates map[string]*bucket
+	drain     *drain // nil: we do not drain
 
 	buffers   bufferPool
 	stats     Stats
@@ -94,7 +127,7 @@ type Server struct {
 	parser    stun.Parser
 }
 
-var _ sansio.Machine = (*Server)(nil)
+var _ sansio.ErrorMachine = (*Server)(nil)
 
 // NewServer checks the configuration and asks for the listening socket.
 func NewServer(cfg ServerConfig) (*Server, error) {
@@ -114,7 +147,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
-	budget, err := newAnswerBudget(cfg.Rand)
+	budget, err := newAnswerBudget(cfg.Rand, cfg.NeverAmplify)
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
@@ -122,25 +155,30 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cfg:          cfg,
 		nonces:       n,
 		budget:       budget,
-		ports:        newPortRange(cfg.PortLow, cfg.PortHigh, cfg.Rand),
-		allocations:  make(map[endpoint]*allocation),
-		byPort:       make(map[uint16]*allocation),
+		understood:   understood(cfg.DontFragment),
+		algorithms:   stun.PasswordAlgorithms{stun.PasswordSHA256, stun.PasswordMD5}.Value(),
+		allocations:  make(map[flow]*allocation),
 		bySocket:     make(map[sansio.Socket]*allocation),
-		pending:      make(map[endpoint]*pendingAllocate),
+		byTicket:     make(map[ticket]*allocation),
+		pending:      make(map[flow]*pendingAllocate),
 		opening:      make(map[sansio.Socket]*pendingAllocate),
 		reservations: make(map[token]*reservation),
 		accounts:     make(map[string]int),
+		sources:      make(map[host]int),
+		rate:         newBucket(cfg.Rates.Server),
+		userRates:    make(map[string]*bucket),
 	}
 	if _, err := io.ReadFull(cfg.Rand, s.nobody[:]); err != nil {
 		return nil, fmt.Errorf("relay: draw the key of nobody: %w", err)
 	}
-	s.policy = peerPolicy{
-		allow:  cfg.AllowPeers,
-		deny:   cfg.DenyPeers,
-		listen: cfg.Listen,
-		relay:  cfg.RelayAddress,
-		live:   func(port uint16) bool { return s.byPort[port] != nil },
+	s.policy = peerPolicy{allow: cfg.AllowPeers, deny: cfg.DenyPeers, listen: []netip.AddrPort{cfg.Listen}, live: s.live}
+	for _, a := range []netip.Addr{cfg.RelayAddress, cfg.RelayAddress6} {
+		if a.IsValid() {
+			s.families[familyOf(a)] = newRelayFamily(a, cfg.PortLow, cfg.PortHigh, cfg.Rand)
+			s.policy.relays = append(s.policy.relays, a)
+		}
 	}
+	s.authenticateBy(cfg.Authenticators)
 	s.Bind(listenSocket, cfg.Listen)
 	return s, nil
 }
@@ -153,7 +191,7 @@ func (s *Server) SetAuthenticators(as []Authenticator) error {
 	if len(as) == 0 {
 		return errNobody
 	}
-	s.cfg.Authenticators = slices.Clone(as)
+	s.authenticateBy(slices.Clone(as))
 	return nil
 }
 
@@ -163,23 +201,35 @@ func (c *ServerConfig) validate() error {
 	switch {
 	case !c.Listen.Addr().IsValid():
 		return errors.New("no address to listen on")
-	case !c.RelayAddress.Is4():
-		return fmt.Errorf("relay address %v: only an IPv4 address can be relayed", c.RelayAddress)
-	case c.RelayAddress.IsUnspecified() || c.RelayAddress.IsMulticast():
-		return fmt.Errorf("relay address %v: peers must be able to reach it; name one address of this host", c.RelayAddress)
+	case !c.RelayAddress.IsValid() && !c.RelayAddress6.IsValid():
+		return errors.New("no relay address: name the IPv4 or the IPv6 address of this host that peers shall see, or both")
+	case c.RelayAddress.IsValid() && !c.RelayAddress.Is4():
+		return fmt.Errorf("relay address %v: want an IPv4 address", c.RelayAddress)
+	case c.RelayAddress6.IsValid() && (!c.RelayAddress6.Is6() || c.RelayAddress6.Is4In6() || c.RelayAddress6.Zone() != ""):
+		return fmt.Errorf("relay address %v: want an IPv6 address, without a zone", c.RelayAddress6)
+	case unreachable(c.RelayAddress) || unreachable(c.RelayAddress6):
+		return fmt.Errorf("relay addresses %v and %v: peers must be able to reach them; name one address of this host each", c.RelayAddress, c.RelayAddress6)
 	case c.PortLow == 0 || c.PortLow > c.PortHigh:
 		return fmt.Errorf("relayed ports %d-%d: want 1 ≤ LOW ≤ HIGH ≤ 65535", c.PortLow, c.PortHigh)
 	case len(c.Realm) > 127:
 		return fmt.Errorf("realm: %d bytes; at most 127", len(c.Realm))
+	case opaque(c.Realm) != c.Realm:
+		return fmt.Errorf("realm %q: want text as RFC 8265's OpaqueString prepares it, such as %q", c.Realm, opaque(c.Realm))
 	case len(c.Authenticators) == 0:
 		return errNobody
 	case c.MaxAllocationsPerUser < 1:
 		return fmt.Errorf("%d allocations per user: at least 1", c.MaxAllocationsPerUser)
+	case c.MaxAllocationsPerAddress < 0 || c.MaxAllocations < 0:
+		return errors.New("quotas of an address or of all: at least 1, or 0 for no bound")
+	case c.Rates.Allocation < 0 || c.Rates.User < 0 || c.Rates.Server < 0:
+		return errors.New("rates: bytes a second, or 0 for no bound")
 	case c.Rand == nil:
 		return errors.New("no source of randomness")
 	}
 	return nil
 }
+
+func unreachable(a netip.Addr) bool { return a.IsValid() && (a.IsUnspecified() || a.IsMulticast()) }
 
 // Stats gives the server's counters.
 func (s *Server) Stats() Stats {
@@ -205,7 +255,7 @@ func (s *Server) HandleBound(now time.Time, sock sansio.Socket, local netip.Addr
 			s.Emit(ListenFailed{Err: err})
 			return
 		}
-		s.policy.listen = netip.AddrPortFrom(s.cfg.Listen.Addr(), local.Port())
+		s.policy.listen[0] = netip.AddrPortFrom(s.cfg.Listen.Addr(), local.Port())
 		s.Emit(Listening{Addr: local})
 		return
 	}
@@ -222,17 +272,17 @@ func (s *Server) HandleDatagram(now time.Time, d sansio.Datagram) {
 		s.fromPeer(now, d)
 		return
 	}
-	if d.Remote.Addr() == s.cfg.RelayAddress && s.byPort[d.Remote.Port()] != nil {
+	if s.live(d.Remote) {
 		// One of our relayed addresses as a client: the policy keeps relays
 		// from sending here, so it is forged, and an answer would loop.
 		s.stats.DroppedForbidden++
 		return
 	}
 	if isChannelData(d.Payload) {
-		s.fromChannel(now, d.Remote, d.Payload)
+		s.fromChannel(now, d)
 		return
 	}
-	s.fromClient(now, d.Remote, d.Payload)
+	s.fromClient(now, d)
 }
 
 // HandleTimeout implements sansio.Machine.
@@ -266,9 +316,13 @@ func (s *Server) expect(t time.Time) {
 // sweep ends what has expired and finds out when to sweep again.
 func (s *Server) sweep(now time.Time) {
 	s.lastSweep, s.sweepAt = now, time.Time{}
+	if s.drain != nil && now.Before(s.drain.deadline) {
+		s.expect(s.drain.deadline)
+	}
 	var ended []*allocation
+	over := s.drain != nil && !now.Before(s.drain.deadline)
 	for _, a := range s.allocations {
-		if !now.Before(a.expires) {
+		if over || !now.Before(a.expires) {
 			ended = append(ended, a)
 			continue
 		}
@@ -278,7 +332,7 @@ func (s *Server) sweep(now time.Time) {
 		}
 	}
 	// Maps are walked in no order, but a machine's outputs are reproducible.
-	sort.Slice(ended, func(i, j int) bool { return ended[i].socket < ended[j].socket })
+	sort.Slice(ended, func(i, j int) bool { return ended[i].number() < ended[j].number() })
 	for _, a := range ended {
 		s.expire(a)
 	}
@@ -300,8 +354,8 @@ func (s *Server) sweep(now time.Time) {
 
 // allocationOf is the live allocation of a client, or nil. One that has expired
 // is ended here, before the sweep would.
-func (s *Server) allocationOf(now time.Time, client netip.AddrPort) *allocation {
-	a := s.allocations[endpointOf(client)]
+func (s *Server) allocationOf(now time.Time, via sansio.Socket, client netip.AddrPort) *allocation {
+	a := s.allocations[flowOf(via, client)]
 	if a != nil && !now.Before(a.expires) {
 		s.expire(a)
 		return nil
@@ -310,37 +364,53 @@ func (s *Server) allocationOf(now time.Time, client netip.AddrPort) *allocation 
 }
 
 func (s *Server) expire(a *allocation) {
+	relayed := a.first()
 	s.end(a)
 	s.stats.Expired++
-	s.Emit(AllocationExpired{Client: a.client, Relayed: a.relayed, Username: a.username})
+	s.Emit(AllocationExpired{Client: a.client, Relayed: relayed, Username: a.username})
 }
 
 func (s *Server) delete(a *allocation) {
+	relayed := a.first()
 	s.end(a)
 	s.stats.Deleted++
-	s.Emit(AllocationDeleted{Client: a.client, Relayed: a.relayed, Username: a.username})
+	s.Emit(AllocationDeleted{Client: a.client, Relayed: relayed, Username: a.username})
 }
 
-// end takes an allocation out of all tables and closes its socket.
+// end takes an allocation out of all tables and closes its sockets.
 func (s *Server) end(a *allocation) {
-	delete(s.allocations, endpointOf(a.client))
-	delete(s.byPort, a.relayed.Port())
-	delete(s.bySocket, a.socket)
-	s.Unbind(a.socket)
-	s.ports.release(a.relayed.Port())
-	s.discount(a.account)
+	delete(s.allocations, flowOf(a.via, a.client))
+	s.forgetTickets(a)
+	n := a.size()
+	for f := range a.relays {
+		s.release(a, family(f))
+	}
+	s.discount(a.account, a.source, n)
+	s.drained()
+}
+
+// release gives one relayed address of an allocation back, if there is one.
+func (s *Server) release(a *allocation, f family) {
+	r := a.relays[f]
+	if !r.addr.IsValid() {
+		return
+	}
+	a.relays[f] = relayed{}
+	delete(s.families[f].byPort, r.addr.Port())
+	delete(s.bySocket, r.socket)
+	s.close(f, r)
+}
+
+// close closes a socket and frees its port.
+func (s *Server) close(f family, r relayed) {
+	s.Unbind(r.socket)
+	s.families[f].ports.release(r.addr.Port())
 }
 
 func (s *Server) unreserve(t token) {
 	r := s.reservations[t]
 	delete(s.reservations, t)
-	s.Unbind(r.socket)
-	s.ports.release(r.relayed.Port())
-	s.discount(r.account)
-}
-
-func (s *Server) discount(account string) {
-	if s.accounts[account]--; s.accounts[account] <= 0 {
-		delete(s.accounts, account)
-	}
+	s.close(familyOf(r.addr.Addr()), r.relayed)
+	s.discount(r.account, r.source, 1)
+	s.drained()
 }

@@ -2,9 +2,7 @@ package relay
 
 import (
 	"bytes"
-	"io"
 	"net/netip"
-	"slices"
 	"time"
 
 	pion "github.com/pion/stun/v3"
@@ -21,47 +19,55 @@ const maxBindAttempts = 16
 type pendingAllocate struct {
 	request  request // without attributes
 	lifetime time.Duration
+	mobile   bool // wants a ticket
 	want     parity
-	port     uint16
-	socket   sansio.Socket
-	// For evenPair: the sibling's socket, once the first one is open.
-	sibling sansio.Socket
-	open    bool // socket is open, sibling is being opened
-	busy    []uint16
+
+	// wanted are the families still to be opened, the present one first; refused are
+	// the codes of those that could not be had.
+	wanted  []family
+	relays  [families]relayed
+	refused [families]pion.ErrorCode
+	// Of the present family: its port and socket, and for evenPair the sibling's
+	// socket, once the first one is open.
+	port            uint16
+	socket, sibling sansio.Socket
+	open            bool // socket is open, sibling is being opened
+	busy            []uint16
 }
 
 // allocate handles Allocate (RFC 8656 section 7.2). The request is
 // authenticated already.
 func (s *Server) allocate(now time.Time, r *request) {
-	if a := s.allocationOf(now, r.client); a != nil {
+	if a := s.allocationOf(now, r.via, r.client); a != nil {
 		if a.created == r.id && a.username == r.username {
-			s.Send(listenSocket, r.client, bytes.Clone(a.response))
+			s.Send(r.via, r.client, bytes.Clone(a.response))
 			return
 		}
 		s.refuse(now, r, pion.CodeAllocMismatch)
 		return
 	}
-	if s.pending[endpointOf(r.client)] != nil {
+	if s.pending[r.flow()] != nil {
 		return // a retransmission; the answer comes with the socket
+	}
+	if s.drain != nil {
+		s.turnAway(now, r)
+		return
 	}
 	p := &pendingAllocate{request: *r}
 	p.request.attributes = nil
 	code, reserved := s.demands(now, r, p)
+	if code == 0 && reserved == nil {
+		code = s.charge(r.account, r.source, p.cost())
+	}
 	switch {
 	case code != 0:
+		s.refuseAllocation(now, r, code)
 	case reserved != nil:
 		s.claim(now, p, *reserved)
-		return
-	case !s.charge(r.account, p.want):
-		code = pion.CodeAllocQuotaReached
-	case s.open(p):
-		s.pending[endpointOf(r.client)] = p
-		return
 	default:
-		s.uncharge(r.account, p.want)
-		code = pion.CodeInsufficientCapacity
+		s.pending[r.flow()] = p
+		s.open(now, p)
 	}
-	s.refuseAllocation(now, r, code)
 }
 
 func (s *Server) refuseAllocation(now time.Time, r *request, code pion.ErrorCode) {
@@ -70,52 +76,12 @@ func (s *Server) refuseAllocation(now time.Time, r *request, code pion.ErrorCode
 	s.Emit(AllocationRefused{Client: r.client, Username: r.username, Code: int(code)})
 }
 
-// demands reads what the client wants into p, or gives the code to refuse it
-// with. reserved is set when it claims a reservation.
-func (s *Server) demands(now time.Time, r *request, p *pendingAllocate) (code pion.ErrorCode, reserved *token) {
-	transport, present := r.attributes.Get(pion.AttrRequestedTransport)
-	if !present || len(transport.Value) != 4 {
-		return pion.CodeBadRequest, nil
+// cost is how many addresses an Allocate takes: one of each family, and a sibling.
+func (p *pendingAllocate) cost() int {
+	if p.want == evenPair {
+		return len(p.wanted) + 1
 	}
-	if transport.Value[0] != protocolUDP {
-		return pion.CodeUnsupportedTransProto, nil
-	}
-	asked, given, ok := lifetimeOf(r.attributes)
-	if !ok {
-		return pion.CodeBadRequest, nil
-	}
-	p.lifetime = grantedLifetime(asked, given)
-
-	even, wantsEven := r.attributes.Get(pion.AttrEvenPort)
-	family, wantsFamily := r.attributes.Get(pion.AttrRequestedAddressFamily)
-	if claim, claims := r.attributes.Get(pion.AttrReservationToken); claims {
-		if wantsEven || wantsFamily || len(claim.Value) != len(token{}) {
-			return pion.CodeBadRequest, nil
-		}
-		t := token(claim.Value)
-		if held := s.reservations[t]; held == nil || held.account != r.account || !now.Before(held.expires) {
-			return pion.CodeInsufficientCapacity, nil
-		}
-		return 0, &t
-	}
-	if wantsFamily {
-		if len(family.Value) != 4 {
-			return pion.CodeBadRequest, nil
-		}
-		if family.Value[0] != familyIPv4 {
-			return pion.CodeAddrFamilyNotSupported, nil
-		}
-	}
-	if wantsEven {
-		if len(even.Value) != 1 {
-			return pion.CodeBadRequest, nil
-		}
-		p.want = evenPort
-		if even.Value[0]&0x80 != 0 {
-			p.want = evenPair
-		}
-	}
-	return 0, nil
+	return len(p.wanted)
 }
 
 // grantedLifetime is the lifetime for what a client asked (RFC 8656 section
@@ -127,47 +93,29 @@ func grantedLifetime(asked time.Duration, given bool) time.Duration {
 	return min(max(asked, DefaultLifetime), MaxLifetime)
 }
 
-// charge counts an allocation, and its reservation, against the account's quota.
-func (s *Server) charge(account string, want parity) bool {
-	n := cost(want)
-	if s.accounts[account]+n > s.cfg.MaxAllocationsPerUser {
-		return false
+// open draws a port of the present family and asks for its socket. No port, or no
+// randomness, both leave no capacity.
+func (s *Server) open(now time.Time, p *pendingAllocate) {
+	f := p.wanted[0]
+	if s.families[f] == nil {
+		s.missed(now, p, pion.CodeAddrFamilyNotSupported)
+		return
 	}
-	s.accounts[account] += n
-	return true
-}
-
-func (s *Server) uncharge(account string, want parity) {
-	for range cost(want) {
-		s.discount(account)
-	}
-}
-
-func cost(want parity) int {
-	if want == evenPair {
-		return 2
-	}
-	return 1
-}
-
-// open draws a port and asks for its socket; false when no port is left or the
-// random source has failed, which both leave no capacity.
-func (s *Server) open(p *pendingAllocate) bool {
-	port, ok, err := s.ports.draw(p.want)
+	port, ok, err := s.families[f].ports.draw(p.want)
 	if !ok || err != nil {
-		return false
+		s.missed(now, p, pion.CodeInsufficientCapacity)
+		return
 	}
 	p.port, p.open = port, false
 	p.socket = s.openSocket(p, port)
-	return true
 }
 
 func (s *Server) openSocket(p *pendingAllocate, port uint16) sansio.Socket {
-	for s.nextSocket++; s.nextSocket == listenSocket || s.bySocket[s.nextSocket] != nil; {
+	for s.nextSocket++; s.nextSocket == listenSocket || s.bySocket[s.nextSocket] != nil || s.opening[s.nextSocket] != nil; {
 		s.nextSocket++ // after 2^32 allocations
 	}
 	s.opening[s.nextSocket] = p
-	s.Bind(s.nextSocket, netip.AddrPortFrom(s.cfg.RelayAddress, port))
+	s.Open(sansio.Bind{Socket: s.nextSocket, Local: netip.AddrPortFrom(s.families[p.wanted[0]].addr, port), Errors: true})
 	return s.nextSocket
 }
 
@@ -175,44 +123,67 @@ func (s *Server) openSocket(p *pendingAllocate, port uint16) sansio.Socket {
 func (s *Server) opened(now time.Time, p *pendingAllocate, sock sansio.Socket, err error) {
 	switch {
 	case err != nil:
-		s.reopen(now, p, sock)
+		s.reopen(now, p)
 	case p.want == evenPair && !p.open:
 		p.open = true
 		p.sibling = s.openSocket(p, p.port+1)
 	default:
-		s.settle(p)
-		s.create(now, p)
+		f := p.wanted[0]
+		p.relays[f] = relayed{netip.AddrPortFrom(s.families[f].addr, p.port), p.socket}
+		s.next(now, p)
 	}
 }
 
 // reopen tries other ports after one was busy.
-func (s *Server) reopen(now time.Time, p *pendingAllocate, busy sansio.Socket) {
-	// Busy ports stay taken while this request lasts, so that it does not draw
+func (s *Server) reopen(now time.Time, p *pendingAllocate) {
+	// Busy ports stay taken while this family is tried, so that it does not draw
 	// them again; free ones go back.
+	ports := s.families[p.wanted[0]].ports
 	failed := p.port
 	if p.open {
 		failed = p.port + 1
 		s.Unbind(p.socket)
-		s.ports.release(p.port)
+		ports.release(p.port)
 	} else if p.want == evenPair {
-		s.ports.release(p.port + 1)
+		ports.release(p.port + 1)
 	}
-	p.busy = append(p.busy, failed)
-	if len(p.busy) < maxBindAttempts && s.open(p) {
+	if p.busy = append(p.busy, failed); len(p.busy) < maxBindAttempts {
+		s.open(now, p)
 		return
 	}
-	s.settle(p)
-	s.uncharge(p.request.account, p.want)
-	s.refuseAllocation(now, &p.request, pion.CodeInsufficientCapacity)
+	s.missed(now, p, pion.CodeInsufficientCapacity)
 }
 
-// settle ends the waiting.
-func (s *Server) settle(p *pendingAllocate) {
-	delete(s.pending, endpointOf(p.request.client))
-	for _, port := range p.busy {
-		s.ports.release(port)
+// missed gives the present family up.
+func (s *Server) missed(now time.Time, p *pendingAllocate, code pion.ErrorCode) {
+	f := p.wanted[0]
+	p.refused[f] = code
+	n := 1
+	if p.want == evenPair {
+		n = 2
 	}
-	p.busy = nil
+	s.discount(p.request.account, p.request.source, n)
+	s.next(now, p)
+}
+
+// next goes on with the next family, or ends the waiting.
+func (s *Server) next(now time.Time, p *pendingAllocate) {
+	for _, port := range p.busy {
+		s.families[p.wanted[0]].ports.release(port)
+	}
+	first := p.wanted[0]
+	p.busy, p.wanted = nil, p.wanted[1:]
+	if len(p.wanted) > 0 {
+		s.open(now, p)
+		return
+	}
+	delete(s.pending, p.request.flow())
+	if !p.relays[four].addr.IsValid() && !p.relays[six].addr.IsValid() {
+		s.refuseAllocation(now, &p.request, p.refused[first])
+		s.drained()
+		return
+	}
+	s.create(now, p)
 }
 
 // claim makes an allocation of a reserved port. The reservation's charge
@@ -220,7 +191,11 @@ func (s *Server) settle(p *pendingAllocate) {
 func (s *Server) claim(now time.Time, p *pendingAllocate, t token) {
 	r := s.reservations[t]
 	delete(s.reservations, t)
-	p.port, p.socket = r.relayed.Port(), r.socket
+	p.relays[familyOf(r.addr.Addr())] = r.relayed
+	s.discount(r.account, r.source, 1)
+	s.charged++
+	s.accounts[p.request.account]++
+	s.sources[p.request.source]++
 	s.create(now, p)
 }
 
@@ -229,99 +204,46 @@ func (s *Server) create(now time.Time, p *pendingAllocate) {
 	r := &p.request
 	a := &allocation{
 		client:   r.client,
+		via:      r.via,
 		username: r.username,
 		account:  r.account,
+		source:   r.source,
 		by:       r.by,
-		relayed:  netip.AddrPortFrom(s.cfg.RelayAddress, p.port),
-		socket:   p.socket,
+		relays:   p.relays,
 		expires:  now.Add(p.lifetime),
 		created:  r.id,
 	}
 	var held []byte
-	if p.want == evenPair {
+	if p.want == evenPair && p.sibling != 0 {
 		held = s.reserve(now, a, p.sibling)
 	}
-	s.allocations[endpointOf(a.client)] = a
-	s.byPort[p.port] = a
-	s.bySocket[a.socket] = a
+	s.allocations[r.flow()] = a
+	for f, of := range a.relays {
+		if of.addr.IsValid() {
+			s.families[f].byPort[of.addr.Port()] = a
+			s.bySocket[of.socket] = a
+		}
+	}
+	s.limit(a)
 	s.expect(a.expires)
 	s.stats.Created++
 	a.response = bytes.Clone(s.succeed(now, r, func(w *stun.Writer) {
-		w.XORAddress(pion.AttrXORRelayedAddress, a.relayed)
+		for f, of := range a.relays {
+			if of.addr.IsValid() {
+				w.XORAddress(pion.AttrXORRelayedAddress, of.addr)
+			} else if code := p.refused[f]; code != 0 {
+				addAddressErrorCode(w, family(f), code)
+			}
+		}
 		addLifetime(w, p.lifetime)
 		if held != nil {
 			w.Bytes(pion.AttrReservationToken, held)
 		}
 		w.XORAddress(pion.AttrXORMappedAddress, a.client)
+		if p.mobile {
+			s.addTicket(w, a, ticket{})
+		}
+		w.Text(pion.AttrSoftware, software)
 	}))
-	s.Emit(AllocationCreated{Client: a.client, Relayed: a.relayed, Username: a.username, Lifetime: p.lifetime})
-}
-
-// reserve holds the sibling of a new allocation. Its name is random and its
-// account the only one to claim it: who merely guesses that the next port is
-// held has no way to it. Without randomness nothing is held, and the client
-// that finds no token allocates its second port in the ordinary way.
-func (s *Server) reserve(now time.Time, a *allocation, sibling sansio.Socket) []byte {
-	var t token
-	relayed := netip.AddrPortFrom(a.relayed.Addr(), a.relayed.Port()+1)
-	if _, err := io.ReadFull(s.cfg.Rand, t[:]); err != nil || s.reservations[t] != nil {
-		s.Unbind(sibling)
-		s.ports.release(relayed.Port())
-		s.discount(a.account)
-		return nil
-	}
-	s.reservations[t] = &reservation{
-		account: a.account,
-		relayed: relayed,
-		socket:  sibling,
-		expires: now.Add(ReservationLifetime),
-	}
-	s.expect(now.Add(ReservationLifetime))
-	return slices.Clone(t[:])
-}
-
-// refresh handles Refresh (RFC 8656 section 8.2).
-func (s *Server) refresh(now time.Time, r *request) {
-	a, ok := s.owned(now, r)
-	if !ok {
-		return
-	}
-	asked, given, ok := lifetimeOf(r.attributes)
-	family, wantsFamily := r.attributes.Get(pion.AttrRequestedAddressFamily)
-	switch {
-	case !ok || (wantsFamily && len(family.Value) != 4):
-		s.refuse(now, r, pion.CodeBadRequest)
-		return
-	case wantsFamily && family.Value[0] != familyIPv4:
-		s.refuse(now, r, pion.CodePeerAddrFamilyMismatch)
-		return
-	}
-	var lifetime time.Duration
-	if given && asked == 0 {
-		s.delete(a)
-	} else {
-		lifetime = grantedLifetime(asked, given)
-		a.expires = now.Add(lifetime)
-		s.expect(a.expires)
-	}
-	s.succeed(now, r, func(w *stun.Writer) { addLifetime(w, lifetime) })
-}
-
-// owned is the allocation of a request's 5-tuple, if the user is the one who
-// made it; otherwise the request is answered with 437 or 441. Time-limited
-// usernames of one user (see Authenticator) are that user: who has got new ones
-// before the old ones expired goes on with the allocation, where RFC 8656 section
-// 5 would have it made anew.
-func (s *Server) owned(now time.Time, r *request) (*allocation, bool) {
-	a := s.allocationOf(now, r.client)
-	switch {
-	case a == nil:
-		s.refuse(now, r, pion.CodeAllocMismatch)
-	case a.account != r.account:
-		s.refuse(now, r, pion.CodeWrongCredentials)
-	default:
-		a.username, a.by = r.username, r.by
-		return a, true
-	}
-	return nil, false
+	s.Emit(AllocationCreated{Client: a.client, Relayed: a.first(), Other: a.other(), Username: a.username, Lifetime: p.lifetime})
 }

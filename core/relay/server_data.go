@@ -11,13 +11,13 @@ import (
 )
 
 // fromChannel passes a client's ChannelData to the peer (RFC 8656 section 12.6).
-func (s *Server) fromChannel(now time.Time, client netip.AddrPort, payload []byte) {
-	number, data, ok := parseChannelData(payload)
+func (s *Server) fromChannel(now time.Time, d sansio.Datagram) {
+	number, data, ok := parseChannelData(d.Payload)
 	if !ok {
 		s.stats.DroppedMalformed++
 		return
 	}
-	a := s.allocationOf(now, client)
+	a := s.allocationOf(now, d.Socket, d.Remote)
 	if a == nil {
 		s.stats.DroppedNoAllocation++
 		return
@@ -27,25 +27,25 @@ func (s *Server) fromChannel(now time.Time, client netip.AddrPort, payload []byt
 		s.stats.DroppedNoChannel++
 		return
 	}
-	s.toPeer(a, c.peer, data)
+	s.toPeer(now, a, c.peer, data, false)
 }
 
 // fromSend passes a Send indication's data to the peer (RFC 8656 section 11.2).
 // Indications are not authenticated: the 5-tuple and the permission are.
-func (s *Server) fromSend(now time.Time, client netip.AddrPort, m *pion.Message) {
-	a := s.allocationOf(now, client)
+func (s *Server) fromSend(now time.Time, d sansio.Datagram, m *pion.Message) {
+	a := s.allocationOf(now, d.Socket, d.Remote)
 	if a == nil {
 		s.stats.DroppedNoAllocation++
 		return
 	}
 	raw, haveAddress := m.Attributes.Get(pion.AttrXORPeerAddress)
 	data, haveData := m.Attributes.Get(pion.AttrData)
-	if !haveAddress || !haveData || len(unknownAttributes(m.Attributes)) > 0 {
+	if !haveAddress || !haveData || len(s.unknownAttributes(m.Attributes)) > 0 {
 		s.stats.DroppedMalformed++
 		return
 	}
 	peer, ok := parseXORAddress(m.TransactionID, raw.Value)
-	if !ok || !peer.Addr().Is4() || peer.Port() == 0 {
+	if !ok || peer.Addr().Is4In6() || !a.to(peer.Addr()).addr.IsValid() || peer.Port() == 0 {
 		s.stats.DroppedMalformed++
 		return
 	}
@@ -53,21 +53,28 @@ func (s *Server) fromSend(now time.Time, client netip.AddrPort, m *pion.Message)
 		s.stats.DroppedNoPermission++
 		return
 	}
-	s.toPeer(a, peer, data.Value)
+	s.toPeer(now, a, peer, data.Value, m.Contains(pion.AttrDontFragment))
 }
 
 // toPeer sends from the relayed address. The policy's word on an address was
 // given with the permission or the channel and stands; but for our own
 // addresses it is asked once more for each packet: a permission covers all
 // ports, and which of ours are relayed transport addresses changes.
-func (s *Server) toPeer(a *allocation, peer netip.AddrPort, data []byte) {
-	if s.policy.ours(peer.Addr()) && !s.policy.permits(a.relayed, peer) {
+func (s *Server) toPeer(now time.Time, a *allocation, peer netip.AddrPort, data []byte, whole bool) {
+	from := a.to(peer.Addr())
+	if s.policy.ours(peer.Addr()) && !s.policy.permits(from.addr, peer) {
 		s.stats.DroppedForbidden++
+		return
+	}
+	if a.limits.any && !a.limits.admit(now, len(data)) {
+		s.stats.DroppedRate++
 		return
 	}
 	s.stats.ToPeers++
 	s.stats.ToPeersBytes += uint64(len(data))
-	s.Send(a.socket, peer, append(s.buffers.get(len(data)), data...))
+	s.Transmit(sansio.Datagram{
+		Socket: from.socket, Remote: peer, DontFragment: whole, Payload: append(s.buffers.get(len(data)), data...),
+	})
 }
 
 // fromPeer passes what came to a relayed address to its client, as ChannelData
@@ -87,23 +94,24 @@ func (s *Server) fromPeer(now time.Time, d sansio.Datagram) {
 		s.stats.DroppedMalformed++
 		return
 	}
+	if a.limits.any && !a.limits.admit(now, len(d.Payload)) {
+		s.stats.DroppedRate++
+		return
+	}
 	s.stats.ToClients++
 	s.stats.ToClientsBytes += uint64(len(d.Payload))
 	if c := a.channelByPeer(now, d.Remote); c != nil {
 		b := s.buffers.get(channelHeaderSize + len(d.Payload))
-		s.Send(listenSocket, a.client, appendChannelData(b, c.number, d.Payload))
+		s.Send(a.via, a.client, appendChannelData(b, c.number, d.Payload))
 		return
 	}
-	s.Send(listenSocket, a.client, s.dataIndication(d.Remote, d.Payload))
+	s.Send(a.via, a.client, s.dataIndication(d.Remote, d.Payload))
 }
 
 // dataIndication writes a Data indication: header, XOR-PEER-ADDRESS, DATA. It
 // is written by hand because it is the data path of clients without channels.
 func (s *Server) dataIndication(peer netip.AddrPort, data []byte) []byte {
-	s.indications++
-	var id [pion.TransactionIDSize]byte
-	binary.BigEndian.PutUint64(id[4:], s.indications) // nobody answers it: it need not be random
-
+	id := s.indicationID()
 	address := xorAddress(id, peer)
 	padding := -len(data) & 3
 	length := attributeHeaderSize + len(address) + attributeHeaderSize + len(data) + padding
@@ -120,4 +128,12 @@ func (s *Server) dataIndication(peer netip.AddrPort, data []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(len(data)))
 	b = append(b, data...)
 	return append(b, make([]byte, padding)...)
+}
+
+// indicationID is the transaction id of an indication. Nobody answers it: it need not
+// be random.
+func (s *Server) indicationID() (id [pion.TransactionIDSize]byte) {
+	s.indications++
+	binary.BigEndian.PutUint64(id[4:], s.indications)
+	return id
 }

@@ -14,7 +14,8 @@ type ListenFailed struct{ Err error }
 // AllocationCreated says that a client has got a relayed transport address.
 type AllocationCreated struct {
 	Client, Relayed netip.AddrPort
-	Username        string // as sent by the client: quote it before printing
+	Other           netip.AddrPort // the IPv6 one, where there are both
+	Username        string         // as sent by the client: quote it before printing
 	Lifetime        time.Duration
 }
 
@@ -24,6 +25,15 @@ type AllocationRefused struct {
 	Username string // as sent by the client: quote it before printing
 	Code     int    // the error code of the answer, e.g. 486 or 508
 }
+
+// AllocationMoved says that a client goes on with its allocation from elsewhere.
+type AllocationMoved struct {
+	From, Client, Relayed netip.AddrPort
+	Username              string // as sent by the client: quote it before printing
+}
+
+// Drained says that Drain was called and no allocation is left.
+type Drained struct{}
 
 // AllocationDeleted says that the client gave its allocation up.
 type AllocationDeleted struct {
@@ -42,10 +52,13 @@ type Stats struct {
 	// Now.
 	Allocations, Reservations, Permissions, Channels int
 	// Since the beginning. Datagrams and bytes are application data.
-	Created, Expired, Deleted, Refused uint64
-	ToPeers, ToPeersBytes              uint64
-	ToClients, ToClientsBytes          uint64
-	Challenged                         uint64 // 401 and 438 sent
+	Created, Expired, Deleted, Moved uint64
+	Refused                          uint64 // allocations, by any code
+	TurnedAway                       uint64 // of these, because the server drains
+	ToPeers, ToPeersBytes            uint64
+	ToClients, ToClientsBytes        uint64
+	ICMP                             uint64 // errors that clients were told of
+	Challenged                       uint64 // 401 and 438 sent
 	// Dropped datagrams, by reason.
 	DroppedMalformed    uint64 // not STUN, not ChannelData, lengths that lie
 	DroppedUnsolicited  uint64 // responses, unknown methods and indications
@@ -54,4 +67,5 @@ type Stats struct {
 	DroppedNoPermission uint64 // data to or from a peer without permission
 	DroppedNoChannel    uint64 // ChannelData on an unbound channel
 	DroppedForbidden    uint64 // data to a peer that the policy refuses
+	DroppedRate         uint64 // data past a rate
 }

@@ -68,9 +68,9 @@ func (s *Server) roomFor(now time.Time, a *allocation, peers []netip.AddrPort) b
 // and not merely of the wrong family.
 func (s *Server) acceptable(a *allocation, peer netip.AddrPort) pion.ErrorCode {
 	switch {
-	case !s.policy.permits(a.relayed, peer):
+	case !s.policy.permits(a.to(peer.Addr()).addr, peer):
 		return pion.CodeForbidden
-	case !peer.Addr().Is4():
+	case !a.to(peer.Addr()).addr.IsValid():
 		return pion.CodePeerAddrFamilyMismatch
 	}
 	return 0

@@ -1,14 +1,13 @@
 package relay
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net/netip"
-	"slices"
 	"time"
 
 	pion "github.com/pion/stun/v3"
 
+	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
 )
 
@@ -18,24 +17,34 @@ const (
 	attributeHeaderSize = 4
 )
 
+// software is what SOFTWARE says of us, to those who have proved who they are.
+const software = "p2pmodel"
+
 // request is a STUN request of a client.
 type request struct {
 	client netip.AddrPort
+	via    sansio.Socket // that it came to
 	id     [pion.TransactionIDSize]byte
 	method pion.Method
 	size   int // bytes that came
-	// attributes are those that count: all up to MESSAGE-INTEGRITY.
+	// attributes are those that count: all up to the first one of integrity.
 	attributes  pion.Attributes
 	fingerprint bool // the client signs with FINGERPRINT, so we do
 	username    string
 	account     string
+	source      host
 	by          Authenticator
-	key         stun.Integrity // nil before authentication
+	signer      signer // the zero value before authentication
+	// A Refresh with the ticket of its allocation.
+	moved bool
+	shown ticket
 }
 
+func (r *request) flow() flow { return flowOf(r.via, r.client) }
+
 // fromClient handles a datagram that is not ChannelData.
-func (s *Server) fromClient(now time.Time, client netip.AddrPort, payload []byte) {
-	m, err := s.parser.Parse(payload)
+func (s *Server) fromClient(now time.Time, d sansio.Datagram) {
+	m, err := s.parser.Parse(d.Payload)
 	if err != nil {
 		s.stats.DroppedMalformed++
 		return
@@ -43,7 +52,7 @@ func (s *Server) fromClient(now time.Time, client netip.AddrPort, payload []byte
 	switch m.Type.Class {
 	case pion.ClassIndication:
 		if m.Type.Method == pion.MethodSend {
-			s.fromSend(now, client, m)
+			s.fromSend(now, d, m)
 		}
 		// A Binding indication keeps a mapping alive and is never answered
 		// (RFC 8489 section 6.3.2); other methods have no indications for us.
@@ -56,12 +65,14 @@ func (s *Server) fromClient(now time.Time, client netip.AddrPort, payload []byte
 		return
 	}
 	r := &request{
-		client:      client,
+		client:      d.Remote,
+		via:         d.Socket,
 		id:          m.TransactionID,
 		method:      m.Type.Method,
-		size:        len(payload),
+		size:        len(d.Payload),
 		attributes:  m.Attributes,
 		fingerprint: m.Contains(pion.AttrFingerprint),
+		source:      sourceOf(d.Remote.Addr()),
 	}
 	switch r.method {
 	case pion.MethodBinding:
@@ -77,7 +88,7 @@ func (s *Server) fromClient(now time.Time, client netip.AddrPort, payload []byte
 
 // serve handles an authenticated request.
 func (s *Server) serve(now time.Time, r *request) {
-	if unknown := unknownAttributes(r.attributes); len(unknown) > 0 {
+	if unknown := s.unknownAttributes(r.attributes); len(unknown) > 0 {
 		s.refuseUnknown(now, r, unknown)
 		return
 	}
@@ -96,68 +107,11 @@ func (s *Server) serve(now time.Time, r *request) {
 // binding answers where the client is seen (RFC 8489 section 12.2). Whoever
 // authenticates it gets no integrity back: it is STUN's, not TURN's.
 func (s *Server) binding(now time.Time, r *request) {
-	if unknown := unknownAttributes(r.attributes); len(unknown) > 0 {
+	if unknown := s.unknownAttributes(r.attributes); len(unknown) > 0 {
 		s.refuseUnknown(now, r, unknown)
 		return
 	}
 	s.succeed(now, r, func(w *stun.Writer) { w.XORAddress(pion.AttrXORMappedAddress, r.client) })
-}
-
-// authenticate checks the long-term credentials in the order of RFC 8489
-// section 9.2.4, answers what fails, and leaves in r only what is vouched for.
-// Nothing is remembered of those who fail.
-func (s *Server) authenticate(now time.Time, r *request, m *pion.Message) bool {
-	if len(r.attributes) == 0 {
-		// Every request that we authenticate has attributes; a bare header is
-		// a flood that hopes for a longer answer.
-		s.stats.DroppedMalformed++
-		return false
-	}
-	at := attributeIndex(m.Attributes, pion.AttrMessageIntegrity)
-	if at < 0 {
-		s.challenge(now, r, pion.CodeUnauthorized)
-		return false
-	}
-	r.attributes = m.Attributes[:at] // what follows is not vouched for
-	username, haveUser := r.attributes.Get(pion.AttrUsername)
-	realm, haveRealm := r.attributes.Get(pion.AttrRealm)
-	nonce, haveNonce := r.attributes.Get(pion.AttrNonce)
-	if !haveUser || !haveRealm || !haveNonce || len(username.Value) > maxUsername {
-		s.refuse(now, r, pion.CodeBadRequest)
-		return false
-	}
-	if !s.nonces.Valid(now, r.client, nonce.Value) {
-		s.challenge(now, r, pion.CodeStaleNonce)
-		return false
-	}
-	if !s.identify(now, r, m, string(username.Value)) || !bytes.Equal(realm.Value, []byte(s.cfg.Realm)) {
-		r.key = nil // the answer is to nobody that we know
-		s.challenge(now, r, pion.CodeUnauthorized)
-		return false
-	}
-	return true
-}
-
-// identify finds the authenticator that has the password of a request. Each makes
-// a check, of users that it does not know with a key that nobody has, so that the
-// duration does not tell which names exist.
-func (s *Server) identify(now time.Time, r *request, m *pion.Message, name string) bool {
-	asked := s.cfg.Authenticators
-	if a := s.allocationOf(now, r.client); a != nil && r.method != pion.MethodAllocate {
-		asked = append(slices.Clip(asked), a.by) // which may be one of before
-	}
-	for _, by := range asked {
-		password, known := by.Password(now, name)
-		key := stun.LongTerm(name, s.cfg.Realm, password)
-		if !known {
-			key = s.nobody[:]
-		}
-		if key.Check(m) == nil && known {
-			r.username, r.account, r.by, r.key = name, by.Account(name), by, key
-			return true
-		}
-	}
-	return false
 }
 
 // succeed sends a success response, signed if the request was.
@@ -174,9 +128,10 @@ func (s *Server) refuse(now time.Time, r *request, code pion.ErrorCode) {
 func (s *Server) challenge(now time.Time, r *request, code pion.ErrorCode) {
 	s.stats.Challenged++
 	s.respond(now, r, pion.ClassErrorResponse, func(w *stun.Writer) {
-		addErrorCode(w, code)
+		w.ErrorCode(int(code), "") // no words: the answer must be short
 		w.Text(pion.AttrRealm, s.cfg.Realm)
 		w.Text(pion.AttrNonce, s.nonces.Issue(now, r.client))
+		w.Bytes(pion.AttrPasswordAlgorithms, s.algorithms)
 	})
 }
 
@@ -197,28 +152,30 @@ func (s *Server) refuseUnknown(now time.Time, r *request, unknown []pion.AttrTyp
 func (s *Server) respond(now time.Time, r *request, class pion.MessageClass, fill func(*stun.Writer)) []byte {
 	w := stun.Write(r.method, class, r.id, responseRoom)
 	fill(&w)
-	w.Sign(r.key)
+	r.signer.sign(&w)
 	if r.fingerprint {
 		w.Fingerprint()
 	}
 	raw := w.Raw()
-	if r.key == nil && !s.budget.spend(now, r.client.Addr(), r.size, len(raw)) {
+	if r.signer.none() && !s.budget.spend(now, r.client.Addr(), r.size, len(raw)) {
 		s.stats.DroppedBudget++
 		return nil
 	}
-	s.Send(listenSocket, r.client, raw)
+	s.Send(r.via, r.client, raw)
 	return raw
 }
 
 // responseRoom is what the attributes of a response take: two addresses, a
-// lifetime, or realm and nonce, and integrity.
-const responseRoom = 96
+// lifetime and a ticket, or realm and nonce, and integrity.
+const responseRoom = 144
 
 // addErrorCode writes ERROR-CODE with the reason phrase of the code's RFC.
 func addErrorCode(w *stun.Writer, code pion.ErrorCode) { w.ErrorCode(int(code), reasons[code]) }
 
 // reasons are the phrases of RFC 8489 section 14.8 and RFC 8656 section 19.
 var reasons = map[pion.ErrorCode]string{
+	stun.CodeTryAlternate:           "Try Alternate",
+	stun.CodeMobilityForbidden:      "Mobility Forbidden",
 	pion.CodeBadRequest:             "Bad Request",
 	pion.CodeUnauthorized:           "Unauthorized",
 	pion.CodeForbidden:              "Forbidden",
@@ -234,28 +191,24 @@ var reasons = map[pion.ErrorCode]string{
 }
 
 // understood are the comprehension-required attributes that the server knows,
-// besides those of authentication. DONT-FRAGMENT is not among them: see Server.
-var understood = []pion.AttrType{
-	pion.AttrChannelNumber,
-	pion.AttrLifetime,
-	pion.AttrXORPeerAddress,
-	pion.AttrData,
-	pion.AttrRequestedAddressFamily,
-	pion.AttrEvenPort,
-	pion.AttrRequestedTransport,
-	pion.AttrReservationToken,
-}
-
-func unknownAttributes(attributes pion.Attributes) []pion.AttrType {
-	return stun.UnknownRequired(&pion.Message{Attributes: attributes}, understood...)
-}
-
-// attributeIndex is the position of the first attribute of a type, or -1.
-func attributeIndex(attributes pion.Attributes, t pion.AttrType) int {
-	for i, a := range attributes {
-		if a.Type == t {
-			return i
-		}
+// besides those of authentication.
+func understood(dontFragment bool) []pion.AttrType {
+	types := []pion.AttrType{
+		pion.AttrChannelNumber,
+		pion.AttrLifetime,
+		pion.AttrXORPeerAddress,
+		pion.AttrData,
+		pion.AttrRequestedAddressFamily,
+		pion.AttrEvenPort,
+		pion.AttrRequestedTransport,
+		pion.AttrReservationToken,
 	}
-	return -1
+	if dontFragment {
+		types = append(types, pion.AttrDontFragment)
+	}
+	return types
+}
+
+func (s *Server) unknownAttributes(attributes pion.Attributes) []pion.AttrType {
+	return stun.UnknownRequired(&pion.Message{Attributes: attributes}, s.understood...)
 }

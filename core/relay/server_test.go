@@ -251,8 +251,8 @@ func TestServerExpires(t *testing.T) {
 	if want := (AllocationExpired{Client: clientA, Relayed: relayed, Username: "alice"}); len(w.events) != 1 || w.events[0] != want {
 		t.Fatalf("events %+v, want %+v", w.events, want)
 	}
-	if len(w.sockets) != 1 || len(w.server.accounts) != 0 || len(w.server.ports.taken) != 0 {
-		t.Errorf("left behind: %d sockets, accounts %v, ports %v", len(w.sockets)-1, w.server.accounts, w.server.ports.taken)
+	if len(w.sockets) != 1 || len(w.server.accounts) != 0 || len(w.server.families[four].ports.taken) != 0 {
+		t.Errorf("left behind: %d sockets, accounts %v, ports %v", len(w.sockets)-1, w.server.accounts, w.server.families[four].ports.taken)
 	}
 	if at := w.server.PollTimeout(); !at.IsZero() {
 		t.Errorf("with nothing left the server wants to be woken at %v", at)

@@ -85,6 +85,13 @@ func (w *Writer) Uint64(t stun.AttrType, v uint64) {
 // XORAddress adds an attribute in the form of XOR-MAPPED-ADDRESS. An address that
 // is none becomes IPv4's unspecified one.
 func (w *Writer) XORAddress(t stun.AttrType, a netip.AddrPort) {
+	at := len(w.raw) + attributeHeader
+	w.Address(t, a)
+	mask(w.raw[at:], [stun.TransactionIDSize]byte(w.raw[8:headerSize]))
+}
+
+// Address adds an attribute in the form of MAPPED-ADDRESS, likewise.
+func (w *Writer) Address(t stun.AttrType, a netip.AddrPort) {
 	addr := a.Addr().Unmap()
 	if addr.Is6() {
 		w.begin(t, 20)
@@ -93,7 +100,6 @@ func (w *Writer) XORAddress(t stun.AttrType, a netip.AddrPort) {
 		w.begin(t, 8)
 		w.raw = append(w.raw, 0, familyIPv4)
 	}
-	at := len(w.raw) - 2
 	w.raw = binary.BigEndian.AppendUint16(w.raw, a.Port())
 	if addr.Is6() {
 		raw := addr.As16()
@@ -105,7 +111,6 @@ func (w *Writer) XORAddress(t stun.AttrType, a netip.AddrPort) {
 		}
 		w.raw = append(w.raw, raw[:]...)
 	}
-	mask(w.raw[at:], [stun.TransactionIDSize]byte(w.raw[8:headerSize]))
 }
 
 // ErrorCode adds an ERROR-CODE.
@@ -155,6 +160,9 @@ func (w *Writer) Fingerprint() {
 func (w *Writer) length(total int) {
 	binary.BigEndian.PutUint16(w.raw[2:], uint16(total-headerSize))
 }
+
+// Len is how long the message is by now.
+func (w *Writer) Len() int { return len(w.raw) }
 
 // Raw ends the message and gives it away.
 func (w *Writer) Raw() []byte {
