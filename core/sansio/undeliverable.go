@@ -34,15 +34,3 @@ const (
 	icmpv6PacketTooBig   = 2
 	maxUndeliverableRead = 64 // at once
 )
-
-// tell gives errors to the machine.
-func (l *Loop) tell(us []Undeliverable) {
-	m, ok := l.machine.(ErrorMachine)
-	if !ok {
-		return
-	}
-	now := time.Now()
-	for _, u := range us {
-		m.HandleUndeliverable(now, u)
-	}
-}
