@@ -101,8 +101,8 @@ func (d *decoder) needOurPeers(n *document.Node) {
 // ourServer refuses an action about a server that is a program or is not there.
 func (d *decoder) ourServer(n *document.Node, server string) {
 	host := d.sc.Rendezvous
-	if server == ServerRelay {
-		host = d.sc.Relay
+	if server != ServerRendezvous {
+		host = d.sc.RelayHost(server)
 	}
 	switch p := d.sc.ServedBy(server); {
 	case server == "":

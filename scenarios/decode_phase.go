@@ -113,7 +113,7 @@ func (d *decoder) action(n *document.Node) Action {
 			n.KeyErrorf("the servers of a system are killed, started and drained")
 			return a
 		}
-		a.Target = d.word(n, "server", []string{ServerRendezvous, ServerRelay})
+		a.Target = d.server(n)
 		d.ourServer(n, a.Target)
 	default:
 		return EventAction(d.event(n, sim.DecodeEvent(n, d.sc.Lab)))
@@ -125,7 +125,7 @@ func (d *decoder) action(n *document.Node) Action {
 // or its name is no server's.
 func (d *decoder) aboutProgram(n *document.Node) bool {
 	if n.Kind() == document.Mapping {
-		return true
+		return n.Find("relay").Name() != "relay"
 	}
 	server := n.IsScalar() && (n.Text() == ServerRendezvous || n.Text() == ServerRelay)
 	return !server && slices.Contains(d.allPrograms(), n.Text())

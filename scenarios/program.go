@@ -80,12 +80,12 @@ func (sc *Scenario) AllPrograms() []*Program {
 	return all
 }
 
-// ServedBy is the program that is the rendezvous or the relay (ServerRendezvous,
-// ServerRelay) because it runs on that host; nil: there is none.
+// ServedBy is the program that is the rendezvous or a relay (ServerRendezvous, one
+// of RelayNames) because it runs on that host; nil: there is none.
 func (sc *Scenario) ServedBy(server string) *Program {
 	host := sc.Rendezvous
-	if server == ServerRelay {
-		host = sc.Relay
+	if server != ServerRendezvous {
+		host = sc.RelayHost(server)
 	}
 	i := slices.IndexFunc(sc.Programs, func(p *Program) bool { return p.Host == host })
 	if host == "" || i < 0 {

@@ -28,8 +28,10 @@ type Scenario struct {
 
 	Lab *sim.Lab
 	// Rendezvous and Relay name the hosts on which the servers run. Relay may be
-	// empty: no relay.
+	// empty: no relay. Relays are the hosts of all relays where they are several;
+	// Relay is the first one then.
 	Rendezvous, Relay string
+	Relays            []string
 	// Peers in the order of the file; none where the scenario is about Programs
 	// only.
 	Peers []Peer

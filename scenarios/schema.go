@@ -19,6 +19,7 @@ func Schema() document.Schema {
 		"lab":         sim.Schema(),
 		"rendezvous":  nameSchema("The host on which the rendezvous runs."),
 		"relay":       nameSchema("The host on which the relay runs; nothing: there is none."),
+		"relays":      relaysSchema(),
 		"programs":    programsSchema(),
 		"system":      systemSchema(),
 		"rooms":       roomsSchema(),
@@ -67,6 +68,12 @@ func onlyWith(key string, others ...string) document.Schema {
 // nameSchema is the name of a part of the lab.
 func nameSchema(description string) document.Schema {
 	return document.TextSchema().Described(description)
+}
+
+func relaysSchema() document.Schema {
+	s := listOf(nameSchema("The host of a relay."), 2)
+	s["maxItems"] = maxRelays
+	return s.Described("Instead of relay: the hosts of several, from which peers choose.")
 }
 
 func listOf(item document.Schema, least int) document.Schema {
@@ -160,16 +167,17 @@ func actionSchema(kinds []ActionKind) document.Schema {
 // actionArguments is what an action takes.
 func actionArguments(kind ActionKind) document.Schema {
 	server := document.WordSchema(ServerRendezvous, ServerRelay)
+	oneRelay := document.ObjectSchema(map[string]document.Schema{"relay": nameSchema("The host of one of several relays.")}, "relay")
 	switch kind {
 	case ActSend:
 		return document.ObjectSchema(map[string]document.Schema{
 			"from": nameSchema("The peer that sends."), "count": document.IntSchema(1, maxCount).Described("How many datagrams."),
 		}, "count", "from").Described("One peer alone sends payload, while it is quiet.")
 	case ActRestart:
-		return document.Schema{"anyOf": []document.Schema{server, sim.EventSchema(sim.EventRestart)}}.
+		return document.Schema{"anyOf": []document.Schema{server, sim.EventSchema(sim.EventRestart), oneRelay}}.
 			Described("A server, or a program, ends and starts anew.")
 	case ActStop:
-		return server.Described("A server ends.")
+		return document.Schema{"anyOf": []document.Schema{server, oneRelay}}.Described("A server ends.")
 	case ActKill:
 		return document.Schema{"anyOf": []document.Schema{systemArguments(kind), sim.EventSchema(sim.EventKill)}}.
 			Described("Servers of a system, or programs, end at once, by SIGKILL.")

@@ -367,3 +367,52 @@ func TestSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 		})
 	}
 }
+
+// TestRelays: several relays are named in a list, and actions say which one.
+func TestRelays(t *testing.T) {
+	const text = `id: R
+title: r
+lab: {hosts: {a: {}, b: {}, rv: {}, near: {}, far: {}}}
+rendezvous: rv
+relays: [near, far]
+peers: {a: {host: a}, b: {host: b}}
+connect: [[a, b]]
+phases:
+  - name: one dies
+    do: [{stop: {relay: near}}, {restart: {relay: near}}, {stop: rendezvous}]
+    expect: {path: direct}
+`
+	schema := compiled(t)
+	for _, tt := range []struct{ name, old, new, want string }{
+		{"as it is", "", "", ""},
+		{"relay and relays", "relays:", "relay: near\nrelays:", "name all of them in relays"},
+		{"one relay", "[near, far]", "[near]", "from 2 to 8 are several"},
+		{"twice", "[near, far]", "[near, near]", "named twice"},
+		{"beside the rendezvous", "[near, far]", "[near, rv]", "separate hosts"},
+		{"under a peer", "[near, far]", "[near, b]", "b"},
+		{"no host", "[near, far]", "[near, fur]", "far"},
+		{"which one", "stop: {relay: near}", "stop: relay", "say which one"},
+		{"another one", "stop: {relay: near}", "stop: {relay: a}", "near"},
+		{"of one relay", "relays: [near, far]", "relay: near", "say stop: relay"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := text
+			if tt.old != "" {
+				text = strings.ReplaceAll(text, tt.old, tt.new)
+			}
+			sc, err := Parse("x.yaml", []byte(text))
+			if tt.want == "" {
+				if err != nil || !slices.Equal(sc.RelayHosts(), []string{"near", "far"}) || sc.RelayHost(sc.Phases[0].Actions[0].Target) != "near" {
+					t.Errorf("%v: relays %v, the first action is about %q", err, sc.RelayHosts(), sc.Phases[0].Actions[0].Target)
+				}
+				if err := schema.Validate(asJSON(t, text)); err != nil {
+					t.Errorf("schema: %v", err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}

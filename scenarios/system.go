@@ -81,8 +81,8 @@ func (sc *Scenario) RendezvousHosts() []string {
 // RelayHosts are the hosts on which a relay runs; none where there is no relay.
 func (sc *Scenario) RelayHosts() []string {
 	if sc.System == nil {
-		if sc.Relay == "" {
-			return nil
+		if sc.Relay == "" || len(sc.Relays) > 0 {
+			return sc.Relays
 		}
 		return []string{sc.Relay}
 	}

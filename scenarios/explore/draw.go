@@ -64,11 +64,15 @@ func groundOf(sc *scenarios.Scenario, lab *sim.Lab, stranger string) ground {
 			}
 		}
 	}
-	for _, server := range []struct{ name, host string }{{scenarios.ServerRendezvous, sc.Rendezvous}, {scenarios.ServerRelay, sc.Relay}} {
-		if server.host != "" {
-			g.servers, g.serverHost = append(g.servers, server.name), append(g.serverHost, server.host)
-			link(server.host, "")
+	server := func(name, host string) {
+		if host != "" {
+			g.servers, g.serverHost = append(g.servers, name), append(g.serverHost, host)
+			link(host, "")
 		}
+	}
+	server(scenarios.ServerRendezvous, sc.Rendezvous)
+	for _, name := range sc.RelayNames() {
+		server(name, sc.RelayHost(name))
 	}
 	return g
 }

@@ -81,7 +81,14 @@ func (t *template) text(s Schedule, tail time.Duration, path scenarios.Path, com
 	fmt.Fprintf(&b, "id: %s\ntitle: %s\n", t.id, strconv.Quote("Explored: "+t.sc.Title))
 	b.Write(t.labFor(s).YAML())
 	fmt.Fprintf(&b, "rendezvous: %s\n", strconv.Quote(t.sc.Rendezvous))
-	if t.sc.Relay != "" {
+	switch {
+	case len(t.sc.Relays) > 0:
+		var hosts []string
+		for _, host := range t.sc.Relays {
+			hosts = append(hosts, strconv.Quote(host))
+		}
+		fmt.Fprintf(&b, "relays: [%s]\n", strings.Join(hosts, ", "))
+	case t.sc.Relay != "":
 		fmt.Fprintf(&b, "relay: %s\n", strconv.Quote(t.sc.Relay))
 	}
 	b.WriteString("peers:\n")
@@ -170,9 +177,9 @@ func (s Schedule) actions(tail time.Duration) (lines []string) {
 			now += e.For
 			continue
 		}
-		lines = append(lines, "stop: "+e.Server)
+		lines = append(lines, "stop: "+scenarios.ServerText(e.Server))
 		until(now + e.For)
-		lines = append(lines, "restart: "+e.Server)
+		lines = append(lines, "restart: "+scenarios.ServerText(e.Server))
 	}
 	until(s.end() + tail)
 	return lines
@@ -227,8 +234,9 @@ func (t *template) rtt(s Schedule) time.Duration {
 	for _, pair := range t.sc.Pairs() {
 		longest = max(longest, 2*(oneWay(host[pair[0]])+oneWay(host[pair[1]])))
 	}
-	if t.sc.Relay != "" {
-		longest += 2 * oneWay(t.sc.Relay)
+	var relay time.Duration
+	for _, host := range t.sc.RelayHosts() {
+		relay = max(relay, 2*oneWay(host))
 	}
-	return longest
+	return longest + relay
 }

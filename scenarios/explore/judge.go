@@ -222,7 +222,7 @@ func (o *outcome) state() (all []Finding) {
 			// Two notices for each introduction that waits for an answer, 2.5 s long, of
 			// which a pair asks for four a second at most.
 			most(p.name, "notices", p.server.Notices, 20*max(pairs, 1)+20)
-		case p.name == scenarios.ServerRelay:
+		case slices.Contains(o.sc.RelayNames(), p.name):
 			most(p.name, "allocations", p.relay.Allocations, peers*addresses)
 			// An allocation lets through the addresses of each other peer: its host's, its
 			// NAT's, its relay's.
@@ -291,7 +291,7 @@ func (o *outcome) rates() (all []Finding) {
 	others := len(o.sc.Peers) - 1
 	payload := others * (int(time.Second/o.sc.Settings.Interval) + 2)
 	for _, p := range o.probes.all {
-		if p.name == scenarios.ServerRendezvous || p.name == scenarios.ServerRelay || p.dead {
+		if p.name == scenarios.ServerRendezvous || slices.Contains(o.sc.RelayNames(), p.name) || p.dead {
 			continue
 		}
 		seconds := slices.Sorted(maps.Keys(p.sent))
@@ -338,7 +338,7 @@ func (o *outcome) strangers() (all []Finding) {
 		for _, from := range slices.SortedFunc(maps.Keys(got), netip.Addr.Compare) {
 			bound := amplification * sent[from]
 			switch {
-			case o.at(o.sc.Relay, from):
+			case slices.ContainsFunc(o.sc.RelayHosts(), func(host string) bool { return o.at(host, from) }):
 				bound = max(bound, sent[from]+challengeBudget+int(hosts[host].Seconds()*challengeRate))
 			case o.at(o.sc.Rendezvous, from):
 				bound += discovery * requests[from]

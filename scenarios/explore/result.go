@@ -158,7 +158,10 @@ func (o *outcome) recovered() (worst time.Duration) {
 		return 0
 	}
 	end := run.Phases[0].Begin.Add(o.schedule.end())
-	scene := witness.Scene{Relay: run.Plan.Addresses(o.sc.Relay, sim.DefaultUplink), Rendezvous: run.Plan.Addresses(o.sc.Rendezvous, sim.DefaultUplink)}
+	scene := witness.Scene{Rendezvous: run.Plan.Addresses(o.sc.Rendezvous, sim.DefaultUplink)}
+	for _, host := range o.sc.RelayHosts() {
+		scene.Relay = append(scene.Relay, run.Plan.Addresses(host, sim.DefaultUplink)...)
+	}
 	for _, h := range o.sc.Lab.Hosts {
 		scene.Hosts = append(scene.Hosts, h.Name)
 	}

@@ -11,18 +11,21 @@ import (
 
 // programs lists the servers, ours or not, and the programs.
 func (d description) programs(sc *scenarios.Scenario) {
-	for _, k := range []struct{ server, host string }{
-		{scenarios.ServerRendezvous, sc.Rendezvous}, {scenarios.ServerRelay, sc.Relay},
-	} {
-		switch by := sc.ServedBy(k.server); {
-		case k.host == "" && k.server == scenarios.ServerRelay && len(sc.Peers) > 0:
-			d.item("no relay")
-		case k.host == "":
+	server := func(what, name, host string) {
+		switch by := sc.ServedBy(name); {
+		case host == "":
 		case by != nil:
-			d.item(fmt.Sprintf("%s on host %s: the program %s", k.server, k.host, by.Name))
+			d.item(fmt.Sprintf("%s on host %s: the program %s", what, host, by.Name))
 		default:
-			d.item(k.server + " on host " + k.host)
+			d.item(what + " on host " + host)
 		}
+	}
+	server(scenarios.ServerRendezvous, scenarios.ServerRendezvous, sc.Rendezvous)
+	for _, name := range sc.RelayNames() {
+		server(scenarios.ServerRelay, name, sc.RelayHost(name))
+	}
+	if sc.Relay == "" && len(sc.Peers) > 0 {
+		d.item("no relay")
 	}
 	for _, p := range sc.Programs {
 		d.program("program", p)

@@ -79,7 +79,8 @@ func (s *stage) startPrograms(ctx context.Context, chosen func(p *scenarios.Prog
 
 // serves reports whether a program is the rendezvous or the relay.
 func (s *stage) serves(p *scenarios.Program) bool {
-	return s.v.scenario.ServedBy(scenarios.ServerRendezvous) == p || s.v.scenario.ServedBy(scenarios.ServerRelay) == p
+	return s.v.scenario.ServedBy(scenarios.ServerRendezvous) == p ||
+		slices.ContainsFunc(s.v.scenario.RelayNames(), func(name string) bool { return s.v.scenario.ServedBy(name) == p })
 }
 
 // startProgram starts a program; a is the peer in whose place it stands, or nil.

@@ -24,17 +24,21 @@ func (s *stage) rendezvousServer() (sansio.Machine, error) {
 	return rendezvous.NewServer(cfg)
 }
 
-// relayServer is the relay of the lab.
-func (s *stage) relayServer() (sansio.Machine, error) {
+// relayServer is a relay of the lab.
+func (s *stage) relayServer(name string) (sansio.Machine, error) {
+	addr, err := s.addr(s.v.scenario.RelayHost(name), 0)
+	if err != nil {
+		return nil, err
+	}
 	return relay.NewServer(relay.ServerConfig{
-		Listen:         s.relayAddr,
-		RelayAddress:   s.relayAddr.Addr(),
+		Listen:         netip.AddrPortFrom(addr, stunPort),
+		RelayAddress:   addr,
 		PortLow:        relayPortLow,
 		PortHigh:       relayPortHigh,
 		Realm:          relayRealm,
 		Authenticators: []relay.Authenticator{relay.Users{relayUser: relayPassword}},
 		// Every peer uses the same account.
 		MaxAllocationsPerUser: 1000,
-		Rand:                  s.source("relay"),
+		Rand:                  s.source(name),
 	})
 }

@@ -40,9 +40,9 @@ type stage struct {
 	log  *logbook
 
 	rendezvousAddr netip.AddrPort
-	relayAddr      netip.AddrPort
+	relayAddrs     []netip.AddrPort
 	serverKey      identity.Key
-	servers        map[string]sim.RunningMachine // by scenarios.ServerRendezvous, ServerRelay
+	servers        map[string]sim.RunningMachine // by scenarios.ServerRendezvous, RelayNames
 	actors         map[string]*actor             // by peer
 	byID           map[identity.ID]string
 	certified      time.Time         // when all NATs were what they claim
@@ -153,13 +153,16 @@ func (s *stage) startServers(ctx context.Context) error {
 		return err
 	}
 	s.serverKey = key
-	if s.v.scenario.Relay != "" && s.v.scenario.ServedBy(scenarios.ServerRelay) == nil {
-		addr, err := s.addr(s.v.scenario.Relay, 0)
+	for _, relay := range s.v.scenario.RelayNames() {
+		if s.v.scenario.ServedBy(relay) != nil {
+			continue
+		}
+		addr, err := s.addr(s.v.scenario.RelayHost(relay), 0)
 		if err != nil {
 			return err
 		}
-		s.relayAddr = netip.AddrPortFrom(addr, stunPort)
-		if err := s.startServer(ctx, scenarios.ServerRelay); err != nil {
+		s.relayAddrs = append(s.relayAddrs, netip.AddrPortFrom(addr, stunPort))
+		if err := s.startServer(ctx, relay); err != nil {
 			return err
 		}
 	}
@@ -189,9 +192,9 @@ func (s *stage) startServer(ctx context.Context, server string) error {
 	switch server {
 	case scenarios.ServerRendezvous:
 		machine, err = s.rendezvousServer()
-	case scenarios.ServerRelay:
-		host = s.v.scenario.Relay
-		machine, err = s.relayServer()
+	default:
+		host = s.v.scenario.RelayHost(server)
+		machine, err = s.relayServer(server)
 	}
 	if err != nil {
 		return fmt.Errorf("%s on host %s: %w", server, host, err)
@@ -279,8 +282,8 @@ func (s *stage) peerConfig(p scenarios.Peer, key identity.Key, noPunching bool) 
 	if cfg.Keepalive == scenarios.Off {
 		cfg.Consent = -1
 	}
-	if s.relayAddr.IsValid() {
-		cfg.Relay = &peer.RelayConfig{Server: s.relayAddr, Username: relayUser, Password: relayPassword}
+	for _, at := range s.relayAddrs {
+		cfg.Relays = append(cfg.Relays, peer.RelayConfig{Server: at, Username: relayUser, Password: relayPassword})
 	}
 	return cfg
 }

@@ -95,10 +95,10 @@ func (v *variant) hostsOf(a scenarios.Action) []string {
 		return k.Hosts()
 	case v.scenario.System != nil:
 		return []string{a.Target}
-	case a.Target == scenarios.ServerRelay:
-		return v.scenario.RelayHosts()
+	case a.Target == scenarios.ServerRendezvous:
+		return v.scenario.RendezvousHosts()
 	}
-	return v.scenario.RendezvousHosts()
+	return []string{v.scenario.RelayHost(a.Target)}
 }
 
 // rewired are the hosts of peers that an action gives another network, so that they

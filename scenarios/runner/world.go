@@ -106,7 +106,7 @@ func (w *world) happen(e sim.Event) {
 // served notes that programs which are the rendezvous or the relay do not answer any
 // more, or again.
 func (w *world) served(e sim.Event, stopped bool) {
-	for _, server := range []string{scenarios.ServerRendezvous, scenarios.ServerRelay} {
+	for _, server := range append([]string{scenarios.ServerRendezvous}, w.v.scenario.RelayNames()...) {
 		if p := w.v.scenario.ServedBy(server); p != nil && concerns(e, p) {
 			w.stop([]string{p.Host}, stopped)
 		}
