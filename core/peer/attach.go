@@ -55,7 +55,7 @@ func (m *Machine) direct() []punch.Candidate {
 // updateOffer tells the rendezvous and all agents where we can be reached, if
 // that has changed, and reports whether it has.
 func (m *Machine) updateOffer(now time.Time) bool {
-	o := offer{Instance: m.instance, RTT: m.rendezvous.RTT(), Candidates: append(m.direct(), m.viaRelay()...)}
+	o := offer{Instance: m.instance, RTT: m.rendezvous.RTT(), Features: featureExtended, Candidates: append(m.direct(), m.viaRelay()...)}
 	if len(o.Candidates) > maxCandidates { // the relayed one is last and must not be lost
 		o.Candidates = slices.Delete(o.Candidates, maxCandidates-2, len(o.Candidates)-2)
 	}

@@ -45,6 +45,8 @@ func (m *Machine) Stats() Stats {
 		total.Checks.ChecksReceived += c.ChecksReceived
 		total.Checks.AnswersReceived += c.AnswersReceived
 		total.Checks.Asymmetric += c.Asymmetric
+		total.Checks.Split += c.Split
+		total.Checks.Early += c.Early
 		total.Checks.Unauthentic += c.Unauthentic
 		total.Checks.RoleConflicts += c.RoleConflicts
 	}
@@ -52,7 +54,9 @@ func (m *Machine) Stats() Stats {
 }
 
 // Send sends a datagram to a peer over the session's present path. It is not
-// repeated if it gets lost. The error is ErrNoSession, ErrNoPath or ErrTooLarge.
+// repeated if it gets lost. Before there is a first path it may leave already, by
+// ways on which the peer's checks came, as far as those may be answered with
+// (punch.Agent.Early). The error is ErrNoSession, ErrNoPath or ErrTooLarge.
 func (m *Machine) Send(now time.Time, peer identity.ID, payload []byte) error {
 	s := m.sessionWith(peer)
 	if s == nil {
@@ -61,15 +65,25 @@ func (m *Machine) Send(now time.Time, peer identity.ID, payload []byte) error {
 	if len(payload) > MaxPayload {
 		return fmt.Errorf("send %d bytes to %s: %w", len(payload), peer.Short(), ErrTooLarge)
 	}
-	path, ok := s.agent.Path()
-	if !ok || !s.channel.Ready() {
+	if !s.channel.Ready() {
+		return fmt.Errorf("send to %s: %w", peer.Short(), ErrNoPath)
+	}
+	ways := []Path{{}}
+	if path, ok := s.agent.Path(); ok {
+		ways[0] = path
+	} else if ways = s.agent.Early(secure.Overhead + len(payload)); len(ways) == 0 {
 		return fmt.Errorf("send to %s: %w", peer.Short(), ErrNoPath)
 	}
 	frame, err := s.channel.Seal(byte(frameData), payload)
 	if err != nil {
 		return fmt.Errorf("send to %s: %w", peer.Short(), err)
 	}
-	m.transmit(now, path.Base, path.Remote, frame)
+	for i, way := range ways {
+		if i > 0 {
+			frame = bytes.Clone(frame)
+		}
+		m.transmit(now, way.Base, way.Remote, frame)
+	}
 	m.stats.Sent++
 	s.agent.NoteSent(now)
 	m.pump(now)

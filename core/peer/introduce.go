@@ -259,6 +259,7 @@ func (m *Machine) update(now time.Time, s *session, o offer, e rendezvous.Introd
 	}
 	first := m.acquainted(s)
 	s.remoteInstance = o.Instance
+	s.agent.SetExtended(o.Features.has(featureExtended))
 	if o.RTT > 0 && m.rendezvous.RTT() > 0 {
 		s.agent.Estimate(min(o.RTT+m.rendezvous.RTT(), maxEstimate))
 	}

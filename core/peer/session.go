@@ -96,6 +96,7 @@ func (m *Machine) begin(now time.Time, peer identity.ID, id SessionID, initiator
 			RTT: 2 * m.rendezvous.RTT(),
 		},
 		Extended:  true, // until an offer says otherwise
+		NoSplit:   m.cfg.Techniques.NoSplit,
 		RelayOnly: m.cfg.Techniques.RelayOnly,
 	})
 	if err != nil {

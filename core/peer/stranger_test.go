@@ -37,7 +37,7 @@ func registered(t *testing.T, cfg Config) (n *node, sent *int) {
 func strange(n int, rtt time.Duration) rendezvous.Introduced {
 	var seed [identity.Size]byte
 	binary.BigEndian.PutUint32(seed[8:], uint32(n))
-	o := offer{Instance: 1, Generation: 1, RTT: rtt}
+	o := offer{Instance: 1, Generation: 1, RTT: rtt, Features: featureExtended}
 	for port := range uint16(maxCandidates) {
 		o.Candidates = append(o.Candidates, punch.Candidate{
 			Kind: punch.Host, Addr: netip.AddrPortFrom(victim, 1000+port), Priority: punch.Priority(punch.Host, int(port)),

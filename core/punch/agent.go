@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"time"
 
 	pion "github.com/pion/stun/v3"
@@ -22,7 +21,9 @@ type Config struct {
 	// TieBreaker is drawn at random for each session.
 	TieBreaker uint64
 	// The credentials of both sides (RFC 8445 section 5.3): ufrag 4 to 256
-	// characters, password 22 to 256.
+	// characters, password 22 to 256. The remote ones may be empty: they are not
+	// known yet, and SetCredentials tells them; until then checks are answered,
+	// and none are sent.
 	LocalUfrag, LocalPwd   string
 	RemoteUfrag, RemotePwd string
 	// Rand gives transaction ids and jitter. Ids have to be unpredictable where
@@ -36,6 +37,9 @@ type Config struct {
 	// Extended is the behaviour beyond ICE, which a peer has to know of: see
 	// the package. False: a standard agent (RFC 8445), for any other agent.
 	Extended bool
+	// Renomination: both sides announced that a later nomination replaces an
+	// earlier one (draft-thatcher-ice-renomination). Extended agents always do.
+	Renomination bool
 	// NoSplit keeps ICE's symmetry rule where the agent is extended: answers
 	// from another address than was probed prove nothing.
 	NoSplit bool
@@ -53,7 +57,14 @@ type Path struct {
 	Local, Remote netip.AddrPort
 	// Mapped is our address as the peer sees it.
 	Mapped netip.AddrPort
+	// RemoteFrom is where the peer's answers come from, if that is another
+	// address than Remote: the path is split. Else it is the zero value.
+	RemoteFrom netip.AddrPort
 }
+
+// Split says that datagrams go to one address of the peer's and come from
+// another.
+func (p Path) Split() bool { return p.RemoteFrom.IsValid() }
 
 // PathKind says whether a relay is on the path.
 type PathKind uint8
@@ -114,6 +125,11 @@ type Stats struct {
 	// Asymmetric counts authentic answers that were discarded because they came
 	// from another address than was probed (RFC 8445 section 7.2.5.2.1).
 	Asymmetric uint64
+	// Split counts those that were taken all the same, because the agent is
+	// extended.
+	Split uint64
+	// Early counts datagrams that left before a path was proved.
+	Early uint64
 	// Unauthentic counts messages for this session with wrong integrity.
 	Unauthentic   uint64
 	RoleConflicts uint64
@@ -122,8 +138,12 @@ type Stats struct {
 // Agent keeps one session's path. Make it with New.
 type Agent struct {
 	cfg           Config
+	given         Timing // as the owner set it
 	local, remote credentials
-	controlling   bool
+	// former are the credentials before the last ICE restart: over the path in
+	// use consent goes on with them until the restart has found one.
+	formerLocal, formerRemote credentials
+	controlling               bool
 
 	locals  []local
 	leaving []Base // those that Withdraw named
@@ -137,12 +157,19 @@ type Agent struct {
 	nominated  *pair
 	nomination uint32
 
+	// complete: neither side will have more candidates. revoked: we want no
+	// more datagrams of the peer's.
+	complete, revoked bool
+	// validSince is when the first pair became valid since started.
+	validSince time.Time
+	switchedAt time.Time // to a path only because it is better
+
 	started  time.Time // of the checks, or of their last restart
 	heard    time.Time // first sign of the peer since started
 	settled  bool
 	outcome  PathKind  // of the last Settled
 	rebound  time.Time // what was proved before is in doubt
-	nextSlot time.Time
+	nextSlot time.Time // of checks, as paced; a burst may be ahead of it
 	stepped  time.Time
 	// wake is what PollTimeout says, while polled: nothing has changed since.
 	// An owner of hundreds of agents asks them all far more often than they
@@ -162,26 +189,27 @@ type local struct {
 	candidate Candidate
 }
 
-// ErrConfig is returned by New for credentials of an unusable length.
+// ErrConfig is returned by New and SetCredentials for credentials of an unusable
+// length.
 var ErrConfig = errors.New("punch: unusable configuration")
 
 // New makes an agent. Checks begin as soon as it knows a candidate of either
-// side.
+// side, and the peer's credentials.
 func New(now time.Time, cfg Config) (*Agent, error) {
-	for _, c := range []struct{ what, ufrag, pwd string }{
-		{"local", cfg.LocalUfrag, cfg.LocalPwd}, {"remote", cfg.RemoteUfrag, cfg.RemotePwd},
-	} {
-		if len(c.ufrag) < 4 || len(c.ufrag) > 256 || len(c.pwd) < 22 || len(c.pwd) > 256 {
-			return nil, fmt.Errorf("%w: %s ufrag has %d and password %d characters, want 4 to 256 and 22 to 256 (RFC 8445 section 5.3)",
-				ErrConfig, c.what, len(c.ufrag), len(c.pwd))
-		}
+	if err := checkCredentials("local", cfg.LocalUfrag, cfg.LocalPwd, false); err != nil {
+		return nil, err
+	}
+	if err := checkCredentials("remote", cfg.RemoteUfrag, cfg.RemotePwd, true); err != nil {
+		return nil, err
 	}
 	if cfg.Rand == nil {
 		return nil, fmt.Errorf("%w: no source of randomness", ErrConfig)
 	}
-	cfg.Timing = cfg.withDefaults()
+	given := cfg.Timing
+	cfg.Timing = given.withDefaults(cfg.Extended)
 	return &Agent{
 		cfg:         cfg,
+		given:       given,
 		local:       newCredentials(cfg.LocalUfrag, cfg.LocalPwd),
 		remote:      newCredentials(cfg.RemoteUfrag, cfg.RemotePwd),
 		controlling: cfg.Controlling,
@@ -189,141 +217,12 @@ func New(now time.Time, cfg Config) (*Agent, error) {
 	}, nil
 }
 
-// SetLocal says which candidates a base has now, replacing those it had; none
-// means that the base is gone, and its pairs with it.
-func (a *Agent) SetLocal(now time.Time, b Base, candidates []Candidate) {
-	a.locals = slices.DeleteFunc(a.locals, func(l local) bool { return l.base == b })
-	if len(candidates) == 0 {
-		a.leaving = slices.DeleteFunc(a.leaving, func(o Base) bool { return o == b })
-	}
-	for i, c := range candidates {
-		if c.Priority == 0 {
-			c.Priority = Priority(c.Kind, i)
-		}
-		a.locals = append(a.locals, local{b, c})
-	}
-	a.prune(now, func(p *pair) bool {
-		if p.base != b {
-			return false
-		}
-		l, ok := a.localFor(b, p.remote.Addr.Addr())
-		if ok && p.local.Kind == Relayed && l.Addr != p.local.Addr {
-			return true // another allocation: nothing of the old pair holds
-		}
-		if ok {
-			p.local = l
-			a.prioritise(p)
-		}
-		return !ok
-	})
-	a.order()
-	a.pairUp(now)
-	a.step(now)
-}
-
 // SetExtended says anew what Config.Extended says, for owners who learn what the
 // peer understands after the agent was made.
-func (a *Agent) SetExtended(extended bool) { a.cfg.Extended, a.polled = extended, false }
-
-// Withdraw says that a base is on its way out: another one is used as soon as it
-// works, and the peer is told by a nomination. SetLocal ends the base.
-func (a *Agent) Withdraw(now time.Time, b Base) {
-	if !slices.Contains(a.leaving, b) {
-		a.leaving = append(a.leaving, b)
-	}
-	for _, p := range a.pairs {
-		p.withdrawn = p.withdrawn || p.base == b
-	}
-	a.step(now)
-}
-
-// SetRemote says which candidates the peer offers now, replacing what it
-// offered before. Pairs of candidates that are gone leave, but for valid ones,
-// which go on until they die, or, where a relayed address is gone or the peer is
-// somewhere else altogether, until another pair works.
-func (a *Agent) SetRemote(now time.Time, candidates []Candidate) {
-	elsewhere := moved(a.remotes, candidates)
-	a.remotes = a.remotes[:0]
-	for _, c := range candidates {
-		if c.Addr.IsValid() && c.Addr.Port() != 0 && !slices.ContainsFunc(a.remotes, func(r Candidate) bool { return r.Addr == c.Addr }) {
-			a.remotes = append(a.remotes, c)
-		}
-	}
-	a.prune(now, func(p *pair) bool {
-		for _, c := range a.remotes {
-			if c.Addr == p.remote.Addr {
-				// What was learned from a check has a proper name now
-				// (RFC 8838 section 11.4).
-				p.remote = c
-				p.withdrawn = slices.Contains(a.leaving, p.base)
-				a.prioritise(p)
-				return false
-			}
-		}
-		p.withdrawn = p.withdrawn || p.remote.Kind == Relayed || elsewhere
-		return p.state != succeeded && p.remote.Kind != PeerReflexive
-	})
-	a.order()
-	a.pairUp(now)
-	a.step(now)
-}
-
-// prune removes the pairs for which gone is true.
-func (a *Agent) prune(now time.Time, gone func(*pair) bool) {
-	a.pairs = slices.DeleteFunc(a.pairs, func(p *pair) bool {
-		if !gone(p) {
-			return false
-		}
-		p.state = failed
-		return true
-	})
-	if a.nominated != nil && !slices.Contains(a.pairs, a.nominated) {
-		a.nominated = nil
-	}
-	if a.selected != nil && !slices.Contains(a.pairs, a.selected) {
-		a.lose(now)
-	}
-}
-
-// Restart checks every pair again, keeping the path in use until a better one
-// is found or it proves dead. Call it after anything that may have changed what
-// the pairs can do: a new network, a rebooted NAT, a new offer of the peer.
-func (a *Agent) Restart(now time.Time) {
-	a.recheck(now)
-	a.step(now)
-}
-
-// Rebind is Restart after our own network has changed: what pairs could do
-// before, they may not any more, so that the first pair that answers is used
-// instead of waiting until the present one has proved dead.
-func (a *Agent) Rebind(now time.Time) {
-	a.rebound = now
-	a.Restart(now)
-}
-
-func (a *Agent) recheck(now time.Time) {
-	for _, p := range a.pairs {
-		p.retriggers = 0
-		if p.state != succeeded {
-			p.state, p.triggered = waiting, false
-		}
-		p.next = now
-	}
-	a.settled = false
-	a.started, a.heard = now, time.Time{}
-}
-
-// unsettle reopens the checks because there are new pairs.
-func (a *Agent) unsettle(now time.Time) {
-	if a.selected != nil && !a.selected.relayed() {
-		return // nothing to look for
-	}
-	if a.settled && !a.heard.IsZero() {
-		a.heard = now
-	}
-	if a.settled || a.selected == nil {
-		a.settled = false
-		a.started = now
+func (a *Agent) SetExtended(extended bool) {
+	if a.cfg.Extended != extended {
+		a.cfg.Extended, a.polled = extended, false
+		a.cfg.Timing = a.given.withDefaults(extended)
 	}
 }
 
@@ -352,7 +251,11 @@ func (a *Agent) pathOf(p *pair) Path {
 	if p.relayed() {
 		kind = ViaRelay
 	}
-	return Path{Kind: kind, Base: p.base, Local: p.local.Addr, Remote: p.remote.Addr, Mapped: p.mapped}
+	path := Path{Kind: kind, Base: p.base, Local: p.local.Addr, Remote: p.remote.Addr, Mapped: p.mapped}
+	if p.split() {
+		path.RemoteFrom = p.from
+	}
+	return path
 }
 
 // IsSettled reports whether checks are over.

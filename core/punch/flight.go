@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"slices"
@@ -15,8 +16,13 @@ type flight struct {
 	pair       *pair
 	sent       time.Time
 	nomination uint32 // 0: did not nominate
-	// controlling is the role it claimed, for a 487 that comes late.
-	controlling bool
+	// nominates: it carried USE-CANDIDATE. controlling is the role it claimed, for
+	// a 487 that comes late.
+	nominates, controlling bool
+	// repeated: an answer may be that to an earlier copy, and gives no round-trip
+	// time (RFC 6298 section 3).
+	repeated bool
+	payload  []byte // to be repeated; standard agents only
 }
 
 // maxFlights bounds what an agent remembers; flightLife is past the longest
@@ -24,6 +30,8 @@ type flight struct {
 const (
 	maxFlights = 1024
 	flightLife = 10 * time.Second
+	// standardLife is that of a check that is repeated.
+	standardLife = time.Minute
 	// usualFlights are those of the checks of two or three pairs.
 	usualFlights = 8
 )
@@ -32,12 +40,12 @@ const (
 // whose path stands has one every some seconds.
 type flights []flight
 
-func (f *flights) add(fl flight) {
+func (f *flights) add(fl flight, life time.Duration) {
 	if *f == nil {
 		*f = make(flights, 0, usualFlights)
 	}
 	past := 0
-	for past < len(*f) && (len(*f)-past >= maxFlights || fl.sent.Sub((*f)[past].sent) >= flightLife) {
+	for past < len(*f) && (len(*f)-past >= maxFlights || fl.sent.Sub((*f)[past].sent) >= life) {
 		past++
 	}
 	*f = append(slices.Delete(*f, 0, past), fl)
@@ -64,8 +72,39 @@ func (a *Agent) draw(size int) []byte {
 
 func (a *Agent) newID() transactionID { return transactionID(a.draw(pion.TransactionIDSize)) }
 
-// send sends one check over a pair and schedules the next.
+// send sends one check over a pair, or the last one again, and schedules the next.
 func (a *Agent) send(now time.Time, p *pair) {
+	payload := a.again(p)
+	if payload == nil {
+		payload = a.sendNew(now, p)
+	}
+	a.transmits.Push(Transmit{p.base, p.remote.Addr, payload})
+	a.stats.ChecksSent++
+	p.spent += len(payload)
+	p.triggered = false
+	p.lastSent = now
+	p.sends++
+	p.next = now.Add(a.interCheck(p))
+	if p.unanswered.IsZero() {
+		p.unanswered = now
+	} else if p.state == succeeded {
+		p.lose()
+	}
+}
+
+// again gives the check that is to be repeated; nil: a new one is to be sent.
+func (a *Agent) again(p *pair) []byte {
+	f, ok := a.repeats(p)
+	if !ok {
+		return nil
+	}
+	i := a.flights.find(f.id)
+	a.flights[i].repeated = true
+	return bytes.Clone(f.payload)
+}
+
+// sendNew makes a check that is a transaction of its own.
+func (a *Agent) sendNew(now time.Time, p *pair) []byte {
 	c := check{
 		id:          a.newID(),
 		priority:    checkPriority(p.local),
@@ -73,23 +112,26 @@ func (a *Agent) send(now time.Time, p *pair) {
 		tieBreaker:  a.cfg.TieBreaker,
 		ride:        a.ride(now),
 	}
-	if a.controlling && p == a.selected {
-		c.useCandidate, c.nomination = true, a.nomination
+	if a.nominates(p) {
+		c.useCandidate = true
+		if a.renominates() {
+			c.nomination = a.nomination
+		}
 	}
-	a.flights.add(flight{id: c.id, pair: p, sent: now, nomination: c.nomination, controlling: c.controlling})
-	a.transmits.Push(Transmit{p.base, p.remote.Addr, writeCheck(c, a.local, a.remote)})
-	a.stats.ChecksSent++
-	p.triggered = false
-	p.lastSent = now
 	if p.state == waiting {
 		p.state = inProgress
 		p.started, p.sends = now, 0
 	}
-	p.sends++
-	p.next = now.Add(a.interCheck(p))
-	if p.unanswered.IsZero() {
-		p.unanswered = now
+	local, remote := a.keys(p)
+	payload := writeCheck(c, local, remote)
+	f := flight{id: c.id, pair: p, sent: now, nomination: c.nomination, nominates: c.useCandidate, controlling: c.controlling}
+	life := flightLife
+	if !a.cfg.Extended {
+		f.payload, life = payload, standardLife
+		p.check, p.rto, p.sends = c.id, a.rto(p), 0
 	}
+	a.flights.add(f, life)
+	return payload
 }
 
 // sendIndication keeps a NAT's mapping without asking the peer anything.

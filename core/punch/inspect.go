@@ -9,6 +9,6 @@ func (a *Agent) Controlling() bool { return a.controlling }
 // PathOf gives the pair by which a datagram came, as a path; false: none of the
 // session leads there.
 func (a *Agent) PathOf(b Base, from netip.AddrPort) (Path, bool) {
-	p := a.findPair(b, from)
+	p := a.pathTo(b, from)
 	return a.pathOf(p), p != nil
 }

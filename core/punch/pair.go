@@ -16,6 +16,7 @@ const (
 	inProgress                  // checks sent, none answered
 	succeeded                   // a check was answered: the pair is valid
 	failed                      // checks ran out, or the valid pair died
+	frozen                      // waits for another pair of its foundation; standard agents only
 )
 
 // pair is a local base with a remote candidate. Local candidates of one base
@@ -51,13 +52,45 @@ type pair struct {
 	rtt        time.Duration
 	mapped     netip.AddrPort // our address as the peer sees it
 
+	// from is where the last answer came from: another address than remote's if
+	// the path is split.
+	from netip.AddrPort
+	// loss is the share of consent checks that were not answered, smoothed.
+	loss float64
+	// betterSince is since when the pair has been better than the one in use.
+	betterSince time.Time
+	// got and spent are the bytes of authentic packets that came from the remote
+	// side, and of what was sent there, before the pair was valid.
+	got, spent int
+
+	// check is the transaction of the check that is under way, and rto its first
+	// interval: a standard agent repeats it.
+	check transactionID
+	rto   time.Duration
+
 	// acknowledged is the highest nomination that the peer answered.
 	acknowledged uint32
+	// named: the peer nominated the pair without a number. concluded: the peer has
+	// answered our only nomination.
+	named, concluded bool
+	// former: the pair is one of the session before the last ICE restart.
+	former bool
+	// closed: consent has ended, and with these credentials there will be none
+	// again (RFC 7675 section 5.1).
+	closed bool
 
 	// withdrawn: one of its relayed addresses is on its way out. The pair is used
 	// while there is no other.
 	withdrawn bool
 }
+
+// fail ends the checks of a pair.
+func (p *pair) fail() {
+	p.state, p.next, p.unanswered, p.triggered = failed, time.Time{}, time.Time{}, false
+}
+
+// split says that answers come from another address than is sent to.
+func (p *pair) split() bool { return p.from.IsValid() && p.from != p.remote.Addr }
 
 func (p *pair) relayed() bool { return p.local.Kind == Relayed || p.remote.Kind == Relayed }
 
@@ -95,7 +128,7 @@ func (a *Agent) order() {
 
 func (a *Agent) findPair(b Base, remote netip.AddrPort) *pair {
 	for _, p := range a.pairs {
-		if p.base == b && p.remote.Addr == remote {
+		if p.base == b && p.remote.Addr == remote && !p.former {
 			return p
 		}
 	}
@@ -137,6 +170,7 @@ func (a *Agent) addPair(now time.Time, b Base, remote Candidate) *pair {
 	}
 	p := &pair{base: b, local: local, remote: remote, next: now, withdrawn: slices.Contains(a.leaving, b)}
 	a.prioritise(p)
+	a.freeze(p)
 	if len(a.pairs) >= MaxPairs && !a.evict(p.priority) {
 		return nil
 	}

@@ -26,7 +26,7 @@ func (a *Agent) HandleDatagram(now time.Time, b Base, from netip.AddrPort, paylo
 	}
 	switch m.Type.Class {
 	case pion.ClassRequest:
-		return a.handleRequest(now, b, from, m)
+		return a.handleRequest(now, b, from, m, len(payload))
 	case pion.ClassSuccessResponse, pion.ClassErrorResponse:
 		return a.handleResponse(now, b, from, m)
 	default:
@@ -45,18 +45,24 @@ func (a *Agent) concerns(b Base, from netip.AddrPort, payload []byte) bool {
 	switch t.Class {
 	case pion.ClassRequest:
 		ufrag, ok := LocalUfrag(payload)
-		return ok && ufrag == a.local.ufrag
+		return ok && (ufrag == a.local.ufrag || a.formerUfrag(ufrag))
 	case pion.ClassIndication:
-		return a.findPair(b, from) != nil
+		return a.pathTo(b, from) != nil
 	default:
 		return a.flights.find(transactionID(payload[8:headerSize])) >= 0
 	}
 }
 
-func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pion.Message) bool {
+// formerUfrag says that a user name is one of before the last ICE restart, and that
+// the path of then is still in use.
+func (a *Agent) formerUfrag(ufrag string) bool {
+	return a.selected != nil && a.selected.former && ufrag == a.formerLocal.ufrag
+}
+
+func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pion.Message, size int) bool {
 	c, err := readCheck(m, a.local, a.remote)
 	if errors.Is(err, errNotOurs) {
-		return false
+		return a.handleFormer(now, b, from, m)
 	}
 	if err != nil {
 		// Unlike RFC 8489 section 9.1.3 nothing is answered: whoever does not
@@ -65,34 +71,57 @@ func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pio
 		return true
 	}
 	a.stats.ChecksReceived++
-	if unknown := stun.UnknownRequired(m, pion.AttrPriority, pion.AttrUseCandidate); unknown != nil {
+	switch unknown := stun.UnknownRequired(m, pion.AttrPriority, pion.AttrUseCandidate); {
+	case unknown != nil:
 		a.answer(b, from, writeUnknown(m, unknown, a.local))
 		return true
-	}
-	if c.priority == 0 {
+	case c.priority == 0:
 		a.answer(b, from, writeError(m, stun.CodeBadRequest, "PRIORITY is missing", a.local))
 		return true
-	}
-	if c.controlling == a.controlling && a.resolveConflict(c) {
+	case a.revoked:
+		a.answer(b, from, writeError(m, stun.CodeForbidden, "Forbidden", a.local))
+		return true
+	case c.controlling == a.controlling && a.resolveConflict(c):
 		a.answer(b, from, writeError(m, codeRoleConflict, "Role Conflict", a.local))
 		a.step(now)
 		return true
 	}
-	p := a.learn(now, b, from, c)
-	if p == nil {
+	p, ok := a.learn(now, b, from, c)
+	if !ok {
 		return true // not a pair we may use: silence, or the peer would use it
 	}
 	if a.heard.IsZero() {
 		a.heard = now
 	}
-	p.heard = now
 	a.arrived(now, m) // what it asks for, the answer carries
-	a.answer(b, from, a.success(now, m, from))
+	success := a.success(now, m, from)
+	a.answer(b, from, success)
+	if p == nil {
+		return true // there is one that does as well
+	}
+	p.heard = now
+	p.got, p.spent = p.got+size, p.spent+len(success)
 	a.trigger(now, p)
 	if c.useCandidate && !a.controlling {
 		a.acceptNomination(p, c.nomination)
 	}
 	a.step(now)
+	return true
+}
+
+// handleFormer answers a check of the session before the last ICE restart: the peer
+// asks whether it may go on with the path in use.
+func (a *Agent) handleFormer(now time.Time, b Base, from netip.AddrPort, m *pion.Message) bool {
+	p := a.selected
+	if p == nil || !p.former || a.revoked {
+		return false
+	}
+	if _, err := readCheck(m, a.formerLocal, a.formerRemote); err != nil {
+		return !errors.Is(err, errNotOurs)
+	}
+	a.stats.ChecksReceived++
+	p.heard = now
+	a.answer(b, from, writeSuccess(m, from, a.formerLocal, nil))
 	return true
 }
 
@@ -123,10 +152,14 @@ func (a *Agent) setRole(controlling bool) {
 }
 
 // learn gives the pair that a check arrived on, making a peer-reflexive
-// candidate of an address that nobody offered (RFC 8445 section 7.3.1.3).
-func (a *Agent) learn(now time.Time, b Base, from netip.AddrPort, c check) *pair {
+// candidate of an address that nobody offered (RFC 8445 section 7.3.1.3). None is
+// made, though the check is to be answered, where a split path leads there already.
+func (a *Agent) learn(now time.Time, b Base, from netip.AddrPort, c check) (p *pair, ok bool) {
 	if p := a.findPair(b, from); p != nil {
-		return p
+		return p, true
+	}
+	if !c.useCandidate && a.needless(now, b, from) {
+		return nil, true
 	}
 	remote := Candidate{Kind: PeerReflexive, Addr: from, Priority: c.priority}
 	for _, r := range a.remotes {
@@ -140,16 +173,22 @@ func (a *Agent) learn(now time.Time, b Base, from netip.AddrPort, c check) *pair
 	if s := a.selected; s != nil && now.Sub(s.lastSent) > a.rto(s) {
 		s.next = now // the peer may have moved: does it still answer there?
 	}
-	return a.addPair(now, b, remote)
+	p = a.addPair(now, b, remote)
+	return p, p != nil
 }
 
 // trigger checks the reverse of a pair that a check arrived on
 // (RFC 8445 section 7.3.1.4).
 func (a *Agent) trigger(now time.Time, p *pair) {
 	switch p.state {
-	case waiting:
-		p.next, p.triggered = now, true
+	case waiting, frozen:
+		p.state, p.next, p.triggered = waiting, now, true
 	case inProgress:
+		if !a.cfg.Extended {
+			// The transaction is given up; an answer to it still counts.
+			p.state, p.next, p.triggered = waiting, now, true
+			return
+		}
 		// Its own check may have been sent before the peer's NAT was open.
 		// Half a retransmission apart, or answers that get lost would make the
 		// two sides trigger each other at the speed of the link.
@@ -157,7 +196,10 @@ func (a *Agent) trigger(now time.Time, p *pair) {
 			p.next, p.triggered = soonest, true
 		}
 	case failed:
-		if p.retriggers < maxRetriggers {
+		if p.closed || a.settled && !a.cfg.Extended {
+			return
+		}
+		if p.retriggers < maxRetriggers || !a.cfg.Extended {
 			p.retriggers++
 			p.state, p.next, p.triggered = waiting, now, true
 		}
@@ -168,14 +210,29 @@ func (a *Agent) trigger(now time.Time, p *pair) {
 
 func (a *Agent) acceptNomination(p *pair, number uint32) {
 	switch {
+	case number == 0 || !a.renominates():
+		p.named = true // by a peer that does not number its nominations
+		a.recogniseNamed()
 	case number > a.nomination, number == a.nomination && a.nominated == nil:
 		a.nominated, a.nomination = p, number
 	case number == a.nomination && number != 0:
 		// The same nomination over another pair: the peer's address changed
 		// under it. The pair heard last is the one.
 		a.nominated = p
-	case number == 0 && (a.nominated == nil || p.priority > a.nominated.priority || a.nominated.state != succeeded):
-		a.nominated = p // a peer that does not number its nominations
+	}
+}
+
+// recogniseNamed takes the best of the valid pairs that the peer nominated without a
+// number: it may nominate several (RFC 5245 section 8.1.1.2).
+func (a *Agent) recogniseNamed() {
+	if a.controlling {
+		return
+	}
+	for _, p := range a.pairs {
+		if p.named && p.state == succeeded {
+			a.nominated = p
+			return
+		}
 	}
 }
 
@@ -186,22 +243,23 @@ func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *pi
 	}
 	f := a.flights[i]
 	p := f.pair
-	if a.remote.integrity.Check(m) != nil {
+	if _, remote := a.keys(p); remote.integrity.Check(m) != nil {
 		a.stats.Unauthentic++
 		return true
 	}
-	if p.base != b || p.remote.Addr != from {
-		a.stats.Asymmetric++
+	if (p.base != b || p.remote.Addr != from) && !a.splits(p, b) {
+		a.asymmetric(now, p)
 		return true
 	}
 	a.flights = slices.Delete(a.flights, i, i+1)
+	if !slices.Contains(a.pairs, p) {
+		return true // it left the check list meanwhile
+	}
 	if m.Type.Class == pion.ClassErrorResponse {
 		a.handleError(now, f, m)
 		return true
 	}
-	if a.findPair(p.base, p.remote.Addr) != p {
-		return true // it left the check list meanwhile
-	}
+	p.from = from
 	a.stats.AnswersReceived++
 	if a.heard.IsZero() {
 		a.heard = now
@@ -218,41 +276,84 @@ func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *pi
 // confirm takes a success response: the pair is valid.
 func (a *Agent) confirm(now time.Time, f flight, m *pion.Message) {
 	p := f.pair
-	sample := max(now.Sub(f.sent), time.Microsecond)
-	if p.rtt == 0 {
+	if p.state == failed && p.closed || a.revoked {
+		return
+	}
+	switch sample := max(now.Sub(f.sent), time.Microsecond); {
+	case f.repeated:
+		// Of which copy it is the answer, nobody knows.
+	case p.rtt == 0:
 		p.rtt = sample
-	} else {
+	default:
 		p.rtt += (sample - p.rtt) / 8 // RFC 6298 section 2.3
 	}
+	p.keep()
 	if mapped, err := stun.GetXORAddress(m, pion.AttrXORMappedAddress); err == nil {
 		p.mapped = mapped
 	}
 	p.acknowledged = max(p.acknowledged, f.nomination)
+	p.concluded = p.concluded || f.nominates && p == a.nominated
 	p.answered, p.heard, p.sends = now, now, 0
 	if !f.sent.Before(p.unanswered) {
 		p.unanswered = time.Time{}
 	}
+	if p.state != succeeded && a.validSince.IsZero() && !p.former {
+		a.validSince = now
+	}
 	p.state = succeeded
 	p.triggered = false
 	p.next = time.Time{}
+	if p.named {
+		a.recogniseNamed()
+	}
 	a.scheduleConsent(now, p)
 }
 
+// asymmetric is what RFC 8445 section 7.2.5.2.1 wants of an answer that comes from
+// another address than was probed. An extended agent goes on: it is an answer to
+// another copy, maybe, of what took the right way.
+func (a *Agent) asymmetric(now time.Time, p *pair) {
+	a.stats.Asymmetric++
+	if !a.cfg.Extended && p.state != succeeded {
+		p.fail()
+		a.step(now)
+	}
+}
+
 func (a *Agent) handleError(now time.Time, f flight, m *pion.Message) {
-	if !stun.IsCode(stun.ErrorOf(m), codeRoleConflict) {
+	p := f.pair
+	switch err := stun.ErrorOf(m); {
+	case stun.IsCode(err, codeRoleConflict):
+		if f.controlling == a.controlling {
+			a.stats.RoleConflicts++
+			a.setRole(!a.controlling)
+			a.cfg.TieBreaker = binary.BigEndian.Uint64(a.draw(8))
+		}
+		if p.state == inProgress {
+			p.state = waiting
+		}
+		p.next, p.triggered = now, true
+	case stun.IsCode(err, stun.CodeForbidden):
+		// Consent is revoked (RFC 7675 section 5.2).
+		p.fail()
+		p.closed = true
+		if p == a.selected {
+			a.lose(now)
+		}
+	case !a.cfg.Extended:
+		p.fail() // RFC 8445 section 7.2.5.2.4
+		if p == a.selected {
+			a.lose(now)
+		}
+	default:
 		return // the check counts as unanswered; its pair runs out of time
 	}
-	if f.controlling == a.controlling {
-		a.stats.RoleConflicts++
-		a.setRole(!a.controlling)
-	}
-	f.pair.next, f.pair.triggered = now, true
 	a.step(now)
 }
 
 // NoteReceived says that authenticated data of the peer arrived on a base.
 func (a *Agent) NoteReceived(now time.Time, b Base, from netip.AddrPort) {
-	if p := a.findPair(b, from); p != nil {
+	if p := a.pathTo(b, from); p != nil {
 		p.heard = now
 	}
 }

@@ -8,24 +8,60 @@ import (
 // Timing sets the agent's clocks. The zero value is the defaults.
 type Timing struct {
 	// Pace is Ta, the time between two checks of the check list
-	// (RFC 8445 section 14.2). Zero: DefaultPace.
+	// (RFC 8445 section 14.2). Zero: StandardPace, or DefaultPace where the agent
+	// is extended, which besides sends the first openingBurst at once.
 	Pace time.Duration
 	// RTT is an estimate of the round-trip time to the peer, used until a check
 	// measured it. Zero: DefaultRTT.
 	RTT time.Duration
 	// Keepalive is how often something is sent over the path in use, so that
-	// NATs keep its mapping. Zero: DefaultKeepalive; negative: never.
+	// NATs keep its mapping. Zero: StandardKeepalive, or DefaultKeepalive where
+	// the agent is extended; negative: never.
 	Keepalive time.Duration
 	// Consent is how often the peer is asked at least whether it still wants
 	// our datagrams (RFC 7675). Where keepalives are more frequent they ask.
 	// Zero: DefaultConsent; negative: never, and a path is never found dead.
 	Consent time.Duration
 	// DeadAfter is how long a path may leave checks unanswered. It is never
-	// less than five retransmissions. Zero: DefaultDeadAfter.
+	// less than five retransmissions. Zero: StandardDeadAfter, or
+	// DefaultDeadAfter where the agent is extended.
 	DeadAfter time.Duration
+	// Patience is how long a standard agent does not fail although nothing is
+	// left to check (RFC 8863). Zero: StandardPatience.
+	Patience time.Duration
 }
 
+// What the standards say, for standard agents.
 const (
+	// StandardPace is the default of RFC 8445 section 14.2.
+	StandardPace = 50 * time.Millisecond
+	// StandardKeepalive is RFC 8445 section 11's, and its least.
+	StandardKeepalive = 15 * time.Second
+	// StandardDeadAfter is RFC 7675 section 5.1's: from the last answer on.
+	StandardDeadAfter = 30 * time.Second
+	// StandardPatience is RFC 8863 section 4's: what a transaction takes that
+	// nobody answers (RFC 8489 section 6.2.1).
+	StandardPatience = 39500 * time.Millisecond
+
+	// leastRTO, sendsOfCheck (Rc) and lastWait (Rm) are RFC 8445 section 14.3's
+	// and RFC 8489 section 6.2.1's.
+	leastRTO     = 500 * time.Millisecond
+	sendsOfCheck = 7
+	lastWait     = 16
+	// relayWait is how long a standard agent does not nominate a relayed pair
+	// while better ones are being checked.
+	relayWait = 500 * time.Millisecond
+)
+
+const (
+	// openingBurst is how many checks an extended agent sends at once: the first
+	// ones of three base addresses on either side, relays included.
+	openingBurst = 16
+	// openingLead is the part of a round trip after which a pair is checked a
+	// second time, minOpeningLead the least that is.
+	openingLead    = 8
+	minOpeningLead = 5 * time.Millisecond
+
 	// DefaultPace is the least that RFC 8445 section 14.2 allows.
 	DefaultPace = 5 * time.Millisecond
 	// DefaultRTT is pessimistic for a network of one continent.
@@ -61,22 +97,29 @@ const (
 	maxRetriggers = 2
 )
 
-func (t Timing) withDefaults() Timing {
+func (t Timing) withDefaults(extended bool) Timing {
 	set := func(d *time.Duration, value time.Duration) {
 		if *d == 0 {
 			*d = value
 		}
 	}
-	set(&t.Pace, DefaultPace)
 	set(&t.RTT, DefaultRTT)
-	set(&t.Keepalive, DefaultKeepalive)
 	set(&t.Consent, DefaultConsent)
-	set(&t.DeadAfter, DefaultDeadAfter)
+	set(&t.Patience, StandardPatience)
+	if extended {
+		set(&t.Pace, DefaultPace)
+		set(&t.Keepalive, DefaultKeepalive)
+		set(&t.DeadAfter, DefaultDeadAfter)
+	} else {
+		set(&t.Pace, StandardPace)
+		set(&t.Keepalive, StandardKeepalive)
+		set(&t.DeadAfter, StandardDeadAfter)
+	}
 	return t
 }
 
-// SettleAfter is how long after the start of checks they are over at the
-// latest, for a round-trip time: max(1 s, 12 × RTT). It leaves a pair nine
+// SettleAfter is how long after the start of checks an extended agent's are over at
+// the latest, for a round-trip time: max(1 s, 12 × RTT). It leaves a pair nine
 // checks or more, so that on a link that loses a tenth of the packets each way
 // fewer than one pair in a million is missed. Where the peer gives no sign of
 // life at all it is four times that.
@@ -102,33 +145,48 @@ func (a *Agent) RTT() time.Duration {
 
 // rto is the time between two checks of one pair: a quarter more than the
 // round-trip time, and never so short that the pairs in progress would crowd
-// out each other's turns.
+// out each other's turns. A standard agent's is that of RFC 8445 section 14.3.
 func (a *Agent) rto(p *pair) time.Duration {
-	rtt := p.rtt
-	if rtt == 0 {
-		rtt = a.RTT()
-	}
 	active := 0
 	for _, q := range a.pairs {
 		if q.state == waiting || q.state == inProgress {
 			active++
 		}
 	}
-	return max(min(max(rtt+rtt/4, minRTO), maxRTO), time.Duration(active)*a.cfg.Pace)
+	turn := time.Duration(active) * a.cfg.Pace
+	if !a.cfg.Extended {
+		return max(leastRTO, turn)
+	}
+	rtt := p.rtt
+	if rtt == 0 {
+		rtt = a.RTT()
+	}
+	return max(min(max(rtt+rtt/4, minRTO), maxRTO), turn)
 }
 
-// interCheck is the time from one check of a pair to the next. The first one
-// often dies at a NAT that the peer's own first check is about to open, so that
-// the second follows soon. Past ten the interval grows: what is not lost by then
-// is filtered.
+// interCheck is the time from one check of a pair to the next, of which sends have
+// left. The first one often dies at a NAT that the peer's own first check is about
+// to open, or at a relay that the peer is just telling to let us in: the second
+// follows after an eighth of a round trip, and the third after half a
+// retransmission. Past ten the interval grows: what is not lost by then is filtered.
 func (a *Agent) interCheck(p *pair) time.Duration {
-	if p.state == inProgress && p.sends == 1 {
+	switch {
+	case !a.cfg.Extended:
+		return a.standardInterCheck(p)
+	case p.state == inProgress && p.sends == 1:
+		return max(a.RTT()/openingLead, minOpeningLead)
+	case p.state == inProgress && p.sends == 2:
 		return a.rto(p) / 2
 	}
 	return a.rto(p) << min(p.sends/10, 3)
 }
 
+// suspectAfter is how long a pair may leave checks unanswered until it is doubtful.
+// A standard agent asks rarely: two checks in a row are not answered.
 func (a *Agent) suspectAfter(p *pair) time.Duration {
+	if !a.cfg.Extended {
+		return min(2*a.cfg.Consent, a.deadAfter(p))
+	}
 	return min(max(suspectRTOs*a.rto(p), minSuspect), a.deadAfter(p))
 }
 
@@ -171,6 +229,6 @@ func (a *Agent) random() float64 {
 // the agent was made.
 func (a *Agent) Estimate(rtt time.Duration) {
 	if rtt > 0 {
-		a.cfg.RTT, a.polled = rtt, false
+		a.cfg.RTT, a.given.RTT, a.polled = rtt, rtt, false
 	}
 }

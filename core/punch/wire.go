@@ -91,8 +91,8 @@ func readCheck(m *pion.Message, local, remote credentials) (check, error) {
 	c := check{id: m.TransactionID}
 	username, err := m.Get(pion.AttrUsername)
 	n := len(local.ufrag)
-	if err != nil || len(username) != n+1+len(remote.ufrag) ||
-		string(username[:n]) != local.ufrag || username[n] != ':' || string(username[n+1:]) != remote.ufrag {
+	if err != nil || len(username) < n+1 || string(username[:n]) != local.ufrag || username[n] != ':' ||
+		remote.ufrag != "" && string(username[n+1:]) != remote.ufrag {
 		return c, errNotOurs
 	}
 	if err := local.integrity.Check(m); err != nil {
@@ -130,7 +130,9 @@ func writeCheck(c check, local, remote credentials) []byte {
 	w.Uint64(role, c.tieBreaker)
 	if c.useCandidate {
 		w.Bytes(pion.AttrUseCandidate)
-		w.Uint32(attrNomination, c.nomination)
+		if c.nomination != 0 {
+			w.Uint32(attrNomination, c.nomination)
+		}
 	}
 	if c.ride != nil {
 		w.Bytes(attrRide, c.ride)

@@ -164,7 +164,7 @@ func TestSymmetryRule(t *testing.T) {
 	}
 	a.HandleDatagram(epoch.Add(2*ms), socketBase, probed, answer)
 	path, ok := a.Path()
-	if want := (Path{Direct, socketBase, addrPort("192.168.1.2:5000"), probed, addrPort("198.18.1.1:40000")}); !ok || path != want {
+	if want := (Path{Kind: Direct, Base: socketBase, Local: addrPort("192.168.1.2:5000"), Remote: probed, Mapped: addrPort("198.18.1.1:40000")}); !ok || path != want {
 		t.Errorf("after the true answer the path is %+v, want %+v", path, want)
 	}
 }
@@ -191,7 +191,11 @@ func TestPace(t *testing.T) {
 	for now := epoch; now.Before(epoch.Add(time.Second)); now = now.Add(ms) {
 		a.HandleTimeout(now)
 		sent := drain(a)
-		if len(sent) > 1 {
+		most := 1
+		if now.Equal(epoch) {
+			continue // the opening, drained below
+		}
+		if len(sent) > most {
 			t.Fatalf("%d checks at once, want one each %v", len(sent), DefaultPace)
 		}
 		if len(sent) == 1 {

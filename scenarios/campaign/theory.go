@@ -66,13 +66,13 @@ func (v verdicts) of(p *Population, a, b int, home bool) (verdict, error) {
 		return known, nil
 	}
 	left, right := chain(p.kinds[a], home), chain(p.kinds[b], home)
-	plain, err := oracle.Expect(left, right, oracle.Options{})
+	plain, err := oracle.Expect(left, right, oracle.Options{SplitPaths: true})
 	if err != nil {
 		return verdict{}, fmt.Errorf("%s and %s: %w", p.kinds[a].Name, p.kinds[b].Name, err)
 	}
 	out := verdict{expected: plain}
 	if plain.Path == oracle.PathRelay {
-		switch foretold, err := oracle.Expect(left, right, oracle.Options{Techniques: []oracle.Technique{oracle.Prediction}}); {
+		switch foretold, err := oracle.Expect(left, right, oracle.Options{SplitPaths: true, Techniques: []oracle.Technique{oracle.Prediction}}); {
 		case err != nil:
 			return verdict{}, err
 		case foretold.Path == oracle.PathDirect:

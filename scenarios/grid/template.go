@@ -9,6 +9,7 @@ import (
 	"p2pmodel/nat"
 	"p2pmodel/nat/oracle"
 	"p2pmodel/scenarios"
+	"p2pmodel/scenarios/runner"
 	"p2pmodel/sim"
 )
 
@@ -96,7 +97,8 @@ func (t *Template) Cell(a, b Side) (*scenarios.Scenario, oracle.Expectation, err
 			chains[i] = append(chains[i], oracle.Element{Name: r.Name, NAT: r.NAT, Firewall: r.Firewall, Access: r.Access, Addresses: r.Addresses})
 		}
 	}
-	expected, err := oracle.Expect(chains[0], chains[1], oracle.Options{})
+	split, guesses := runner.Foreseen(sc.Techniques)
+	expected, err := oracle.Expect(chains[0], chains[1], oracle.Options{SplitPaths: split, Techniques: guesses})
 	if err != nil {
 		return nil, expected, fmt.Errorf("%s: %w", sc.ID, err)
 	}

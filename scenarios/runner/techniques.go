@@ -19,8 +19,9 @@ func techniques(words []string, noPunching bool) peer.Techniques {
 	}
 }
 
-// foreseen is the same for the oracle.
-func foreseen(words []string) (split bool, guesses []oracle.Technique) {
+// Foreseen is what the oracle has to know of the same words: whether split paths count,
+// and what is guessed.
+func Foreseen(words []string) (split bool, guesses []oracle.Technique) {
 	for _, word := range words {
 		switch word {
 		case scenarios.SplitPaths:

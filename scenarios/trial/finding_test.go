@@ -14,7 +14,7 @@ import (
 func TestPathFinding(t *testing.T) {
 	for _, a := range grid.Axes() {
 		for _, b := range grid.Axes() {
-			expected, err := oracle.Expect(oracle.Chain{{NAT: &a.Behavior}}, oracle.Chain{{NAT: &b.Behavior}}, oracle.Options{})
+			expected, err := oracle.Expect(oracle.Chain{{NAT: &a.Behavior}}, oracle.Chain{{NAT: &b.Behavior}}, oracle.Options{SplitPaths: true})
 			if err != nil {
 				t.Fatal(err)
 			}
