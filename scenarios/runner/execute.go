@@ -132,13 +132,7 @@ func (r *Runner) play(ctx context.Context, s *stage, o *outcome) ([]*phase, erro
 		return nil, err
 	}
 	first := &phase{}
-	for _, a := range s.v.before {
-		if err := s.act(ctx, first, a); err != nil {
-			return nil, fmt.Errorf("before the start: %s: %w", a.Kind, err)
-		}
-	}
-	s.launched = s.net.Now()
-	if err := s.startPeers(ctx, sabotage.NoPunching); err != nil {
+	if err := s.startPeers(ctx, first, sabotage.NoPunching); err != nil {
 		return nil, err
 	}
 	if sabotage.DeadRelay {
@@ -168,6 +162,17 @@ func (r *Runner) play(ctx context.Context, s *stage, o *outcome) ([]*phase, erro
 		return phases, nil // it is stopped in any case
 	}
 	return phases, s.stop()
+}
+
+// launch does what has to be done before the peers start, who do so next.
+func (s *stage) launch(ctx context.Context, first *phase) error {
+	for _, a := range s.v.before {
+		if err := s.act(ctx, first, a); err != nil {
+			return fmt.Errorf("before the start: %s: %w", a.Kind, err)
+		}
+	}
+	s.launched = s.net.Now()
+	return nil
 }
 
 // perform runs all phases.

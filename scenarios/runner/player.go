@@ -97,10 +97,12 @@ func (y *system) clientConfig(h sim.RunningHost, name string, first int) client.
 	}
 }
 
-// startPlayers logs all players in, lets them into their rooms, and waits until
-// each has a peer that is registered at the rendezvous of the room's shard, or
-// until it is clear that it will not be.
-func (s *stage) startPlayers(ctx context.Context, noPunching bool) error {
+// startPlayers logs all players in, lets them into their rooms, has them ready, and
+// waits until each has a peer that is registered at the rendezvous of the room's
+// shard, or until it is clear that it will not be. What is to be done before the
+// peers start is done when all rooms have been entered: a shard takes no room while
+// it knows that its relay is cut.
+func (s *stage) startPlayers(ctx context.Context, first *phase, noPunching bool) error {
 	for i, p := range s.v.scenario.Peers {
 		if err := s.logIn(ctx, i, p, noPunching); err != nil {
 			return fmt.Errorf("player %s on host %s: %w", p.Name, p.Host, err)
@@ -109,6 +111,16 @@ func (s *stage) startPlayers(ctx context.Context, noPunching bool) error {
 	for _, r := range s.v.scenario.Rooms {
 		if err := s.gather(ctx, r); err != nil {
 			return fmt.Errorf("room %s: %w", r.Name, err)
+		}
+	}
+	if err := s.launch(ctx, first); err != nil {
+		return err
+	}
+	for _, r := range s.v.scenario.Rooms {
+		for _, name := range r.Peers {
+			if err := s.actors[name].session.player.SetReady(ctx, true); err != nil {
+				return fmt.Errorf("room %s: %s is ready: %w", r.Name, name, err)
+			}
 		}
 	}
 	limit := s.net.Now().Add(loginPatience)
@@ -207,7 +219,7 @@ func (s *stage) starter(a *actor, h sim.RunningHost) player.Start {
 	}
 }
 
-// gather lets the players of a room into it, and has them ready.
+// gather lets the players of a room into it.
 func (s *stage) gather(ctx context.Context, r scenarios.Room) error {
 	n := uint32(len(r.Peers))
 	room, err := s.actors[r.Peers[0]].session.player.CreateRoom(ctx, &agentv1.RoomSettings{
@@ -220,11 +232,6 @@ func (s *stage) gather(ctx context.Context, r scenarios.Room) error {
 	for _, name := range r.Peers[1:] {
 		if _, err := s.actors[name].session.player.EnterRoom(ctx, room.Id); err != nil {
 			return fmt.Errorf("%s enters it: %w", name, err)
-		}
-	}
-	for _, name := range r.Peers {
-		if err := s.actors[name].session.player.SetReady(ctx, true); err != nil {
-			return fmt.Errorf("%s is ready: %w", name, err)
 		}
 	}
 	return nil

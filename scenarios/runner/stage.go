@@ -232,9 +232,12 @@ func (s *stage) startServer(ctx context.Context, server string) error {
 
 // startPeers starts all peers and waits until the rendezvous knows them, or until
 // it is clear that it will not.
-func (s *stage) startPeers(ctx context.Context, noPunching bool) error {
+func (s *stage) startPeers(ctx context.Context, first *phase, noPunching bool) error {
 	if s.v.scenario.System != nil {
-		return errors.Join(s.startPlayers(ctx, noPunching), s.startLoad(ctx))
+		return errors.Join(s.startPlayers(ctx, first, noPunching), s.startLoad(ctx))
+	}
+	if err := s.launch(ctx, first); err != nil {
+		return err
 	}
 	others := func(p *scenarios.Program) bool { return !s.serves(p) }
 	if err := s.startPrograms(ctx, others); err != nil {
