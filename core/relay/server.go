@@ -36,6 +36,10 @@ const listenSocket sansio.Socket = 0
 type ServerConfig struct {
 	// Listen is where clients come to.
 	Listen netip.AddrPort
+	// TCP and TLS are where clients come to whose network lets no UDP out; the zero
+	// value: nowhere. The driver has to have a certificate for TLS, see
+	// sansio.Streams.
+	TCP, TLS netip.AddrPort
 	// RelayAddress is the IPv4 address that relayed transport addresses are
 	// bound to and announced with, RelayAddress6 the IPv6 one. One of them is enough:
 	// clients that want the other family get 440.
@@ -109,6 +113,10 @@ type Server struct {
 	reservations map[token]*reservation
 	nextSocket   sansio.Socket
 	indications  uint64
+	// listening is where clients come to, unbound how many sockets of these are not
+	// open yet.
+	listening Listening
+	unbound   int
 
 	// Relayed addresses, reserved and pending ones included: all, by account, by
 	// where their clients are.
@@ -179,7 +187,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		}
 	}
 	s.authenticateBy(cfg.Authenticators)
-	s.Bind(listenSocket, cfg.Listen)
+	s.listen()
 	return s, nil
 }
 
@@ -250,13 +258,11 @@ func (s *Server) HandleInterfaces(_ time.Time, addrs []netip.Addr) {
 // HandleBound implements sansio.Machine.
 func (s *Server) HandleBound(now time.Time, sock sansio.Socket, local netip.AddrPort, err error) {
 	s.buffers.reclaim()
-	if sock == listenSocket {
-		if err != nil {
-			s.Emit(ListenFailed{Err: err})
-			return
+	if listens(sock) {
+		if sock == listenSocket && err == nil {
+			s.policy.listen[0] = netip.AddrPortFrom(s.cfg.Listen.Addr(), local.Port())
 		}
-		s.policy.listen[0] = netip.AddrPortFrom(s.cfg.Listen.Addr(), local.Port())
-		s.Emit(Listening{Addr: local})
+		s.boundListening(sock, local, err)
 		return
 	}
 	if p := s.opening[sock]; p != nil {
@@ -268,7 +274,7 @@ func (s *Server) HandleBound(now time.Time, sock sansio.Socket, local netip.Addr
 // HandleDatagram implements sansio.Machine.
 func (s *Server) HandleDatagram(now time.Time, d sansio.Datagram) {
 	s.buffers.reclaim()
-	if d.Socket != listenSocket {
+	if !listens(d.Socket) {
 		s.fromPeer(now, d)
 		return
 	}

@@ -111,7 +111,7 @@ func (s *Server) open(now time.Time, p *pendingAllocate) {
 }
 
 func (s *Server) openSocket(p *pendingAllocate, port uint16) sansio.Socket {
-	for s.nextSocket++; s.nextSocket == listenSocket || s.bySocket[s.nextSocket] != nil || s.opening[s.nextSocket] != nil; {
+	for s.nextSocket++; listens(s.nextSocket) || s.bySocket[s.nextSocket] != nil || s.opening[s.nextSocket] != nil; {
 		s.nextSocket++ // after 2^32 allocations
 	}
 	s.opening[s.nextSocket] = p

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Listening says that the server's listening socket is open.
-type Listening struct{ Addr netip.AddrPort }
+// Listening says that the sockets are open that clients come by. TCP and TLS are the
+// zero value where there are none.
+type Listening struct{ Addr, TCP, TLS netip.AddrPort }
 
 // ListenFailed says that it could not be opened; the server does nothing then.
 type ListenFailed struct{ Err error }
