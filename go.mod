@@ -28,7 +28,10 @@ require (
 	github.com/creack/pty v1.1.24
 )
 
-require github.com/flynn/noise v1.1.0 // indirect
+require (
+	github.com/flynn/noise v1.1.0
+	github.com/quic-go/quic-go v0.59.0
+)
 
 require (
 	connectrpc.com/connect v1.21.1

@@ -49,7 +49,7 @@ var machines = []string{
 // applications hold of such a machine.
 var drivers = []string{
 	"core/sansio/loop*.go", "core/sansio/socket*.go", "core/sansio/watch*.go", "core/sansio/system*.go",
-	"core/peer/peer.go", "core/peer/conn.go", "core/peer/mesh.go", "core/ice/agent.go",
+	"core/peer/peer.go", "core/peer/conn*.go", "core/peer/mesh.go", "core/ice/agent.go",
 	"nat/certify/classify/run.go",
 	"sim/virtual/task.go", // its goroutines take turns
 }

@@ -24,7 +24,10 @@ type Conn struct {
 	inbox  chan []byte
 	events chan sansio.Event
 	// lost counts datagrams that came faster than Receive was called.
-	lost atomic.Uint64
+	lost   atomic.Uint64
+	closed atomic.Bool // by Close
+
+	readDeadline, writeDeadline deadline
 
 	mu      sync.Mutex
 	session SessionID
@@ -111,11 +114,15 @@ func (c *Conn) Receive(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// Close ends the session and tells the peer.
-func (c *Conn) Close() {
+// Close ends the session and tells the peer. The error is ErrClosed if it was called
+// before.
+func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		return c.failed("close", ErrClosed)
+	}
 	select {
 	case <-c.ended:
-		return // the session with this peer may be another one by now
+		return nil // the session with this peer may be another one by now
 	default:
 	}
 	c.peer.loop.Do(func(now time.Time) {
@@ -124,6 +131,7 @@ func (c *Conn) Close() {
 		}
 	})
 	c.peer.drop(c)
+	return nil
 }
 
 func (c *Conn) setSession(id SessionID) {
@@ -193,6 +201,8 @@ func (c *Conn) finish(err error) {
 	c.mu.Lock()
 	c.err, c.path = err, Path{}
 	c.mu.Unlock()
+	c.readDeadline.stop()
+	c.writeDeadline.stop()
 	close(c.ended)
 	close(c.events)
 }

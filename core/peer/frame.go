@@ -33,10 +33,11 @@ const (
 	frameBye frameType = 0x09
 )
 
-// MaxPayload is the longest datagram that a session carries, in bytes: what
-// an IPv6 path of minimum MTU (1280) takes after IP, UDP, TURN's Send
-// indication (header 20, address 24, data 4 and padding 3) and the frame.
-const MaxPayload = 1280 - 40 - 8 - 51 - secure.Overhead
+// MaxPayload is the longest datagram that a session carries, in bytes: what an IPv6
+// path of minimum MTU (1280) takes after IP, UDP, TURN's ChannelData and the frame.
+// It is what QUIC needs (RFC 9000 section 14). Until a relay's channel is bound, which
+// takes a round trip to the relay, a datagram has up to 47 bytes more around it there.
+const MaxPayload = 1280 - 40 - 8 - 4 - secure.Overhead
 
 // isFrame reports whether a datagram may be a frame of ours.
 func isFrame(b []byte) bool {

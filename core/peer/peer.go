@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -36,8 +37,8 @@ type Peer struct {
 const backlog = 64
 
 // ErrClosed is returned by what is called on a Peer, a Conn or a Room after its
-// end.
-var ErrClosed = errors.New("peer: closed")
+// end. It is net.ErrClosed, too.
+var ErrClosed = fmt.Errorf("peer: %w", net.ErrClosed)
 
 // New starts a peer on a network; sansio.System() is the machine's own. It
 // returns once the peer's socket is open: registration and allocation go on in

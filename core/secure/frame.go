@@ -12,11 +12,13 @@ import (
 const (
 	frameIndex  = 1
 	frameNumber = frameIndex + indexSize
-	frameHeader = frameNumber + 8
+	frameHeader = frameNumber + numberBytes
+	// numberBytes of a number are on the wire: its upper byte stays zero.
+	numberBytes = 7
 	// Overhead is how much longer a frame is than what it carries, in bytes.
 	Overhead = frameHeader + tagSize
-	// lastNumber leaves a distance to what Noise forbids (2^64-1).
-	lastNumber = 1 << 62
+	// lastNumber is far below what Noise forbids (2^64-1).
+	lastNumber = 1<<(8*numberBytes) - 1
 )
 
 // Slot reads from a frame which channel it is for, by the slot that its owner gave
@@ -39,7 +41,9 @@ func (c *Channel) Seal(kind byte, payload []byte) ([]byte, error) {
 	b := make([]byte, 0, Overhead+len(payload))
 	b = append(b, kind)
 	b = binary.BigEndian.AppendUint32(b, k.remote)
-	b = binary.BigEndian.AppendUint64(b, k.sent)
+	number := [8]byte{}
+	binary.BigEndian.PutUint64(number[:], k.sent)
+	b = append(b, number[8-numberBytes:]...)
 	var room [associatedSize]byte
 	return k.out.Encrypt(b, k.sent, c.associated(&room, b), payload), nil
 }
@@ -55,7 +59,7 @@ func (c *Channel) Open(now time.Time, frame []byte) (kind byte, payload []byte, 
 	if k == nil {
 		return 0, nil, ErrNoKeys
 	}
-	number := binary.BigEndian.Uint64(frame[frameNumber:])
+	number := binary.BigEndian.Uint64(frame[frameNumber-1:]) &^ (0xff << 56)
 	if !k.window.fresh(number) {
 		return 0, nil, ErrReplayed
 	}
