@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"slices"
+	"sync"
+	"time"
 
 	"p2pmodel/core/peer"
 )
@@ -92,4 +95,74 @@ func ExamplePeer_Join() {
 	// a player is connected with 2
 	// a player is connected with 2
 	// a player is connected with 2
+}
+
+// A chat over a mesh: each line goes to every other member, directly where the NATs
+// permit it, encrypted in any case. Nobody's server sees it.
+func ExampleRoom_chat() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	servers, err := startServers(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer servers.stop()
+
+	// chat joins a room as somebody, says a line to each member who comes, and gives
+	// the lines of the others.
+	chat := func(name string, others int) ([]string, error) {
+		p, err := servers.start(ctx, nil)
+		if err != nil {
+			return nil, err
+		}
+		defer p.Close()
+		room, err := p.Join(ctx, "tavern")
+		if err != nil {
+			return nil, err
+		}
+		heard := make(chan string, others)
+		for range others {
+			conn, err := room.Next(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if err := conn.Send([]byte(name + ": hello")); err != nil {
+				return nil, err
+			}
+			go func() {
+				line, err := conn.Receive(ctx)
+				if err != nil {
+					line = []byte(err.Error())
+				}
+				heard <- string(line)
+			}()
+		}
+		var lines []string
+		for range others {
+			lines = append(lines, <-heard)
+		}
+		slices.Sort(lines)
+		return lines, nil
+	}
+
+	names := []string{"Ann", "Bob", "Cid"}
+	heard := make([][]string, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() {
+			lines, err := chat(name, len(names)-1)
+			if err != nil {
+				log.Fatal(err)
+			}
+			heard[i] = lines
+		})
+	}
+	all.Wait()
+	for i, name := range names {
+		fmt.Printf("%s hears %q\n", name, heard[i])
+	}
+	// Output:
+	// Ann hears ["Bob: hello" "Cid: hello"]
+	// Bob hears ["Ann: hello" "Cid: hello"]
+	// Cid hears ["Ann: hello" "Bob: hello"]
 }
