@@ -52,6 +52,7 @@ type world struct {
 	arrivals map[netip.AddrPort][]arrival
 	events   []sansio.Event
 	binds    int
+	whole    int // datagrams that left with DontFragment
 }
 
 func newWorld(t *testing.T, change func(*ServerConfig)) *world {
@@ -100,6 +101,9 @@ func (w *world) drain() {
 			from, open := w.sockets[d.Socket]
 			if !open {
 				w.t.Fatalf("the server sends by socket %d, which is not open", d.Socket)
+			}
+			if d.DontFragment {
+				w.whole++
 			}
 			w.deliver(from, d.Remote, append([]byte(nil), d.Payload...))
 		}

@@ -374,6 +374,7 @@ func (s *Server) expire(a *allocation) {
 	s.end(a)
 	s.stats.Expired++
 	s.Emit(AllocationExpired{Client: a.client, Relayed: relayed, Username: a.username})
+	s.drained()
 }
 
 func (s *Server) delete(a *allocation) {
@@ -381,6 +382,7 @@ func (s *Server) delete(a *allocation) {
 	s.end(a)
 	s.stats.Deleted++
 	s.Emit(AllocationDeleted{Client: a.client, Relayed: relayed, Username: a.username})
+	s.drained()
 }
 
 // end takes an allocation out of all tables and closes its sockets.
@@ -392,7 +394,6 @@ func (s *Server) end(a *allocation) {
 		s.release(a, family(f))
 	}
 	s.discount(a.account, a.source, n)
-	s.drained()
 }
 
 // release gives one relayed address of an allocation back, if there is one.
@@ -418,5 +419,4 @@ func (s *Server) unreserve(t token) {
 	delete(s.reservations, t)
 	s.close(familyOf(r.addr.Addr()), r.relayed)
 	s.discount(r.account, r.source, 1)
-	s.drained()
 }
