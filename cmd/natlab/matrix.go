@@ -72,7 +72,7 @@ Exit status: 0 every cell as expected (with --baseline: none worse than there);
 	fl.BoolVar(&f.classic, "classic", false, "the four names of RFC 3489: 4 × 4")
 	fl.BoolVar(&f.axes, "axes", false, "all pairs of mapping and filtering: 9 × 9")
 	fl.StringVar(&f.scenario, "scenario", "", "run this `scenario` (an id or a file) in every cell, with its routers' NATs replaced")
-	fl.StringSliceVar(&f.techniques, "techniques", []string{scenarios.PlainPunching}, "what the peers may use to reach each other")
+	fl.StringSliceVar(&f.techniques, "techniques", nil, "what the peers may use to reach each other, of "+strings.Join(scenarios.Techniques, ", ")+"; by default what the scenario says")
 	fl.IntVar(&f.repeat, "repeat", 1, "run every pair so many times, each with the next seed")
 	fl.Uint64Var(&f.seed, "seed", 1, "seed of keys, payload, random ports and losses")
 	fl.IntVar(&f.parallel, "parallel", 4*runtime.NumCPU(), "how many labs stand at once")
@@ -99,8 +99,8 @@ func (f *matrixFlags) prepare(args []string) (*grid.Grid, *grid.Result, error) {
 		fail("--repeat must be 1 to %d, not %d", maxRepeat, f.repeat)
 	}
 	for _, t := range f.techniques {
-		if t != scenarios.PlainPunching {
-			fail("--techniques: %q is not known; %s (checks from one socket, no prediction) is all there is yet", t, scenarios.PlainPunching)
+		if !slices.Contains(scenarios.Techniques, t) {
+			fail("--techniques: %q is not known; there are %s", t, strings.Join(scenarios.Techniques, ", "))
 		}
 	}
 	if f.report != "" {
@@ -115,6 +115,9 @@ func (f *matrixFlags) prepare(args []string) (*grid.Grid, *grid.Result, error) {
 	template, err := f.template()
 	if err != nil {
 		errs = append(errs, err)
+	}
+	if template != nil && len(f.techniques) > 0 {
+		template = template.With(f.techniques)
 	}
 	var base *grid.Result
 	if f.baseline != "" {

@@ -18,7 +18,7 @@ func TestWhatMatrixAndSweepRefuse(t *testing.T) {
 		{[]string{"matrix", "--classic", "--axes"}, "exclude each other"},
 		{[]string{"matrix", "symetric"}, `did you mean "symmetric"`},
 		{[]string{"matrix", "full-cone", "mapping=EIM,filtering=EIF"}, "the same behaviour"},
-		{[]string{"matrix", "--classic", "--techniques", "birthday"}, `"birthday" is not known`},
+		{[]string{"matrix", "--classic", "--techniques", "magic"}, `"magic" is not known`},
 		{[]string{"matrix", "--classic", "--format", "xml"}, "text, json or csv"},
 		{[]string{"matrix", "--classic", "--baseline", filepath.Join(t.TempDir(), "none.json")}, "--baseline"},
 		{[]string{"matrix", "--classic", "--scenario", "TC-06"}, "single phase"},

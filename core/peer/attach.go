@@ -59,6 +59,9 @@ func (m *Machine) updateOffer(now time.Time) bool {
 	if len(o.Candidates) > maxCandidates { // the relayed one is last and must not be lost
 		o.Candidates = slices.Delete(o.Candidates, maxCandidates-2, len(o.Candidates)-2)
 	}
+	if e, ok := m.traitsExtension(); ok {
+		o.Extensions = append(o.Extensions, e)
+	}
 	same := o
 	same.RTT = 0
 	if text := same.encode(); bytes.Equal(text, m.offered) {
@@ -79,6 +82,11 @@ func (m *Machine) updateOffer(now time.Time) bool {
 
 func (m *Machine) setLocal(now time.Time, s *session) {
 	s.agent.SetLocal(now, socketBase, m.direct())
+	for _, x := range s.hard.sockets {
+		if x.adopted {
+			s.agent.SetLocal(now, x.base, m.extraCandidates(x))
+		}
+	}
 	for i, a := range m.relays {
 		s.agent.SetLocal(now, a.base, a.candidates(i))
 		if a.leaving && !a.until.IsZero() {
@@ -139,9 +147,11 @@ func (m *Machine) registered(now time.Time, reflexive netip.AddrPort) {
 // more, and the relay may know us no longer either.
 func (m *Machine) moved(now time.Time, reflexive netip.AddrPort) {
 	m.reflexive = reflexive
+	m.survey = survey{}
 	m.updateOffer(now)
 	m.doubtRelay(now)
 	m.rebindAll(now)
+	m.examine(now)
 }
 
 // doubtRelay makes sure of the allocation. A relay that was restarted says

@@ -32,6 +32,8 @@ type Stats struct {
 	// NotSent are datagrams that the relay could not take, Withheld checks to
 	// peers that nobody asked for, beyond what these may have.
 	NotSent, Withheld uint64
+	// Hard is about NATs that plain punching does not pass.
+	Hard HardStats
 	// Checks are those of all live sessions.
 	Checks punch.Stats
 }

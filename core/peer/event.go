@@ -7,6 +7,7 @@ import (
 	"p2pmodel/core/identity"
 	"p2pmodel/core/punch"
 	"p2pmodel/core/sansio"
+	"p2pmodel/core/traits"
 )
 
 // Path is a pair of addresses that carries a session; see punch.Path.
@@ -81,6 +82,18 @@ type (
 		Session SessionID
 		Path    Path
 		After   time.Duration
+	}
+	// Surveyed: how the NATs in front of the socket give ports is known.
+	Surveyed struct{ Traits traits.Traits }
+	// Attempted: a technique beyond plain punching has ended. Direct says that the
+	// session's path is direct by it.
+	Attempted struct {
+		Peer      identity.ID
+		Session   SessionID
+		Technique Technique
+		Direct    bool
+		// Sockets were opened and Probes sent for it, on this side.
+		Sockets, Probes int
 	}
 	// Received is a datagram of the peer, each at most once. The payload is the
 	// receiver's.

@@ -65,6 +65,7 @@ func (m *Machine) HandleInterfaces(now time.Time, addrs []netip.Addr) {
 func (m *Machine) roam(now time.Time) {
 	m.stats.Roams++
 	m.home, m.reflexive = netip.Addr{}, netip.AddrPort{}
+	m.survey = survey{}
 	for _, a := range slices.Clone(m.relays) {
 		if a.leaving {
 			m.drop(now, a) // it was the old network's
@@ -82,6 +83,9 @@ func (m *Machine) roam(now time.Time) {
 		m.regauge(now)
 	}
 	m.rebindAll(now)
+	if len(m.addrs) > 0 {
+		m.examine(now)
+	}
 }
 
 // keep goes on by the present address, which is a former one from now on, and looks
@@ -90,12 +94,14 @@ func (m *Machine) keep(now time.Time) {
 	m.stats.Roams++
 	m.former = &former{addr: m.home, since: now}
 	m.reflexive = netip.AddrPort{}
+	m.survey = survey{}
 	for _, a := range m.relays {
 		a.local = m.home
 	}
 	for _, s := range m.sessions {
 		s.agent.Move(socketBase, formerBase)
 		s.agent.Withdraw(now, formerBase)
+		m.withdrawExtras(now, s)
 	}
 	m.updateOffer(now)
 	m.rendezvous.Rebind(now)
@@ -126,6 +132,7 @@ func (m *Machine) decideFormer(now time.Time, local netip.Addr) {
 			s.agent.Move(formerBase, socketBase)
 		}
 		m.former = nil
+		m.examine(now)
 		return
 	}
 	f.decided, m.home = true, local
@@ -140,6 +147,7 @@ func (m *Machine) decideFormer(now time.Time, local netip.Addr) {
 	m.arrange()
 	m.regauge(now)
 	m.steer(now)
+	m.examine(now)
 }
 
 // endFormer leaves the former address.
@@ -157,6 +165,7 @@ func (m *Machine) endFormer(now time.Time) {
 	}
 	for _, s := range m.sessions {
 		s.agent.SetLocal(now, formerBase, nil)
+		m.shutExtras(now, s, f.addr)
 	}
 }
 

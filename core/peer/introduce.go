@@ -44,6 +44,7 @@ func (m *Machine) rebindAll(now time.Time) {
 	for _, s := range m.sessions {
 		s.attempts, s.upgrades, s.retryAt = 0, 0, time.Time{}
 		m.stats.Restarts++
+		m.hardAgain(now, s, true)
 		s.agent.Rebind(now)
 		m.introduce(now, s)
 	}
@@ -51,6 +52,7 @@ func (m *Machine) rebindAll(now time.Time) {
 
 func (m *Machine) restart(now time.Time, s *session) {
 	m.stats.Restarts++
+	m.hardAgain(now, s, false)
 	s.agent.Restart(now)
 	m.introduce(now, s)
 }
@@ -267,6 +269,8 @@ func (m *Machine) update(now time.Time, s *session, o offer, e rendezvous.Introd
 		return // overtaken by a later offer
 	}
 	s.remoteGeneration = o.Generation
+	s.takeTraits(o)
+	s.hard.vouched = unmap(e.Reflexive)
 	candidates := withReflexive(o.Candidates, unmap(e.Reflexive))
 	m.permit(now, s, candidates)
 	settled := s.agent.IsSettled()
@@ -276,6 +280,7 @@ func (m *Machine) update(now time.Time, s *session, o offer, e rendezvous.Introd
 		// checks, because something has changed.
 		s.agent.Restart(now)
 	}
+	m.pursue(now, s)
 }
 
 // withReflexive adds the address at which the rendezvous sees the peer now. The

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"p2pmodel/core/identity"
@@ -73,6 +74,8 @@ type Config struct {
 	GiveUpAfter time.Duration
 	// Techniques says which ways to a direct path may be tried.
 	Techniques Techniques
+	// Experiences are what Experiences gave to an earlier machine.
+	Experiences []Experience
 }
 
 // RelayConfig says where to allocate, and as whom.
@@ -169,6 +172,12 @@ type Machine struct {
 	// strangers is what is left to send to peers that nobody asked for.
 	strangers allowance
 	stats     Stats
+
+	// survey, extras and experiences are what hard NATs need; extras are by base.
+	survey      survey
+	extras      map[punch.Base]*extra
+	lastExtra   punch.Base
+	experiences []Experience
 }
 
 var _ sansio.StreamMachine = (*Machine)(nil)
@@ -196,7 +205,7 @@ func NewMachine(cfg Config) (*Machine, error) {
 		}
 		cfg.Listen = netip.AddrPortFrom(any, cfg.Listen.Port())
 	}
-	m := &Machine{cfg: cfg, servers: servers, slots: make(map[uint32]*session)}
+	m := &Machine{cfg: cfg, servers: servers, slots: make(map[uint32]*session), experiences: slices.Clone(cfg.Experiences)}
 	m.rendezvous = m.newRendezvous()
 	var instance [8]byte
 	m.draw(instance[:])
@@ -225,6 +234,9 @@ func (m *Machine) ID() identity.ID { return m.cfg.Key.ID() }
 // HandleBound implements sansio.Machine: both servers are asked at once, so
 // that neither waits for the other.
 func (m *Machine) HandleBound(now time.Time, s sansio.Socket, local netip.AddrPort, err error) {
+	if m.boundExtra(now, s, local, err) {
+		return
+	}
 	if m.streamBound(now, s, err) {
 		m.pump(now)
 		return
@@ -243,15 +255,20 @@ func (m *Machine) HandleBound(now time.Time, s sansio.Socket, local netip.AddrPo
 	m.regauge(now)
 	m.startLines(now)
 	m.pump(now)
+	m.examine(now) // behind the requests to the servers
 }
 
 // HandleDatagram implements sansio.Machine.
 func (m *Machine) HandleDatagram(now time.Time, d sansio.Datagram) {
+	if m.receiveExtra(now, d) {
+		return
+	}
 	from := unmap(d.Remote)
 	base, local := m.arrivedAt(d.Local)
 	m.cameTo = d.Local
 	switch {
 	case m.fromStream(now, d), m.answersUDP(now, from, d.Payload):
+	case m.surveyed(now, from, d.Payload):
 	case m.rendezvous.HandleDatagram(now, from, d.Payload):
 	case m.answered(now, from, d.Payload), m.relayed(now, local, from, d.Payload):
 	default:
@@ -268,6 +285,9 @@ func (m *Machine) receive(now time.Time, b punch.Base, from netip.AddrPort, payl
 	case isFrame(payload):
 		m.receiveFrame(now, b, from, payload)
 		return
+	case isHint(payload):
+		m.handleHint(now, b, from, payload)
+		return
 	case stun.Is(payload):
 		ufrag, request := punch.LocalUfrag(payload)
 		for _, s := range m.sessions {
@@ -275,6 +295,7 @@ func (m *Machine) receive(now time.Time, b punch.Base, from netip.AddrPort, payl
 				continue
 			}
 			if s.agent.HandleDatagram(now, b, from, payload) {
+				m.hit(now, s, b, from)
 				return
 			}
 		}
@@ -302,6 +323,7 @@ func (m *Machine) HandleTimeout(now time.Time) {
 	m.watchLeaving(now)
 	m.watchFormer(now)
 	m.hangUpIdle()
+	m.hardTimeout(now)
 	m.pump(now)
 }
 
@@ -321,7 +343,7 @@ func (m *Machine) PollTimeout() time.Time {
 	for _, e := range m.expected {
 		t = earlier(t, e.at)
 	}
-	return t
+	return earlier(t, m.hardTimer())
 }
 
 // pump passes on what the parts want to send and tells their events to whom they

@@ -44,6 +44,9 @@ type session struct {
 	upgrades   int
 	pathlessAt time.Time // since when there is no path; zero: there is one
 
+	// hard is what is done about hard NATs.
+	hard hardship
+
 	// challenger is a session of the peer's that replaces this one unless this
 	// one answers.
 	challenger *challenge
@@ -163,6 +166,7 @@ func (m *Machine) Shutdown(now time.Time) {
 func (m *Machine) end(now time.Time, s *session, err error) {
 	m.sessions = slices.DeleteFunc(m.sessions, func(o *session) bool { return o == s })
 	delete(m.slots, s.slot)
+	m.hardEnd(now, s)
 	m.buried.add(now, s.id)
 	for _, p := range s.permitted {
 		m.forgetPermission(p)
@@ -228,6 +232,9 @@ func (m *Machine) transmit(now time.Time, b punch.Base, to netip.AddrPort, paylo
 	case b == socketBase:
 		m.Outbox.Send(0, to, payload)
 		return
+	case b >= firstExtra:
+		m.sendExtra(b, to, payload)
+		return
 	case b == formerBase && m.former != nil:
 		m.SendFrom(0, m.former.addr, to, payload)
 		return
@@ -249,6 +256,7 @@ func (m *Machine) pathChanged(now time.Time, s *session, e punch.PathChanged) {
 		return
 	}
 	s.pathlessAt, s.established = time.Time{}, true
+	m.hardPath(now, s, e)
 }
 
 // acquainted notes that both sides know of the session: by the rendezvous, or
@@ -267,7 +275,7 @@ func (m *Machine) settled(now time.Time, s *session, path Path) {
 	if !s.introduced {
 		return // the agent waits for a peer of whom it knows nothing
 	}
-	m.Emit(Settled{Peer: s.peer, Session: s.id, Path: path})
+	m.tellSettled(now, s, path)
 	if path.Kind == NoPath {
 		if s.initiator || !s.stranger() { // else it is the stranger's to try again
 			m.doubtRelay(now)

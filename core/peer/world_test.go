@@ -41,6 +41,9 @@ var laboratory = Config{Keepalive: 500 * ms, Consent: 500 * ms, DeadAfter: time.
 
 // world is an internet with a rendezvous, a relay and peers behind NATs.
 type world struct {
+	// guesses: ports may be foretold and searched, which plain punching is not
+	// pinned by.
+	guesses    bool
 	t          testing.TB
 	net        *simnet.Net
 	seed       uint64
@@ -158,6 +161,9 @@ func (w *world) start(n *node, cfg Config) {
 		cfg.Relay = &RelayConfig{Server: relayAddr, Username: "user", Password: "secret"}
 	}
 	cfg.Rand = random(w.seed, 100+number)
+	if !w.guesses {
+		cfg.Techniques.NoPrediction, cfg.Techniques.NoBirthday = true, true
+	}
 	m, err := NewMachine(cfg)
 	if err != nil {
 		w.t.Fatal(err)

@@ -18,6 +18,9 @@ const (
 	MethodLeave stun.Method = 0x0F4
 	// MethodMember is how the rendezvous tells of joins and leaves.
 	MethodMember stun.Method = 0x0F5
+	// MethodHint is how a peer tells another, over the path that they have, at
+	// which ports of its NAT it will be.
+	MethodHint stun.Method = 0x0F6
 )
 
 // The attributes of our own, at the end of the unassigned comprehension-required
@@ -50,6 +53,8 @@ const (
 	// AttrTicket is a signed statement of what its sender may do; package ticket
 	// has its form.
 	AttrTicket stun.AttrType = 0x7F0A
+	// AttrHint is what MethodHint tells; package peer has its form.
+	AttrHint stun.AttrType = 0x7F0B
 )
 
 // Attributes of TURN's RFCs that the codec has no names for.

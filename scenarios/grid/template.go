@@ -64,6 +64,13 @@ func NewTemplate(sc *scenarios.Scenario) (*Template, error) {
 	return t, nil
 }
 
+// With is the template with other techniques for its peers.
+func (t *Template) With(techniques []string) *Template {
+	sc := *t.scenario
+	sc.Techniques = techniques
+	return &Template{scenario: &sc, routers: t.routers}
+}
+
 // Cell is the scenario for one pair of NATs, and the path that the oracle expects.
 func (t *Template) Cell(a, b Side) (*scenarios.Scenario, oracle.Expectation, error) {
 	sc := *t.scenario

@@ -2,8 +2,10 @@ package runner
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"p2pmodel/core/peer"
 	"p2pmodel/core/punch"
 	"p2pmodel/scenarios"
 	"p2pmodel/sim"
@@ -70,7 +72,18 @@ func (s *stage) grace() time.Duration { return graceFloor + s.rtt() }
 
 // patience is how long registration, introduction and checks may take in all.
 func (s *stage) patience() time.Duration {
-	return settleFloor + settleRTTs*s.rtt() + s.detection()
+	return settleFloor + settleRTTs*s.rtt() + s.detection() + s.guessing()
+}
+
+// guessing is how long techniques beyond plain punching may take after it.
+func (s *stage) guessing() (d time.Duration) {
+	if slices.Contains(s.v.scenario.Techniques, scenarios.Prediction) {
+		d += peer.LongestPrediction
+	}
+	if slices.Contains(s.v.scenario.Techniques, scenarios.Birthday) {
+		d += peer.LongestBirthday
+	}
+	return d
 }
 
 // prompt is how long the introduction may take where no relay answers.
