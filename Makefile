@@ -24,7 +24,7 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build examples generate scenarios test unit agree labs differential planted lint cross bench bench-pion judges qemu clean
+.PHONY: help build examples generate scenarios test unit agree labs differential planted lint cross bench bench-pion judges interop qemu clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
@@ -65,9 +65,13 @@ unit: build
 	@for tool in turnutils_natdiscovery turnutils_uclient turnserver stun; do \
 		command -v $$tool >/dev/null || echo "make: LEFT OUT: what needs $$tool (apt-get install coturn stun-client, then make judges)"; \
 	done
+	@/usr/bin/python3 -c 'import aioice' 2>/dev/null || echo "make: LEFT OUT: what needs aioice (apt-get install python3-aioice, then make judges)"
 
-judges: build ## foreign programs as judges: coturn's tools and Debian's stun, which must be installed
+judges: build ## foreign programs as judges: coturn's tools, Debian's stun and aioice, which must be installed
 	P2PMODEL_JUDGES=require $(GO) test -count=1 -v ./scenarios/foreign
+
+interop: ## our ICE agent and pion/ice, aioice: every pair of classic NATs, both roles, both kinds of servers; prints a table
+	P2PMODEL_JUDGES=require $(GO) test -count=1 -v -timeout 20m -run 'TestICE' ./scenarios/foreign -interop $(ARGS)
 
 test: unit ## all tests, the scenarios included
 	@$(MAKE) --no-print-directory scenarios SUITE_RACE=$(RACE)

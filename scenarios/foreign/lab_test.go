@@ -213,8 +213,14 @@ func (p *program) terminate() {
 // before that was waited for. It gives the groups of the last match.
 func (p *program) await(pattern string, n int) []string {
 	p.tb.Helper()
+	return p.awaitWithin(pattern, n, patience)
+}
+
+// awaitWithin is await with another bound.
+func (p *program) awaitWithin(pattern string, n int, bound time.Duration) []string {
+	p.tb.Helper()
 	re := regexp.MustCompile(pattern)
-	deadline := time.After(patience)
+	deadline := time.After(bound)
 	for {
 		text, more := p.out.sofar()
 		for at := re.FindStringSubmatchIndex(text[p.read:]); at != nil; at = re.FindStringSubmatchIndex(text[p.read:]) {
@@ -230,7 +236,7 @@ func (p *program) await(pattern string, n int) []string {
 		select {
 		case <-more:
 		case <-deadline:
-			p.tb.Fatalf("%s: did not say %s, %d times more, within %v", p.name, pattern, n, patience)
+			p.tb.Fatalf("%s: did not say %s, %d times more, within %v", p.name, pattern, n, bound)
 		}
 	}
 }

@@ -79,6 +79,7 @@ var packages = map[string]string{
 	"turnutils_peer":         "coturn",
 	"turnserver":             "coturn",
 	"stun":                   "stun-client",
+	"aioice":                 "python3-aioice",
 }
 
 type courtroom struct {
@@ -112,14 +113,20 @@ func (c *courtroom) call(tb testing.TB, programs ...string) {
 		if err == nil {
 			continue
 		}
-		c.mu.Lock()
-		if c.missing == nil {
-			c.missing = map[string][]string{}
-		}
-		c.missing[p] = append(c.missing[p], tb.Name())
-		c.mu.Unlock()
-		leaveOut(tb, "%s is not installed: apt-get install %s", p, packages[p])
+		c.miss(tb, p, "%s is not installed: apt-get install %s", p, packages[p])
 	}
+}
+
+// miss leaves a test out for want of a judge.
+func (c *courtroom) miss(tb testing.TB, program, format string, args ...any) {
+	tb.Helper()
+	c.mu.Lock()
+	if c.missing == nil {
+		c.missing = map[string][]string{}
+	}
+	c.missing[program] = append(c.missing[program], tb.Name())
+	c.mu.Unlock()
+	leaveOut(tb, format, args...)
 }
 
 // report says in one line what was left out.

@@ -49,6 +49,10 @@ func run(ctx context.Context, args []string) error {
 		}
 		flags.StringVar(&c.signal, "signal", "", "URL of the server for signalling")
 		flags.DurationVar(&c.interval, "interval", c.interval, "time between two datagrams (default 20ms)")
+		flags.StringVar(&c.role, "role", "", "controlling or controlled (default: controlling if $LAB_DIALS is 1)")
+		flags.BoolVar(&c.noTrickle, "no-trickle", false, "tell all candidates at once, when they are known")
+		flags.BoolVar(&c.lite, "lite", false, "only answer checks (ICE-lite)")
+		flags.DurationVar(&c.restartAfter, "restart-after", 0, "how long after the first path an ICE restart begins; 0: never")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}

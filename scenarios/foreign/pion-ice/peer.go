@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"strconv"
@@ -24,6 +23,10 @@ type config struct {
 	stun, turn     string // IP:PORT
 	user, password string // for TURN
 	interval       time.Duration
+	role           string // "": dials says it
+	noTrickle      bool
+	lite           bool
+	restartAfter   time.Duration
 }
 
 const (
@@ -62,29 +65,37 @@ func (c config) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	agent, err := ice.NewAgentWithOptions(
+	if c.lite {
+		urls = nil // a lite agent has host candidates only
+	}
+	options := []ice.AgentOption{
 		ice.WithUrls(urls),
 		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4}),
 		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
 		ice.WithRelayAcceptanceMinWait(relayWait),
-	)
+	}
+	if c.lite {
+		options = append(options, ice.WithICELite(true), ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}))
+	}
+	agent, err := ice.NewAgentWithOptions(options...)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = agent.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	side := &side{config: c, agent: agent, credentials: make(chan message, 1), again: make(chan struct{}, 1)}
 	err = errors.Join(
 		agent.OnCandidate(func(k ice.Candidate) {
-			if k == nil {
-				return
-			}
-			if err := tell(ctx, c.signal, c.peer, message{Candidate: k.Marshal()}); err != nil {
+			if err := side.found(ctx, k); err != nil {
 				cancel(err)
 			}
 		}),
 		agent.OnConnectionStateChange(func(s ice.ConnectionState) {
+			event("state", "", "", s.String())
 			switch s {
+			case ice.ConnectionStateConnected:
+				side.reconnected()
 			case ice.ConnectionStateDisconnected:
 				event("lost", c.peer, "", s.String())
 			case ice.ConnectionStateFailed:
@@ -95,27 +106,15 @@ func (c config) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ufrag, password, err := agent.GetLocalUserCredentials()
-	if err != nil {
-		return err
-	}
 	event("ready", "", "", "")
-	if err := tell(ctx, c.signal, c.peer, message{Ufrag: ufrag, Password: password}); err != nil {
+	go func() { cancel(listen(ctx, c.signal, c.name, func(m message) error { return side.hear(ctx, m) })) }()
+	if err := side.introduce(ctx); err != nil {
 		return err
 	}
 	event("registered", "", "", "signalling at "+c.signal)
-	credentials := make(chan message, 1)
-	go func() {
-		err := listen(ctx, c.signal, c.name, func(m message) error { return hear(agent, m, credentials) })
-		cancel(err)
-	}()
-	if err := agent.GatherCandidates(); err != nil {
-		return err
-	}
 	select {
-	case m := <-credentials:
-		event("introduced", c.peer, "", "")
-		return c.connect(ctx, agent, m)
+	case m := <-side.credentials:
+		return side.connect(ctx, m)
 	case <-ctx.Done():
 		return failure(ctx)
 	}
@@ -149,23 +148,11 @@ func (c config) servers() (urls []*stun.URI, err error) {
 	return urls, err
 }
 
-// hear takes a message of the other peer's.
-func hear(agent *ice.Agent, m message, credentials chan<- message) error {
-	if m.Candidate == "" {
-		credentials <- m
-		return nil
-	}
-	k, err := ice.UnmarshalCandidate(m.Candidate)
-	if err != nil {
-		return fmt.Errorf("a candidate of the other peer: %w", err)
-	}
-	return agent.AddRemoteCandidate(k)
-}
-
 // connect looks for a path and then sends datagrams until ctx ends.
-func (c config) connect(ctx context.Context, agent *ice.Agent, m message) error {
+func (s *side) connect(ctx context.Context, m message) error {
+	c, agent := s.config, s.agent
 	begin := agent.Accept
-	if c.dials {
+	if c.role == "controlling" || c.role == "" && c.dials {
 		begin = agent.Dial
 	}
 	conn, err := begin(ctx, m.Ufrag, m.Password)
@@ -185,6 +172,10 @@ func (c config) connect(ctx context.Context, agent *ice.Agent, m message) error 
 		}
 	}()
 	settled := time.After(settleWait)
+	var restart <-chan time.Time
+	if c.restartAfter > 0 {
+		restart = time.After(c.restartAfter)
+	}
 	ticker := time.NewTicker(c.interval)
 	defer ticker.Stop()
 	for b := make([]byte, size); ; {
@@ -195,6 +186,12 @@ func (c config) connect(ctx context.Context, agent *ice.Agent, m message) error 
 			if pair, err := agent.GetSelectedCandidatePair(); err == nil && pair != nil {
 				event("settled", c.peer, pair.Local.Type().String()+"/"+pair.Remote.Type().String(), pair.String())
 			}
+		case <-restart:
+			if err := s.restart(ctx); err != nil {
+				return err
+			}
+		case <-s.again:
+			settled = time.After(settleWait)
 		case <-ticker.C:
 			_, _ = rand.Read(b)
 			_, _ = conn.Write(b) // while there is no path it fails, and there will be another
