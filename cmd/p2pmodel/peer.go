@@ -22,17 +22,18 @@ import (
 
 // peerFlags are the command line of p2pmodel peer, as text.
 type peerFlags struct {
-	rendezvous, rendezvousKey, listen         string
-	relay, username, passwordFile, secretFile string
-	keyFile, seed, ticketFile                 string
-	connect, join                             []string
-	echo, relayOnly                           bool
-	sendInterval                              time.Duration
-	count, payloadSize                        int
-	linger                                    time.Duration
-	keepalive, consent, deadAfter             time.Duration
-	noKeepalive, noConsent                    bool
-	events                                    string
+	rendezvous, rendezvousKey, listen  string
+	relays                             []string
+	username, passwordFile, secretFile string
+	keyFile, seed, ticketFile          string
+	connect, join                      []string
+	echo, relayOnly                    bool
+	sendInterval                       time.Duration
+	count, payloadSize                 int
+	linger                             time.Duration
+	keepalive, consent, deadAfter      time.Duration
+	noKeepalive, noConsent             bool
+	events                             string
 }
 
 // credentialsLife is how long the credentials made from a shared secret are
@@ -78,7 +79,7 @@ last one.`,
 	flags.StringVar(&f.rendezvous, "rendezvous", "", "`IP:PORT` of the rendezvous (required)")
 	flags.StringVar(&f.rendezvousKey, "rendezvous-key", "", "public `KEY` that the rendezvous has to have (default: any)")
 	flags.StringVar(&f.listen, "listen", "", "local `IP:PORT` of the socket (default: any)")
-	flags.StringVar(&f.relay, "relay", "", "`IP:PORT` of a relay to allocate at")
+	flags.StringArrayVar(&f.relays, "relay", nil, "`IP:PORT` of a relay to allocate at; of several, with the same credentials, the nearest are used")
 	flags.StringVar(&f.username, "username", "", "`name` at the relay")
 	flags.StringVar(&f.passwordFile, "password-file", "", "`file` with the password at the relay")
 	flags.StringVar(&f.secretFile, "secret-file", "", "`file` with the relay's secret, to make time-limited credentials from")
@@ -112,7 +113,7 @@ func (f *peerFlags) config(now time.Time) (peer.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	cfg.Rendezvous, cfg.RendezvousKey, cfg.Ticket, cfg.Relay = servers.Rendezvous, servers.RendezvousKey, servers.Ticket, servers.Relay
+	cfg.Rendezvous, cfg.RendezvousKey, cfg.Ticket, cfg.Relays = servers.Rendezvous, servers.RendezvousKey, servers.Ticket, servers.Relays
 	if f.listen != "" {
 		if cfg.Listen, err = addressFlag("listen", f.listen); err != nil {
 			return cfg, err
@@ -148,7 +149,7 @@ func (f *peerFlags) servers(now time.Time) (s peer.Servers, err error) {
 			return s, usage("--ticket-file: %w", err)
 		}
 	}
-	s.Relay, err = f.relayConfig(now)
+	s.Relays, err = f.relayConfigs(now)
 	return s, err
 }
 
@@ -204,18 +205,14 @@ func (f *peerFlags) key() (identity.Key, error) {
 	return identity.KeyFromSeed([identity.Size]byte(raw)), nil
 }
 
-func (f *peerFlags) relayConfig(now time.Time) (*peer.RelayConfig, error) {
-	if f.relay == "" {
+func (f *peerFlags) relayConfigs(now time.Time) (list []peer.RelayConfig, err error) {
+	if len(f.relays) == 0 {
 		if f.username != "" || f.passwordFile != "" || f.secretFile != "" {
 			return nil, usage("--username, --password-file and --secret-file are about a relay: give --relay IP:PORT")
 		}
 		return nil, nil
 	}
-	server, err := addressFlag("relay", f.relay)
-	if err != nil {
-		return nil, err
-	}
-	cfg := &peer.RelayConfig{Server: server, Username: f.username}
+	cfg := peer.RelayConfig{Username: f.username}
 	switch {
 	case (f.passwordFile == "") == (f.secretFile == ""):
 		return nil, usage("--relay needs either --password-file or --secret-file")
@@ -232,7 +229,13 @@ func (f *peerFlags) relayConfig(now time.Time) (*peer.RelayConfig, error) {
 			return nil, usage("--password-file: %w", err)
 		}
 	}
-	return cfg, nil
+	for _, relay := range f.relays {
+		if cfg.Server, err = addressFlag("relay", relay); err != nil {
+			return nil, err
+		}
+		list = append(list, cfg)
+	}
+	return list, nil
 }
 
 // readPassword reads a file's only line.

@@ -131,6 +131,8 @@ func (p *printer) event(at time.Time, own identity.ID, e sansio.Event) {
 		p.line(at, "relay_renewed", field{"relayed", e.Relayed})
 	case peer.RelayReleased:
 		p.line(at, "relay_released", field{"relayed", e.Relayed})
+	case peer.KeepaliveLearned:
+		p.line(at, "keepalive_learned", field{"interval_ms", e.Interval.Milliseconds()}, field{"alive_ms", e.Alive.Milliseconds()}, field{"dead_ms", e.Dead.Milliseconds()})
 	case peer.RelayFailed:
 		p.line(at, "relay_failed", field{"error", errorText(e.Err)})
 	case peer.Introduced:

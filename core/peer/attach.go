@@ -113,6 +113,9 @@ func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {
 		case rendezvous.ReflexiveChanged:
 			m.Emit(ReflexiveChanged{Old: e.Old, New: e.New})
 			if f := m.former; f == nil || f.decided {
+				if e.Old.Addr() == e.New.Addr() {
+					m.cliff(now)
+				}
 				m.moved(now, m.seen(e.New))
 			}
 		case rendezvous.Introduced:
@@ -140,6 +143,7 @@ func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {
 // for it to be introduced anew are by the rendezvous client itself.
 func (m *Machine) registered(now time.Time, reflexive netip.AddrPort) {
 	m.reflexive = reflexive
+	m.learn(now)
 	m.updateOffer(now)
 }
 

@@ -43,6 +43,10 @@ type (
 		Transport sansio.Transport
 		At        netip.AddrPort
 	}
+	// KeepaliveLearned: paths that carry nothing are kept alive each Interval from
+	// now on. Mappings of this network that were idle for Alive lived, one idle for
+	// Dead did not; zero: none so far.
+	KeepaliveLearned struct{ Interval, Alive, Dead time.Duration }
 	// RelayReady: we have an allocation on the relay.
 	RelayReady struct{ Relayed netip.AddrPort }
 	// TicketRenewed: the rendezvous goes by the ticket that SetServers gave;

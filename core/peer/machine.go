@@ -138,6 +138,7 @@ type Machine struct {
 	// that leave. gauges measure the relays that there are, where they are several.
 	relays []*allocation
 	gauges []*gauge
+	upkeep upkeep
 	// lines are the ways to servers that have streams, streams those that stand or
 	// are tried, blocked the networks that were seen to let no UDP out.
 	lines      []*line
@@ -241,6 +242,13 @@ func (m *Machine) HandleBound(now time.Time, s sansio.Socket, local netip.AddrPo
 		m.pump(now)
 		return
 	}
+	if s == probeSocket {
+		if l := m.upkeep.learner; l != nil {
+			l.HandleBound(now, err)
+		}
+		m.pump(now)
+		return
+	}
 	if err != nil {
 		m.Emit(Failed{Err: err})
 		return
@@ -267,7 +275,7 @@ func (m *Machine) HandleDatagram(now time.Time, d sansio.Datagram) {
 	base, local := m.arrivedAt(d.Local)
 	m.cameTo = d.Local
 	switch {
-	case m.fromStream(now, d), m.answersUDP(now, from, d.Payload):
+	case m.fromStream(now, d), m.answersUDP(now, from, d.Payload), m.learns(now, d.Socket, from, d.Payload):
 	case m.surveyed(now, from, d.Payload):
 	case m.rendezvous.HandleDatagram(now, from, d.Payload):
 	case m.answered(now, from, d.Payload), m.relayed(now, local, from, d.Payload):
@@ -312,6 +320,9 @@ func (m *Machine) HandleTimeout(now time.Time) {
 	m.timeoutRelays(now)
 	m.gaugeRelays(now)
 	m.timeoutLines(now)
+	if l := m.upkeep.learner; l != nil {
+		l.HandleTimeout(now)
+	}
 	for _, s := range m.sessions {
 		if due(now, s.agent.PollTimeout()) {
 			s.agent.HandleTimeout(now)
@@ -335,6 +346,9 @@ func (m *Machine) PollTimeout() time.Time {
 	t := m.rendezvous.PollTimeout()
 	t = earlier(earlier(earlier(t, m.wakeRelays()), m.wakeGauges()), m.wakeLines())
 	t = earlier(t, m.former.endsAt())
+	if l := m.upkeep.learner; l != nil {
+		t = earlier(t, l.PollTimeout())
+	}
 	for _, s := range m.sessions {
 		t = earlier(t, s.agent.PollTimeout())
 		t = earlier(t, s.retryAt)
@@ -351,6 +365,7 @@ func (m *Machine) PollTimeout() time.Time {
 func (m *Machine) pump(now time.Time) {
 	for busy := true; busy; {
 		busy = m.pumpRendezvous(now)
+		busy = m.pumpLearner(now) || busy
 		for i := 0; i < len(m.relays); i++ {
 			busy = m.pumpAllocation(now, m.relays[i]) || busy
 		}

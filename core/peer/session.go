@@ -95,7 +95,7 @@ func (m *Machine) begin(now time.Time, peer identity.ID, id SessionID, initiator
 		Rand:  m.cfg.Rand,
 		Rider: rider{m, s},
 		Timing: punch.Timing{
-			Keepalive: m.cfg.Keepalive, Consent: m.cfg.Consent, DeadAfter: m.cfg.DeadAfter,
+			Keepalive: m.pathKeepalive(), Consent: m.cfg.Consent, DeadAfter: m.cfg.DeadAfter,
 			RTT: 2 * m.rendezvous.RTT(),
 		},
 		Extended:  true, // until an offer says otherwise

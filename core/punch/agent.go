@@ -164,6 +164,7 @@ type Agent struct {
 	validSince time.Time
 	switchedAt time.Time // to a path only because it is better
 
+	spoke    time.Time // when data was sent last
 	started  time.Time // of the checks, or of their last restart
 	heard    time.Time // first sign of the peer since started
 	settled  bool

@@ -362,6 +362,7 @@ func (a *Agent) NoteReceived(now time.Time, b Base, from netip.AddrPort) {
 // data and says nothing is asked at once whether it lives.
 func (a *Agent) NoteSent(now time.Time) {
 	p := a.selected
+	a.spoke = now
 	if p == nil || a.cfg.Consent < 0 || !p.unanswered.IsZero() || now.Sub(p.heard) < silence {
 		return
 	}

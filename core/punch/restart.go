@@ -36,7 +36,7 @@ func (a *Agent) recheck(now time.Time) {
 
 // unsettle reopens the checks because there are new pairs.
 func (a *Agent) unsettle(now time.Time) {
-	if a.selected != nil && !a.selected.relayed() {
+	if a.selected != nil && !a.selected.relayed() && !a.selected.withdrawn {
 		return // nothing to look for
 	}
 	if a.settled && !a.heard.IsZero() {

@@ -237,7 +237,7 @@ func (a *Agent) scheduleConsent(now time.Time, p *pair) {
 	}
 	p.next = time.Time{}
 	if p == a.selected || p == a.standby() || p == a.rival() {
-		if d, _ := a.interval(); d > 0 {
+		if d, _ := a.interval(now); d > 0 {
 			p.next = now.Add(d)
 		}
 	}
@@ -278,7 +278,7 @@ func (a *Agent) checksOver(now time.Time, kind PathKind) bool {
 	if len(a.pairs) == 0 && a.heard.IsZero() {
 		return !now.Before(a.settleDeadline())
 	}
-	if kind == Direct && !a.selected.answered.Before(a.started) && a.agreed() {
+	if kind == Direct && !a.selected.withdrawn && !a.selected.answered.Before(a.started) && a.agreed() {
 		return true
 	}
 	if !now.Before(a.settleDeadline()) {
@@ -358,7 +358,7 @@ func (a *Agent) dueCheck(now time.Time) *pair {
 // sendConsent asks over a valid pair, or only keeps its mapping where nothing is
 // to be asked. A nomination is always asked for: it has to be known.
 func (a *Agent) sendConsent(now time.Time, p *pair) {
-	d, ask := a.interval()
+	d, ask := a.interval(now)
 	nominates := a.nominates(p) && p.acknowledged != a.nomination || a.nominates(p) && !a.renominates()
 	probes := !p.unanswered.IsZero() || p.answered.Before(a.started)
 	if a.cfg.Consent < 0 && !p.unanswered.IsZero() && now.Sub(p.unanswered) >= a.deadAfter(p) {

@@ -15,7 +15,7 @@ import (
 // are not repeated (RFC 7675 section 5.1).
 func (a *Agent) standardInterCheck(p *pair) time.Duration {
 	if p.state == succeeded && !a.nominates(p) {
-		d, _ := a.interval()
+		d, _ := a.interval(p.lastSent)
 		return d
 	}
 	if p.sends >= sendsOfCheck {

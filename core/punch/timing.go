@@ -205,7 +205,10 @@ func (a *Agent) settleDeadline() time.Time {
 
 // interval is the time to the next consent check or keepalive, ±20 %
 // (RFC 7675 section 5.1), and whether it asks for an answer; 0 means never.
-func (a *Agent) interval() (d time.Duration, ask bool) {
+//
+// Who sends nothing needs no consent (section 5.1), only its mapping: without data the
+// keepalive alone counts, also where it is the longer one.
+func (a *Agent) interval(now time.Time) (d time.Duration, ask bool) {
 	keepalive, consent := a.cfg.Keepalive, a.cfg.Consent
 	switch {
 	case keepalive < 0 && consent < 0:
@@ -214,10 +217,25 @@ func (a *Agent) interval() (d time.Duration, ask bool) {
 		d = keepalive
 	case keepalive < 0:
 		d, ask = consent, true
+	case now.Sub(a.spoke) >= consent:
+		d, ask = keepalive, true
 	default:
 		d, ask = min(keepalive, consent), true
 	}
 	return d*4/5 + time.Duration(float64(d)*2/5*a.random()), ask
+}
+
+// SetKeepalive sets Timing.Keepalive anew, for owners who learn how long NATs wait.
+func (a *Agent) SetKeepalive(now time.Time, d time.Duration) {
+	if d == a.cfg.Keepalive || d <= 0 {
+		return
+	}
+	a.cfg.Keepalive, a.given.Keepalive, a.polled = d, d, false
+	for _, p := range a.pairs { // what was to come later than that
+		if next, _ := a.interval(now); p.state == succeeded && p.unanswered.IsZero() && p.next.After(now.Add(next)) {
+			p.next = now.Add(next)
+		}
+	}
 }
 
 // random draws from [0, 1).

@@ -220,6 +220,17 @@ func (c *Client) SetCredentials(now time.Time, username, password string) {
 	}
 }
 
+// SetKeepalive sets ClientConfig.Keepalive anew; 0 and less change nothing.
+func (c *Client) SetKeepalive(now time.Time, d time.Duration) {
+	if d <= 0 || c.cfg.Keepalive <= 0 {
+		return
+	}
+	c.cfg.Keepalive = d
+	if soonest := now.Add(d); !c.keepaliveAt.IsZero() && c.keepaliveAt.After(soonest) {
+		c.keepaliveAt = soonest
+	}
+}
+
 // Close deletes the allocation (Refresh with lifetime 0). The request is
 // retransmitted for as long as the owner goes on polling; no event follows.
 func (c *Client) Close(now time.Time) {

@@ -230,6 +230,17 @@ func (c *Client) SetTicket(now time.Time, raw []byte) error {
 	return nil
 }
 
+// SetKeepalive sets ClientConfig.Keepalive anew; 0 and less change nothing.
+func (c *Client) SetKeepalive(now time.Time, d time.Duration) {
+	if d <= 0 || c.cfg.Keepalive <= 0 {
+		return
+	}
+	c.cfg.Keepalive = d
+	if soonest := now.Add(d); !c.next.IsZero() && c.next.After(soonest) {
+		c.next = soonest
+	}
+}
+
 // Connect asks to be introduced to a peer. Introduced or ConnectFailed will
 // answer, and the other side gets Introduced as well. Asking again for a session
 // introduces both anew, with their present offers and addresses.

@@ -109,6 +109,8 @@ func describe(e sansio.Event, names map[identity.ID]string) string {
 		return fmt.Sprintf("registered, seen as %v", e.Reflexive)
 	case peer.RelayReady:
 		return fmt.Sprintf("allocated %v on the relay", e.Relayed)
+	case peer.KeepaliveLearned:
+		return fmt.Sprintf("keeps paths alive each %v: idle mappings lived for %v, and were dead after %v (0: none was)", e.Interval, e.Alive, e.Dead)
 	case peer.RelayFailed:
 		return fmt.Sprintf("no relay: %v", e.Err)
 	case peer.Introduced:
