@@ -49,7 +49,7 @@ var machines = []string{
 // drivers are the files among them that run machines over real sockets, and what
 // applications hold of such a machine.
 var drivers = []string{
-	"core/sansio/loop*.go", "core/sansio/socket*.go", "core/sansio/watch*.go", "core/sansio/system*.go",
+	"core/sansio/loop*.go", "core/sansio/socket*.go", "core/sansio/streams.go", "core/sansio/stream_config.go", "core/sansio/watch*.go", "core/sansio/system*.go",
 	"core/peer/peer.go", "core/peer/conn*.go", "core/peer/mesh.go", "core/ice/agent.go",
 	"nat/certify/classify/run.go",
 	"sim/virtual/task.go", // its goroutines take turns

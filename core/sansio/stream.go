@@ -173,7 +173,7 @@ func (st *stream) writeAll() {
 		}
 		if len(out) > 0 {
 			_ = st.conn.SetWriteDeadline(deadline(patience))
-			if _, err := st.conn.Write(out); err != nil || !open {
+			if err := st.write(out); err != nil || !open {
 				_ = st.conn.Close() // ends the reader
 				return
 			}
@@ -191,4 +191,25 @@ func (st *stream) writeAll() {
 func (st *stream) end() {
 	st.finish()
 	close(st.done)
+}
+
+// write writes messages: all at once over TCP, and over TLS each in a record of its
+// own, since some take what one read of TLS gives for one message (coturn's
+// turnutils_uclient 4.6.1 does).
+func (st *stream) write(out []byte) error {
+	if st.socket.transport == TLS {
+		for len(out) > 0 {
+			_, onStream, err := frame(out)
+			if err != nil {
+				return err
+			}
+			if _, err := st.conn.Write(out[:onStream]); err != nil {
+				return err
+			}
+			out = out[onStream:]
+		}
+		return nil
+	}
+	_, err := st.conn.Write(out)
+	return err
 }
