@@ -78,12 +78,12 @@ func (v verdicts) of(p *Population, a, b int, home bool) (verdict, error) {
 		case foretold.Path == oracle.PathDirect:
 			out.won = 1
 		default:
-			switch plain.Outcome {
-			case oracle.OneGuess:
+			found, err := oracle.Expect(left, right, oracle.Options{Techniques: []oracle.Technique{oracle.Birthday}})
+			if err != nil {
+				return verdict{}, err
+			}
+			if found.Path == oracle.PathDirect {
 				out.won, out.searched = Birthday(SearchSockets, SearchProbes, SearchPorts), true
-			case oracle.TwoIndependent:
-				one := Birthday(SearchSockets, SearchProbes, SearchPorts)
-				out.won, out.searched = one*one, true
 			}
 		}
 	}
