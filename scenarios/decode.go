@@ -119,10 +119,7 @@ func (d *decoder) scenario(root *document.Node) {
 	}
 	sc.Techniques = []string{PlainPunching}
 	if node := m.Get("techniques"); node.Exists() {
-		sc.Techniques = nil
-		for _, n := range node.List() {
-			sc.Techniques = append(sc.Techniques, d.word(n, "technique", Techniques))
-		}
+		sc.Techniques = d.techniques(node)
 	}
 
 	switch {
@@ -292,9 +289,18 @@ func (d *decoder) keepalive(n *document.Node) time.Duration {
 	return v
 }
 
+// techniques reads what peers may use.
+func (d *decoder) techniques(n *document.Node) (words []string) {
+	for _, w := range n.List() {
+		words = append(words, d.word(w, "technique", Techniques))
+	}
+	return words
+}
+
 func (d *decoder) control(n *document.Node) Control {
-	m := n.Map("name", "why", "nats", "open", "before", "keepalive", "phases", "events", "expect")
+	m := n.Map("name", "why", "nats", "open", "before", "techniques", "keepalive", "phases", "events", "expect")
 	d.ofOurPeers(m, "keepalive")
+	d.ofOurPeers(m, "techniques")
 	c := Control{
 		Name:      m.Need("name").Text(),
 		Why:       m.Need("why").Text(),
@@ -306,6 +312,9 @@ func (d *decoder) control(n *document.Node) Control {
 			b, preset := d.decodeNAT(e)
 			c.NATs[e.Name()] = NATChoice{Behavior: b, Preset: preset}
 		}
+	}
+	if node := m.Get("techniques"); node.Exists() {
+		c.Techniques = d.techniques(node)
 	}
 	for _, e := range m.Get("open").List() {
 		node := d.word(e, "router or host", append(slices.Clone(d.routers), d.hosts...))

@@ -47,7 +47,7 @@ func (d *decoder) phases(n *document.Node) []Phase {
 }
 
 func (d *decoder) expect(n *document.Node) Expect {
-	m := n.Map("path", "mapping", "reaches", "gap", "exits", "output", "delivered", "within", "rooms", "resumed", "moved", "load", "scans", "one-owner")
+	m := n.Map("path", "mapping", "reaches", "gap", "probes", "exits", "output", "delivered", "within", "rooms", "resumed", "moved", "load", "scans", "one-owner")
 	if len(d.sc.Peers) > 0 || len(d.sc.Programs) == 0 {
 		m.Need("path")
 	}
@@ -66,6 +66,9 @@ func (d *decoder) expect(n *document.Node) Expect {
 	}
 	if e.Gap = m.Get("gap").Duration(); m.Has("gap") && (e.Gap == 0 || e.Path == None || e.Path == "") {
 		m.Get("gap").KeyErrorf("gap: is how long payload may be silent at most, and goes with a path")
+	}
+	if m.Has("probes") {
+		e.Probes = m.Get("probes").Int(1, 65536)
 	}
 	d.expectSystem(&e, m)
 	if e.Path == Mixed && d.sc.System == nil && d.sc.Room == "" && len(d.sc.Connect) < 2 {

@@ -146,6 +146,9 @@ type Expect struct {
 	// Gap bounds the longest silence of arriving payload around the phase's
 	// changes; 0: no bound.
 	Gap time.Duration
+	// Probes bounds at how many different addresses and ports, past the servers, a
+	// peer's host may have sent to since the start; 0: no bound.
+	Probes int
 
 	// What programs must come to: Exits is the status with which they end, Output a
 	// regular expression that what they print in the phase matches.
@@ -225,6 +228,8 @@ type Control struct {
 	// Events, where OwnEvents says so, replace those of the scenario.
 	Events    sim.Timeline
 	OwnEvents bool
+	// Techniques, where not nil, replace those of the scenario.
+	Techniques []string
 	// Keepalive, where not 0, replaces the setting.
 	Keepalive time.Duration
 	// Phases, where not nil, replace those of the scenario; otherwise the

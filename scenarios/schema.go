@@ -127,6 +127,7 @@ func expectSchema() document.Schema {
 		"mapping": document.Schema{"type": "object", "additionalProperties": document.WordSchema(MappingKept, MappingLost)}.
 			Described("By peer: whether its mapping must have been kept since the phase before, or lost."),
 		"gap":     document.DurationSchema().Described("How long payload may be silent at most, around what is done in the phase."),
+		"probes":  document.IntSchema(1, 65536).Described("To how many different addresses and ports, past the servers, a peer's host may have sent since the start."),
 		"reaches": nameSchema("With path none: the router that payload must reach, although it must not reach the host behind it."),
 	}
 	maps.Copy(keys, systemExpectations())
@@ -142,12 +143,13 @@ func controlSchema() document.Schema {
 		"why":  document.TextSchema().Described("What it guards against, in a sentence."),
 		"nats": document.Schema{"type": "object", "additionalProperties": sim.NATSchema()}.
 			Described("Routers whose NAT is another; one that was only a firewall becomes that NAT and nothing else."),
-		"open":      document.ListSchema(document.TextSchema()).Described("Routers and hosts whose firewalls are taken away."),
-		"before":    document.ListSchema(actionSchema(beforeKinds)).Described("What is done before the peers start."),
-		"keepalive": keepaliveSchema(),
-		"phases":    phasesSchema(),
-		"events":    sim.TimelineSchema().Described("Instead of the scenario's."),
-		"expect":    expectSchema(),
+		"open":       document.ListSchema(document.TextSchema()).Described("Routers and hosts whose firewalls are taken away."),
+		"before":     document.ListSchema(actionSchema(beforeKinds)).Described("What is done before the peers start."),
+		"techniques": listOf(document.WordSchema(Techniques...), 0).Described("Instead of the scenario's."),
+		"keepalive":  keepaliveSchema(),
+		"phases":     phasesSchema(),
+		"events":     sim.TimelineSchema().Described("Instead of the scenario's."),
+		"expect":     expectSchema(),
 	}, "name", "why")
 	s["oneOf"] = []document.Schema{{"required": []string{"phases"}}, {"required": []string{"expect"}}}
 	return s

@@ -144,6 +144,9 @@ func (d description) controls(sc *scenarios.Scenario) {
 		if len(c.Open) > 0 {
 			changes = append(changes, "no firewall on "+strings.Join(c.Open, ", "))
 		}
+		if c.Techniques != nil {
+			changes = append(changes, "techniques: "+strings.Join(c.Techniques, ", "))
+		}
 		switch {
 		case c.Keepalive == scenarios.Off:
 			changes = append(changes, "no keepalive")

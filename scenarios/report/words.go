@@ -194,6 +194,9 @@ func expectWords(e scenarios.Expect) string {
 	if e.Gap > 0 {
 		text += fmt.Sprintf(", silent for %v at most", e.Gap)
 	}
+	if e.Probes > 0 {
+		text += fmt.Sprintf(", %d ports probed at most", e.Probes)
+	}
 	if e.Reaches != "" {
 		text += ", payload dies at " + e.Reaches
 	}

@@ -142,6 +142,7 @@ func (j *judgement) phase(p, before *phase) {
 	if limit := p.spec.Expect.Gap; limit > 0 && res.GapMS > milliseconds(limit) {
 		j.against(p, "payload was silent for %.0f ms around what was done, expected %v at most", res.GapMS, limit)
 	}
+	j.probes(p, &res)
 	j.o.phases = append(j.o.phases, res)
 	j.o.observed.Path = res.Observed
 }

@@ -171,7 +171,7 @@ func (s *stage) logIn(ctx context.Context, i int, p scenarios.Peer, noPunching b
 	a.session.cancel = cancel
 	a.session.player, err = player.New(player.Config{
 		Agent: a.session.client, Changes: changes, Key: key, Rand: s.source("peer " + p.Name),
-		Peer:    peer.Config{Keepalive: s.v.settings.Keepalive, Techniques: techniques(s.v.scenario.Techniques, noPunching)},
+		Peer:    peer.Config{Keepalive: s.v.settings.Keepalive, Techniques: techniques(s.v.techniques, noPunching)},
 		Start:   s.starter(a, h),
 		OnEvent: func(at time.Time, e player.Event) { s.hear(a, at, e) },
 	})

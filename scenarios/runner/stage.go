@@ -280,7 +280,7 @@ func (s *stage) peerConfig(p scenarios.Peer, key identity.Key, noPunching bool) 
 		RendezvousKey: &server,
 		Rand:          s.source("peer " + p.Name),
 		Keepalive:     s.v.settings.Keepalive,
-		Techniques:    techniques(s.v.scenario.Techniques, noPunching),
+		Techniques:    techniques(s.v.techniques, noPunching),
 	}
 	if cfg.Keepalive == scenarios.Off {
 		cfg.Consent = -1

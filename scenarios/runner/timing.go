@@ -77,10 +77,10 @@ func (s *stage) patience() time.Duration {
 
 // guessing is how long techniques beyond plain punching may take after it.
 func (s *stage) guessing() (d time.Duration) {
-	if slices.Contains(s.v.scenario.Techniques, scenarios.Prediction) {
+	if slices.Contains(s.v.techniques, scenarios.Prediction) {
 		d += peer.LongestPrediction
 	}
-	if slices.Contains(s.v.scenario.Techniques, scenarios.Birthday) {
+	if slices.Contains(s.v.techniques, scenarios.Birthday) {
 		d += peer.LongestBirthday
 	}
 	return d

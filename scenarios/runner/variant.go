@@ -18,9 +18,11 @@ type variant struct {
 	why      string
 	lab      *sim.Lab
 	settings scenarios.Settings
-	before   []scenarios.Action
-	phases   []scenarios.Phase
-	events   sim.Timeline
+	// techniques are what peers may use.
+	techniques []string
+	before     []scenarios.Action
+	phases     []scenarios.Phase
+	events     sim.Timeline
 	// measure says how patiently NATs are certified.
 	measure certify.Options
 }
@@ -51,9 +53,9 @@ func variants(sc *scenarios.Scenario, realTime bool) []*variant {
 	out := []*variant{{
 		scenario: sc,
 		lab:      alter(sc.Lab, nil, nil),
-		settings: settings,
-		phases:   sc.Phases,
-		events:   sc.Events,
+		settings: settings, techniques: sc.Techniques,
+		phases: sc.Phases,
+		events: sc.Events,
 	}}
 	for _, c := range sc.Controls {
 		v := &variant{
@@ -61,13 +63,16 @@ func variants(sc *scenarios.Scenario, realTime bool) []*variant {
 			name:     c.Name,
 			why:      c.Why,
 			lab:      alter(sc.Lab, c.NATs, c.Open),
-			settings: settings,
-			before:   c.Before,
-			phases:   c.Phases,
-			events:   sc.Events,
+			settings: settings, techniques: sc.Techniques,
+			before: c.Before,
+			phases: c.Phases,
+			events: sc.Events,
 		}
 		if c.OwnEvents {
 			v.events = c.Events
+		}
+		if c.Techniques != nil {
+			v.techniques = c.Techniques
 		}
 		if c.Keepalive != 0 {
 			v.settings.Keepalive = c.Keepalive

@@ -237,7 +237,7 @@ func (w *world) ask(a, b string) (oracle.Expectation, error) {
 	if err != nil {
 		return oracle.Expectation{}, err
 	}
-	split, guesses := Foreseen(w.v.scenario.Techniques)
+	split, guesses := Foreseen(w.v.techniques)
 	e, err := oracle.Expect(ca, cb, oracle.Options{
 		SplitPaths: split, Techniques: guesses,
 		RendezvousPort: stunPort, RelayPort: stunPort, Peers: [2]string{a, b},
