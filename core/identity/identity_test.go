@@ -201,3 +201,24 @@ func FuzzParseID(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseKey: whatever is accepted is written back the same, and errors do not tell
+// what they refuse.
+func FuzzParseKey(f *testing.F) {
+	f.Add(KeyFromSeed(seed(3)).Secret())
+	f.Add(" " + strings.ToUpper(KeyFromSeed(seed(4)).Secret()) + "\n")
+	f.Add("")
+	f.Add(strings.Repeat("z", 52))
+	f.Fuzz(func(t *testing.T, text string) {
+		k, err := ParseKey(text)
+		if err != nil {
+			if len(text) > 40 && strings.Contains(err.Error(), text) {
+				t.Errorf("the error repeats a key: %v", err)
+			}
+			return
+		}
+		if again, err := ParseKey(k.Secret()); err != nil || again.ID() != k.ID() {
+			t.Errorf("ParseKey(%q) reads back as %v (%v)", text, again, err)
+		}
+	})
+}

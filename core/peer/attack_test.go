@@ -33,7 +33,7 @@ type target struct {
 	out, sent int
 }
 
-func newTarget(t *testing.T) *target {
+func newTarget(t testing.TB) *target {
 	w := newWorld(t, 1)
 	g := &target{world: w}
 	w.net.Observe(func(p simnet.Packet) {
@@ -479,4 +479,27 @@ func TestDataOnlyGoesWhereChecksWereAnswered(t *testing.T) {
 			t.Error("no frame went directly: the test proves nothing")
 		}
 	}
+}
+
+// FuzzMachine: whatever arrives at a peer with a session, from wherever, it goes on
+// with that session and begins no other.
+func FuzzMachine(f *testing.F) {
+	g := newTarget(f)
+	session, path := g.b.session(g.a), g.b.path(g.a)
+	sources := []netip.AddrPort{attacker, rendezvousAddr, relayAddr, path.Remote}
+	for i, p := range g.seen {
+		if i%3 == 0 {
+			f.Add(p.Payload, byte(i))
+		}
+	}
+	delivered := len(g.b.got)
+	f.Fuzz(func(t *testing.T, datagram []byte, from byte) {
+		g.attack(sources[int(from)%len(sources)], datagram)
+		if s := g.b.session(g.a); s != session || len(g.b.machine.Peers()) != 1 {
+			t.Fatalf("%x from %v: sessions with %v", datagram, sources[int(from)%len(sources)], g.b.machine.Peers())
+		}
+		if len(g.b.got) != delivered {
+			t.Fatalf("%x is delivered", datagram)
+		}
+	})
 }
