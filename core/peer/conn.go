@@ -69,6 +69,12 @@ func (c *Conn) Path() Path {
 	return c.path
 }
 
+// RTT is the smoothed round-trip time of the present path; false while there is none.
+func (c *Conn) RTT() (rtt time.Duration, ok bool) {
+	c.peer.loop.Do(func(time.Time) { rtt, ok = c.peer.machine.RTT(c.id) })
+	return rtt, ok
+}
+
 // Events gives PathChanged, PathLost, Settled and, at last, Closed; then the
 // channel is closed. Whoever does not read it misses the oldest.
 func (c *Conn) Events() <-chan sansio.Event { return c.events }

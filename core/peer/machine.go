@@ -56,8 +56,9 @@ type Config struct {
 	// Listen is the local address of the socket; the zero value: any address
 	// of the rendezvous' family, any port.
 	Listen netip.AddrPort
-	// Rand gives session and transaction ids. It has to be unpredictable
-	// wherever the network is not trusted.
+	// Rand gives session and transaction ids, and ephemeral keys. It has to be
+	// unpredictable wherever the network is not trusted. Required by NewMachine; for
+	// New nil is crypto/rand.Reader.
 	Rand io.Reader
 
 	// Keepalive is how often NAT mappings are refreshed: of the paths in use,

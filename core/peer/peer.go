@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -40,11 +41,17 @@ const backlog = 64
 // end. It is net.ErrClosed, too.
 var ErrClosed = fmt.Errorf("peer: %w", net.ErrClosed)
 
-// New starts a peer on a network; sansio.System() is the machine's own. It
-// returns once the peer's socket is open: registration and allocation go on in
-// the background, and Dial waits for what it needs of them. The peer ends in an
-// orderly manner when ctx ends, or with Close.
+// New starts a peer on a network; nil: the machine's own. It returns once the peer's
+// socket is open: registration and allocation go on in the background, and Dial waits
+// for what it needs of them. The peer ends in an orderly manner when ctx ends, or with
+// Close. The error is ErrConfig, or that of the socket.
 func New(ctx context.Context, cfg Config, network sansio.Network) (*Peer, error) {
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if network == nil {
+		network = sansio.System()
+	}
 	m, err := NewMachine(cfg)
 	if err != nil {
 		return nil, err
