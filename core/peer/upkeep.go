@@ -11,7 +11,7 @@ import (
 
 // probeSocket is the socket of the learner's mappings. No other machine's part uses
 // such a number.
-const probeSocket sansio.Socket = 1 << 20
+const probeSocket sansio.Socket = 1 << 19
 
 // maxNetworks bounds what is remembered of networks.
 const maxNetworks = 16
