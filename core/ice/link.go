@@ -46,6 +46,9 @@ func (m *Machine) HandleInterfaces(now time.Time, addrs []netip.Addr) {
 	}
 	if !m.started {
 		m.started = true
+		if m.session.agent == nil {
+			m.open(now, m.session)
+		}
 		m.beginGathering(now)
 	}
 	m.pump(now)

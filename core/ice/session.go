@@ -15,10 +15,11 @@ type session struct {
 	ufrag, password string
 	remote          Description // no credentials: not known yet
 	remotes         []punch.Candidate
-	agent           *punch.Agent // nil until remote is known
-	began           time.Time    // of the agent
-	early           []early
-	connected       bool // it has had a path
+	// agent answers the other side's checks from the beginning, and makes some once
+	// remote is known; nil after a failure.
+	agent     *punch.Agent
+	began     time.Time // when remote was known
+	connected bool      // it has had a path
 }
 
 // newSession draws credentials.
@@ -55,7 +56,7 @@ func (m *Machine) SetRemote(now time.Time, d Description) error {
 		return m.err
 	}
 	s := m.session
-	if s.agent == nil {
+	if s.remote.Ufrag == "" {
 		if err := m.begin(now, s, d); err != nil {
 			return err
 		}
@@ -63,12 +64,10 @@ func (m *Machine) SetRemote(now time.Time, d Description) error {
 	for _, c := range d.Candidates {
 		m.learn(s, c)
 	}
-	s.remote.Complete = s.remote.Complete || d.Complete
 	m.tellRemotes(now, s)
-	for _, e := range s.early {
-		s.agent.HandleDatagram(now, e.base, e.from, e.payload)
+	if d.Complete {
+		m.EndOfCandidates(now)
 	}
-	s.early = nil
 	m.pump(now)
 	return nil
 }
@@ -76,20 +75,37 @@ func (m *Machine) SetRemote(now time.Time, d Description) error {
 // same reports whether two descriptions are of one generation.
 func (d Description) same(o Description) bool { return d.Ufrag == o.Ufrag && d.Password == o.Password }
 
-// begin makes the agent of a session.
+// begin begins the checks of a session.
 func (m *Machine) begin(now time.Time, s *session, d Description) error {
-	if d.Lite {
-		m.controlling = true // RFC 8445 section 6.1.1
+	if d.Lite && !m.Controlling() { // RFC 8445 section 6.1.1
+		m.controlling, s.agent = true, nil
 	}
-	agent, err := punch.New(now, punch.Config{
-		Controlling: m.controlling, TieBreaker: m.tieBreaker(), Rand: m.cfg.Rand, Timing: m.cfg.Timing, RelayOnly: m.cfg.RelayOnly,
+	if s.agent == nil {
+		m.open(now, s)
+	}
+	err := s.agent.SetCredentials(now, punch.Credentials{
 		LocalUfrag: s.ufrag, LocalPwd: s.password, RemoteUfrag: d.Ufrag, RemotePwd: d.Password,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrSyntax, err)
 	}
-	s.agent, s.remote, s.began = agent, d, now
-	s.remote.Candidates = nil
+	s.remote, s.began = Description{Ufrag: d.Ufrag, Password: d.Password}, now
+	if m.path.Kind == punch.NoPath {
+		m.enter(Checking, nil)
+	}
+	return nil
+}
+
+// open makes the agent of a session, which knows our side only.
+func (m *Machine) open(now time.Time, s *session) {
+	agent, err := punch.New(now, punch.Config{
+		Controlling: m.controlling, TieBreaker: m.tieBreaker(), Rand: m.cfg.Rand, Timing: m.cfg.Timing, RelayOnly: m.cfg.RelayOnly,
+		LocalUfrag: s.ufrag, LocalPwd: s.password,
+	})
+	if err != nil {
+		panic(fmt.Sprintf("ice: credentials of our own: %v", err))
+	}
+	s.agent = agent
 	for _, l := range m.links {
 		if !m.cfg.RelayOnly {
 			agent.SetLocal(now, l.base, l.candidates)
@@ -100,10 +116,6 @@ func (m *Machine) begin(now time.Time, s *session, d Description) error {
 			agent.SetLocal(now, a.base, []punch.Candidate{{Kind: punch.Relayed, Addr: addr, Priority: m.priorityOf(addr)}})
 		}
 	}
-	if m.path.Kind == punch.NoPath {
-		m.enter(Checking, nil)
-	}
-	return nil
 }
 
 // priorityOf is what we have said of a candidate; 0: nothing.
@@ -126,7 +138,7 @@ func (m *Machine) AddRemote(now time.Time, c Candidate) error {
 		return ErrClosed
 	case m.state == Failed:
 		return m.err
-	case s.agent == nil:
+	case s.remote.Ufrag == "":
 		return ErrNoRemote
 	case c.Component != onlyComponent || !usable(c.Addr) || c.Addr.Addr().Zone() != "":
 		return fmt.Errorf("%s: %w", c, ErrUnsupported)
@@ -139,7 +151,12 @@ func (m *Machine) AddRemote(now time.Time, c Candidate) error {
 
 // EndOfCandidates says that the other side has no more candidates.
 func (m *Machine) EndOfCandidates(now time.Time) {
-	m.session.remote.Complete = true
+	s := m.session
+	if s.remote.Complete || s.agent == nil || s.remote.Ufrag == "" {
+		return
+	}
+	s.remote.Complete = true
+	s.agent.EndOfCandidates(now)
 	m.pump(now)
 }
 
@@ -196,6 +213,7 @@ func (m *Machine) restart(now time.Time) {
 		}
 	}
 	m.session = m.newSession()
+	m.open(now, m.session)
 	if m.follow(); m.path.Kind == punch.NoPath {
 		m.enter(New, nil)
 	}

@@ -47,11 +47,9 @@ func (m *Machine) judge(now time.Time) {
 		m.enter(Connected, nil)
 	case m.path.Kind != punch.NoPath:
 		m.enter(Disconnected, nil)
-	case s.agent == nil:
-		if m.state != Failed {
-			m.enter(New, nil)
-		}
 	case m.state == Failed:
+	case s.remote.Ufrag == "":
+		m.enter(New, nil)
 	case s.connected:
 		// RFC 7675 section 5.1: nothing may be sent any more but after a restart.
 		m.fail(ErrConsent)
