@@ -116,12 +116,23 @@ func startProgram(t *testing.T, args ...string) *program {
 // until reads lines until one begins as wanted.
 func (p *program) until(t *testing.T, prefix string) string {
 	t.Helper()
+	return p.find(t, prefix, strings.HasPrefix)
+}
+
+// says reads lines until one holds what is wanted, as lines of a log do.
+func (p *program) says(t *testing.T, text string) string {
+	t.Helper()
+	return p.find(t, text, strings.Contains)
+}
+
+func (p *program) find(t *testing.T, want string, is func(line, want string) bool) string {
+	t.Helper()
 	for line := range p.lines {
-		if strings.HasPrefix(line, prefix) {
+		if is(line, want) {
 			return line
 		}
 	}
-	t.Fatalf("the program ended before it said %q", prefix)
+	t.Fatalf("the program ended before it said %q", want)
 	return ""
 }
 

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,16 +15,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"p2pmodel/core/relay"
-	"p2pmodel/core/sansio"
+	"p2pmodel/core/shard/service"
+	"p2pmodel/core/shard/udp"
 )
 
 // relayFlags are the command line of p2pmodel relay, as text.
 type relayFlags struct {
-	listen, relayAddress, ports, realm string
-	credentialsFile, secretFile        string
-	allowPeers, denyPeers              []string
-	maxAllocationsPerUser              int
-	strictChannels, verbose            bool
+	serverFlags
+	listen, relayAddress, relayAddress6 string
+	ports, realm                        string
+	credentialsFile, secretFile         string
+	allowPeers, denyPeers               []string
+	maxPerUser, maxPerAddress, max      int
+	rateAllocation, rateUser, rateAll   int64
+	noMobility, neverAmplify            bool
+	drainTime                           time.Duration
+	alternates                          []string
+	strictChannels, verbose             bool
 }
 
 func newRelayCommand() *cobra.Command {
@@ -33,14 +40,18 @@ func newRelayCommand() *cobra.Command {
 		Use:   "relay --listen IP:PORT --relay-address IP {--credentials-file F | --secret-file F}",
 		Short: "Run a TURN server over UDP (RFC 8656)",
 		Long: `Run a TURN server over UDP (RFC 8656): the way around for peers that find no
-direct path. It answers STUN Binding requests as well.
+direct path. It answers STUN Binding requests as well. docs/relay.md says what of
+which RFC it does.
 
 Peers on addresses that are not public are refused unless --allow-peer names
 them. 198.18.0.0/15, the benchmarking network, counts as public.
 
-SIGHUP has the files of credentials read anew. Allocations that there are go on by
-the credentials that made them, until these expire; new ones need what is in the
-files. While a secret changes, the file may hold both, one a line.
+The files of credentials are read again when they change, and on SIGHUP. Allocations
+that there are go on by the credentials that made them, until these expire; new ones
+need what is in the files. While a secret changes, the file may hold both, one a line.
+
+On SIGTERM it stops; with --drain-time it takes no new allocations first, sends who
+asks to --alternate-server, and stops when the last one has ended or the time is over.
 
 Once ready it prints one line:
   relay listening on IP:PORT relaying from IP:LOW-HIGH realm "REALM"`,
@@ -48,23 +59,40 @@ Once ready it prints one line:
       --ports 49152-65535 --realm example.org --credentials-file users.txt`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := f.config()
+			if f.drainTime > 0 {
+				f.stopTimeout += f.drainTime
+			}
+			sv, err := f.serverFlags.service(cmd)
 			if err != nil {
 				return err
 			}
-			return runRelay(cmd, cfg, &f)
+			if err := f.build(cmd, sv); err != nil || f.checkOnly {
+				return err
+			}
+			return sv.Run(cmd.Context())
 		},
 	}
 	flags := cmd.Flags()
+	f.serverFlags.add(flags)
 	flags.StringVar(&f.listen, "listen", "", "`IP:PORT` that clients come to (required)")
-	flags.StringVar(&f.relayAddress, "relay-address", "", "IPv4 `address` of this host that peers are relayed from (required)")
+	flags.StringVar(&f.relayAddress, "relay-address", "", "IPv4 `address` of this host that peers are relayed from (required, or --relay-address6)")
+	flags.StringVar(&f.relayAddress6, "relay-address6", "", "IPv6 `address` of this host that peers are relayed from, for clients that ask for it")
 	flags.StringVar(&f.ports, "ports", fmt.Sprintf("%d-%d", relay.DefaultPortLow, relay.DefaultPortHigh), "relayed ports, `LOW-HIGH`, both included")
 	flags.StringVar(&f.realm, "realm", relay.DefaultRealm, "`realm` of the credentials")
 	flags.StringVar(&f.credentialsFile, "credentials-file", "", "`file` of lines name:password")
 	flags.StringVar(&f.secretFile, "secret-file", "", "`file` with the secrets of time-limited credentials, one a line (user EXPIRY[:NAME], password base64(HMAC-SHA1(secret, user)))")
 	flags.StringSliceVar(&f.allowPeers, "allow-peer", nil, "`prefix` of peers to relay to although they are not public; may be repeated")
 	flags.StringSliceVar(&f.denyPeers, "deny-peer", nil, "`prefix` of peers never to relay to; wins over --allow-peer; may be repeated")
-	flags.IntVar(&f.maxAllocationsPerUser, "max-allocations-per-user", relay.DefaultAllocationsUser, "`number` of allocations and reservations that one user may hold")
+	flags.IntVar(&f.maxPerUser, "max-allocations-per-user", relay.DefaultAllocationsUser, "`number` of relayed addresses, reserved ones included, that one user may hold")
+	flags.IntVar(&f.maxPerAddress, "max-allocations-per-address", 0, "`number` of them that one address, or IPv6 network of 64 bits, may hold (default: no bound)")
+	flags.IntVar(&f.max, "max-allocations", 0, "`number` of them in all (default: as many as there are ports)")
+	flags.Int64Var(&f.rateAllocation, "rate-per-allocation", 0, "`bytes` a second that one allocation may relay, both ways together; more is dropped (default: no bound)")
+	flags.Int64Var(&f.rateUser, "rate-per-user", 0, "`bytes` a second of all allocations of one user (default: no bound)")
+	flags.Int64Var(&f.rateAll, "rate", 0, "`bytes` a second in all (default: no bound)")
+	flags.BoolVar(&f.noMobility, "no-mobility", false, "give no tickets by which allocations move with their clients (RFC 8016)")
+	flags.BoolVar(&f.neverAmplify, "never-amplify", false, "never send strangers more bytes than they sent, not even the first challenge: most clients get it when they repeat their request")
+	flags.DurationVar(&f.drainTime, "drain-time", 0, "how long allocations may go on after SIGTERM, while no new ones are made (default: they end at once)")
+	flags.StringSliceVar(&f.alternates, "alternate-server", nil, "`IP:PORT` of a relay that clients are sent to meanwhile (300); one of each family")
 	flags.BoolVar(&f.strictChannels, "strict-channels", false, "take channel numbers of RFC 8656 only (0x4000-0x4FFF), not RFC 5766's up to 0x7FFF")
 	flags.BoolVar(&f.verbose, "verbose", false, "print each allocation's beginning and end")
 	return cmd
@@ -74,25 +102,43 @@ Once ready it prints one line:
 // file and line.
 func (f *relayFlags) config() (relay.ServerConfig, error) {
 	cfg := relay.ServerConfig{
-		Realm:                 f.realm,
-		MaxAllocationsPerUser: f.maxAllocationsPerUser,
-		StrictChannels:        f.strictChannels,
-		Rand:                  rand.Reader,
+		Realm:                    f.realm,
+		MaxAllocationsPerUser:    f.maxPerUser,
+		MaxAllocationsPerAddress: f.maxPerAddress,
+		MaxAllocations:           f.max,
+		Rates:                    relay.Rates{Allocation: f.rateAllocation, User: f.rateUser, Server: f.rateAll},
+		NoMobility:               f.noMobility,
+		NeverAmplify:             f.neverAmplify,
+		StrictChannels:           f.strictChannels,
+		Rand:                     rand.Reader,
 	}
 	var err error
 	if cfg.Listen, err = addressFlag("listen", f.listen); err != nil {
 		return cfg, err
 	}
 	switch {
-	case f.relayAddress == "":
+	case f.relayAddress == "" && f.relayAddress6 == "":
 		return cfg, usage("--relay-address IP is required: the address of this host that peers shall see")
 	case f.realm == "":
 		return cfg, usage("--realm is empty")
-	case f.maxAllocationsPerUser < 1:
-		return cfg, usage("--max-allocations-per-user %d: at least 1", f.maxAllocationsPerUser)
+	case f.maxPerUser < 1:
+		return cfg, usage("--max-allocations-per-user %d: at least 1", f.maxPerUser)
+	case f.maxPerAddress < 0 || f.max < 0:
+		return cfg, usage("--max-allocations-per-address %d, --max-allocations %d: at least 1, or 0 for no bound", f.maxPerAddress, f.max)
+	case f.rateAllocation < 0 || f.rateUser < 0 || f.rateAll < 0:
+		return cfg, usage("--rate, --rate-per-user, --rate-per-allocation: bytes a second, or 0 for no bound")
+	case f.drainTime < 0:
+		return cfg, usage("--drain-time %v: want a time, or 0 to stop at once", f.drainTime)
 	}
-	if cfg.RelayAddress, err = netip.ParseAddr(f.relayAddress); err != nil {
-		return cfg, usage("--relay-address %q: want an IPv4 address, such as 198.18.0.20", f.relayAddress)
+	if f.relayAddress != "" {
+		if cfg.RelayAddress, err = netip.ParseAddr(f.relayAddress); err != nil || !cfg.RelayAddress.Is4() {
+			return cfg, usage("--relay-address %q: want an IPv4 address, such as 198.18.0.20", f.relayAddress)
+		}
+	}
+	if f.relayAddress6 != "" {
+		if cfg.RelayAddress6, err = netip.ParseAddr(f.relayAddress6); err != nil || !cfg.RelayAddress6.Is6() || cfg.RelayAddress6.Is4In6() {
+			return cfg, usage("--relay-address6 %q: want an IPv6 address, such as 2001:db8::20", f.relayAddress6)
+		}
 	}
 	if cfg.PortLow, cfg.PortHigh, err = parsePorts(f.ports); err != nil {
 		return cfg, usage("--ports %q: %w", f.ports, err)
@@ -166,56 +212,42 @@ func parsePrefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	return prefixes, nil
 }
 
-// runRelay runs the relay until the command's context ends.
-func runRelay(cmd *cobra.Command, cfg relay.ServerConfig, f *relayFlags) error {
-	server, err := relay.NewServer(cfg)
+// build makes the relay, and has it be a server of the process.
+func (f *relayFlags) build(cmd *cobra.Command, sv *service.Service) error {
+	cfg, err := f.config()
+	if err != nil {
+		return err
+	}
+	rc := udp.RelayConfig{Server: cfg, DrainTime: f.drainTime, Verbose: f.verbose, Log: sv.Log(), Metrics: serverMetrics(sv, "relay")}
+	for _, text := range f.alternates {
+		a, err := addressFlag("alternate-server", text)
+		if err != nil {
+			return err
+		}
+		rc.Alternates = append(rc.Alternates, a)
+	}
+	rc.Listening = func(at netip.AddrPort) {
+		from := make([]string, 0, 2)
+		for _, a := range []netip.Addr{cfg.RelayAddress, cfg.RelayAddress6} {
+			if a.Is6() {
+				from = append(from, fmt.Sprintf("[%s]:%d-%d", a, cfg.PortLow, cfg.PortHigh))
+			} else if a.IsValid() {
+				from = append(from, fmt.Sprintf("%s:%d-%d", a, cfg.PortLow, cfg.PortHigh))
+			}
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "relay listening on %s relaying from %s realm %q\n", at, strings.Join(from, " and "), cfg.Realm)
+	}
+	r, err := udp.NewRelay(rc)
 	if err != nil {
 		return usage("%w", err)
 	}
-	ctx, cancel := context.WithCancel(cmd.Context())
-	defer cancel()
-	var failed error
-	loop := sansio.NewLoop(server, sansio.System(), func(at time.Time, e sansio.Event) {
-		switch e := e.(type) {
-		case relay.Listening:
-			fmt.Fprintf(cmd.OutOrStdout(), "relay listening on %s relaying from %s:%d-%d realm %q\n",
-				e.Addr, cfg.RelayAddress, cfg.PortLow, cfg.PortHigh, cfg.Realm)
-		case relay.ListenFailed:
-			failed = fmt.Errorf("listen on %s: %w", cfg.Listen, e.Err)
-			cancel()
-		default:
-			if f.verbose {
-				fmt.Fprintln(cmd.ErrOrStderr(), at.UTC().Format(time.RFC3339Nano), describeAllocation(e))
-			}
-		}
-	})
-	ended := reload(ctx, cmd, func() (string, error) {
+	sv.Add(service.Server{Name: "relay", Run: r.Run, Ready: r.Ready})
+	sv.Watch("credentials", func() error {
 		as, err := f.authenticators()
 		if err != nil {
-			return "", err
+			return err
 		}
-		loop.Do(func(time.Time) { err = server.SetAuthenticators(as) })
-		return "new allocations are now by the credentials in the files", err
-	})
-	defer func() { cancel(); <-ended }()
-	if err := loop.Run(ctx); err != nil {
-		return err
-	}
-	return failed
-}
-
-// describeAllocation is an event in a line; names come from clients and are
-// quoted.
-func describeAllocation(e sansio.Event) string {
-	switch e := e.(type) {
-	case relay.AllocationCreated:
-		return fmt.Sprintf("allocated %s to %s, user %q, for %s", e.Relayed, e.Client, e.Username, e.Lifetime)
-	case relay.AllocationRefused:
-		return fmt.Sprintf("refused %s, user %q, with %d", e.Client, e.Username, e.Code)
-	case relay.AllocationDeleted:
-		return fmt.Sprintf("deleted %s of %s, user %q", e.Relayed, e.Client, e.Username)
-	case relay.AllocationExpired:
-		return fmt.Sprintf("expired %s of %s, user %q", e.Relayed, e.Client, e.Username)
-	}
-	return fmt.Sprintf("%T", e)
+		return r.SetAuthenticators(as)
+	}, slices.DeleteFunc([]string{f.credentialsFile, f.secretFile}, func(file string) bool { return file == "" })...)
+	return nil
 }

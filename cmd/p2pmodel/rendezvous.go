@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"net/netip"
@@ -11,12 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"p2pmodel/core/rendezvous"
-	"p2pmodel/core/sansio"
+	"p2pmodel/core/shard/service"
+	"p2pmodel/core/shard/udp"
 	"p2pmodel/core/ticket"
 )
 
 func newRendezvousCommand() *cobra.Command {
 	var listen, alternate, keyFile, ticketKeys string
+	var server serverFlags
 	var lifetime time.Duration
 	cmd := &cobra.Command{
 		Use:   "rendezvous --listen IP:PORT",
@@ -27,8 +28,9 @@ behaviour discovery (RFC 5780) needs.
 
 With --ticket-keys only peers register that have a ticket signed by one of the
 keys, for as long as it is good, and each meets only those of its ticket's mesh.
-The file has a public key of Ed25519 a line, in base64 or hexadecimal digits;
-SIGHUP has it read anew, and ends the registrations by keys that are gone.
+The file has a public key of Ed25519 a line, in base64 or hexadecimal digits; it is
+read again when it changes, and on SIGHUP, which ends the registrations by keys that
+are gone.
 
 Once ready it prints one line:
   rendezvous listening on IP:PORT alternate IP:PORT key KEY
@@ -57,10 +59,18 @@ KEY is its public key, for peers that want to be sure whom they talk to.`,
 					return err
 				}
 			}
-			return runRendezvous(cmd, cfg, ticketKeys)
+			sv, err := server.service(cmd)
+			if err != nil {
+				return err
+			}
+			if err := buildRendezvous(cmd, sv, cfg, ticketKeys); err != nil || server.checkOnly {
+				return err
+			}
+			return sv.Run(cmd.Context())
 		},
 	}
 	f := cmd.Flags()
+	server.add(f)
 	f.StringVar(&listen, "listen", "", "`IP:PORT` to listen on (required)")
 	f.StringVar(&alternate, "alternate", "", "`IP:PORT` for NAT behaviour discovery; both differ from --listen's")
 	f.StringVar(&keyFile, "key-file", "", "`FILE` with the private key; made if missing (default: a new key each time)")
@@ -82,42 +92,31 @@ func readTicketKeys(file string) (*ticket.Verifier, error) {
 	return keys, nil
 }
 
-func runRendezvous(cmd *cobra.Command, cfg rendezvous.ServerConfig, ticketKeys string) error {
-	server, err := rendezvous.NewServer(cfg)
+// buildRendezvous makes the rendezvous, and has it be a server of the process.
+func buildRendezvous(cmd *cobra.Command, sv *service.Service, cfg rendezvous.ServerConfig, ticketKeys string) error {
+	var r *udp.Rendezvous
+	listening := func(e rendezvous.Listening) {
+		line := fmt.Sprintf("rendezvous listening on %v", e.Listen)
+		if e.Alternate.IsValid() {
+			line += fmt.Sprintf(" alternate %v", e.Alternate)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s key %v\n", line, r.Server().ID())
+	}
+	r, err := udp.NewRendezvous(udp.RendezvousConfig{Server: cfg, Listening: listening, Log: sv.Log()})
 	if err != nil {
 		return usage("%w", err)
 	}
-	ctx, cancel := context.WithCancel(cmd.Context())
-	defer cancel()
-	var failed error
-	loop := sansio.NewLoop(server, sansio.System(), func(_ time.Time, e sansio.Event) {
-		switch e := e.(type) {
-		case rendezvous.Listening:
-			line := fmt.Sprintf("rendezvous listening on %v", e.Listen)
-			if e.Alternate.IsValid() {
-				line += fmt.Sprintf(" alternate %v", e.Alternate)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s key %v\n", line, server.ID())
-		case rendezvous.ListenFailed:
-			failed = e.Err
-			cancel()
-		}
-	})
+	sv.Add(service.Server{Name: "rendezvous", Run: r.Run, Ready: r.Ready})
 	if ticketKeys != "" {
-		ended := reload(ctx, cmd, func() (string, error) {
+		sv.Watch("ticket-keys", func() error {
 			keys, err := readTicketKeys(ticketKeys)
 			if err != nil {
-				return "", err
+				return err
 			}
-			loop.Do(func(now time.Time) { server.SetAdmission(now, keys) })
-			return fmt.Sprintf("tickets are now good by the keys of %s", ticketKeys), nil
-		})
-		defer func() { cancel(); <-ended }()
+			return r.SetAdmission(keys)
+		}, ticketKeys)
 	}
-	if err := loop.Run(ctx); err != nil {
-		return err
-	}
-	return failed
+	return nil
 }
 
 // addressFlag reads an IP:PORT.

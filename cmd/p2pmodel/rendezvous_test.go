@@ -77,7 +77,7 @@ func TestRendezvousListensAndStops(t *testing.T) {
 		go func() {
 			code, says := execute(ctx, in, "rendezvous", "--listen", "127.0.0.1:0", "--key-file", keyFile)
 			in.CloseWithError(io.EOF)
-			if says != "" {
+			if strings.Count(says, "\n") != 1 || !strings.Contains(says, "msg=stopping") {
 				t.Errorf("it says %q", says)
 			}
 			done <- code

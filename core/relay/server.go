@@ -221,8 +221,8 @@ func (c *ServerConfig) validate() error {
 		return fmt.Errorf("relayed ports %d-%d: want 1 ≤ LOW ≤ HIGH ≤ 65535", c.PortLow, c.PortHigh)
 	case len(c.Realm) > 127:
 		return fmt.Errorf("realm: %d bytes; at most 127", len(c.Realm))
-	case opaque(c.Realm) != c.Realm:
-		return fmt.Errorf("realm %q: want text as RFC 8265's OpaqueString prepares it, such as %q", c.Realm, opaque(c.Realm))
+	case !prepared(c.Realm):
+		return fmt.Errorf("realm %q: want text as RFC 8265's OpaqueString prepares it", c.Realm)
 	case len(c.Authenticators) == 0:
 		return errNobody
 	case c.MaxAllocationsPerUser < 1:
@@ -235,6 +235,11 @@ func (c *ServerConfig) validate() error {
 		return errors.New("no source of randomness")
 	}
 	return nil
+}
+
+func prepared(text string) bool {
+	as, err := stun.Opaque(text)
+	return err == nil && as == text
 }
 
 func unreachable(a netip.Addr) bool { return a.IsValid() && (a.IsUnspecified() || a.IsMulticast()) }

@@ -1,0 +1,124 @@
+package udp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"p2pmodel/core/relay"
+	"p2pmodel/core/sansio"
+)
+
+// RelayConfig is what a Relay is made of.
+type RelayConfig struct {
+	Server  relay.ServerConfig
+	Network sansio.Network // nil: this machine's
+	// DrainTime is how long allocations may go on once the server is to stop; 0: they
+	// end with it.
+	DrainTime time.Duration
+	// Alternates are servers that clients are sent to meanwhile, one of each family.
+	Alternates []netip.AddrPort
+	// Listening is told where the server listens, before it is ready. Nil: nobody is.
+	Listening func(addr netip.AddrPort)
+	// Verbose logs each allocation's beginning and end; else only who is refused is,
+	// and that at level debug.
+	Verbose bool
+	Log     *slog.Logger          // nil: discard
+	Metrics prometheus.Registerer // nil: none
+}
+
+// Relay is a relay of a process.
+type Relay struct {
+	runner
+	cfg     RelayConfig
+	server  *relay.Server
+	drained chan struct{}
+}
+
+// NewRelay checks the configuration.
+func NewRelay(cfg RelayConfig) (*Relay, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Network == nil {
+		cfg.Network = sansio.System()
+		cfg.Server.DontFragment = sansio.DontFragment
+	}
+	server, err := relay.NewServer(cfg.Server)
+	if err != nil {
+		return nil, err
+	}
+	r := &Relay{cfg: cfg, server: server, drained: make(chan struct{})}
+	r.log = cfg.Log
+	r.loop = sansio.NewLoop(server, cfg.Network, r.event)
+	if cfg.Metrics != nil {
+		if err := cfg.Metrics.Register(&relayMetrics{of: r}); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// Run works until the context ends, drains for as long as it may, and returns when
+// nothing is left.
+func (r *Relay) Run(ctx context.Context) error { return r.run(ctx, r.drain) }
+
+// drain waits until no allocation is left, or the time is over.
+func (r *Relay) drain(ended <-chan struct{}) {
+	if r.cfg.DrainTime <= 0 {
+		return
+	}
+	r.draining.Store(true)
+	left := 0
+	r.do(func(now time.Time) {
+		left = r.server.Stats().Allocations
+		r.server.Drain(now, now.Add(r.cfg.DrainTime), r.cfg.Alternates...)
+	})
+	r.log.Info("the relay drains", "allocations", left, "for", r.cfg.DrainTime)
+	select {
+	case <-r.drained:
+	case <-ended:
+	}
+}
+
+// SetAuthenticators is that of relay.Server.
+func (r *Relay) SetAuthenticators(as []relay.Authenticator) (err error) {
+	if !r.do(func(time.Time) { err = r.server.SetAuthenticators(as) }) {
+		return errNotYet
+	}
+	return err
+}
+
+// event logs; names come from clients and are quoted.
+func (r *Relay) event(_ time.Time, e sansio.Event) {
+	level := slog.LevelDebug
+	if r.cfg.Verbose {
+		level = slog.LevelInfo
+	}
+	say := func(what string, args ...any) { r.log.Log(context.Background(), level, what, args...) }
+	switch e := e.(type) {
+	case relay.Listening:
+		r.listening.Store(true)
+		if r.cfg.Listening != nil {
+			r.cfg.Listening(e.Addr)
+		}
+	case relay.ListenFailed:
+		r.fail(fmt.Errorf("listen on %s: %w", r.cfg.Server.Listen, e.Err))
+	case relay.AllocationCreated:
+		say("allocated", "relayed", e.Relayed.String(), "client", e.Client.String(), quoted(e.Username), "for", e.Lifetime)
+	case relay.AllocationMoved:
+		say("moved", "relayed", e.Relayed.String(), "from", e.From.String(), "client", e.Client.String(), quoted(e.Username))
+	case relay.AllocationRefused:
+		say("refused", "client", e.Client.String(), quoted(e.Username), "code", e.Code)
+	case relay.AllocationDeleted:
+		say("deleted", "relayed", e.Relayed.String(), "client", e.Client.String(), quoted(e.Username))
+	case relay.AllocationExpired:
+		say("expired", "relayed", e.Relayed.String(), "client", e.Client.String(), quoted(e.Username))
+	case relay.Drained:
+		close(r.drained)
+	}
+}
