@@ -260,7 +260,6 @@ func TestNewErrors(t *testing.T) {
 	good := peer.Config{Key: key, Rand: rand.Reader, Rendezvous: netip.MustParseAddrPort("127.0.0.1:9")}
 	for name, change := range map[string]func(*peer.Config){
 		"no key":        func(c *peer.Config) { c.Key = identity.Key{} },
-		"no randomness": func(c *peer.Config) { c.Rand = nil },
 		"no rendezvous": func(c *peer.Config) { c.Rendezvous = netip.AddrPort{} },
 		"empty relay":   func(c *peer.Config) { c.Relay = &peer.RelayConfig{} },
 	} {
@@ -270,6 +269,13 @@ func TestNewErrors(t *testing.T) {
 			t.Errorf("%s: error %v, want ErrConfig", name, err)
 		}
 	}
+	plain := good // the system's randomness and network
+	plain.Rand, plain.Listen = nil, netip.MustParseAddrPort("127.0.0.1:0")
+	p, err := peer.New(t.Context(), plain, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
 	cfg := good
 	cfg.Listen = netip.MustParseAddrPort("203.0.113.7:0") // for documentation only
 	if p, err := peer.New(t.Context(), cfg, sansio.System()); err == nil {
