@@ -197,7 +197,7 @@ func (s *Server) HandleDatagram(now time.Time, d sansio.Datagram) {
 		return
 	}
 	if !stun.Is(d.Payload) {
-		if isClassic(d.Payload) && s.requests.spend(now, d.Remote.Addr()) {
+		if !isStream(d.Socket) && isClassic(d.Payload) && s.requests.spend(now, d.Remote.Addr()) {
 			s.scheduleSweep(now)
 			s.handleClassic(now, d)
 		}
