@@ -17,6 +17,8 @@ type Stats struct {
 	// Sessions that began, Introductions asked of the rendezvous, Restarts of
 	// checks, PathsLost, Roams to other addresses.
 	Sessions, Introductions, Restarts, PathsLost, Roams uint64
+	// Sleeps are times in which nobody called the machine when it wanted to be.
+	Sleeps uint64
 	// Sent and Received are the application's datagrams.
 	Sent, Received uint64
 	// Duplicates are frames that arrived again or too late for the window.

@@ -317,6 +317,7 @@ func (m *Machine) HandleTimeout(now time.Time) {
 	if !m.bound {
 		return
 	}
+	m.wake(now, m.PollTimeout())
 	m.rendezvous.HandleTimeout(now)
 	m.timeoutRelays(now)
 	m.gaugeRelays(now)

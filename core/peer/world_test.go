@@ -68,6 +68,7 @@ type node struct {
 	host    *simnet.Host
 	runner  *simnet.Runner
 	machine *Machine
+	sleeper *sleeper // the machine as it runs
 	nat     *simnet.TestNAT
 	segment *simnet.Segment
 	events  []any
@@ -171,7 +172,8 @@ func (w *world) start(n *node, cfg Config) {
 	n.machine = m
 	n.host.SetLink(simnet.Link{Delay: w.delay, Loss: w.loss})
 	w.peers = append(w.peers, n)
-	n.runner = n.host.Run(m, func(at time.Time, e sansio.Event) {
+	n.sleeper = &sleeper{Machine: m}
+	n.runner = n.host.Run(n.sleeper, func(at time.Time, e sansio.Event) {
 		n.events, n.times = append(n.events, e), append(n.times, at)
 		if r, ok := e.(Received); ok {
 			n.got = append(n.got, string(r.Payload))
