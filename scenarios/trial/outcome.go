@@ -28,9 +28,10 @@ type Pair struct {
 	// over, by the wires: direct if the last datagrams of both went without the relay,
 	// none if nothing of one of them arrived, else relay.
 	Path oracle.Path
-	// Predicted says that a port had to be foretold for the direct path. The core
-	// foretells none, so that it is false.
+	// Predicted says that a port was foretold or found for the direct path. Probes is
+	// how many ports were probed for it by the side that looks.
 	Predicted bool
+	Probes    int
 	// Introduced is when the later of both had been introduced, from the start of the
 	// players. FirstByte is from then until the first datagram of payload arrived at
 	// one of them, whatever its path, Direct until one arrived without the relay;

@@ -69,6 +69,8 @@ type pair struct {
 	first, direct     time.Time
 	decided           bool
 	relayed, directly uint64
+	guessed           bool
+	probes            int
 }
 
 // way is how the last datagram went that a player sent since its checks were over.
@@ -256,6 +258,14 @@ func (p *play) told(now time.Time, i int, e sansio.Event) {
 			a.settled[j], a.said[j] = now, e.Path.Kind
 			p.restart(i, j)
 		}
+	case peer.Attempted:
+		if j := p.number(e.Peer); j >= 0 {
+			q := p.pairOf(i, j)
+			q.guessed = q.guessed || e.Direct
+			if e.Sockets == 0 {
+				q.probes += e.Probes
+			}
+		}
 	case peer.PathLost:
 		if j := p.number(e.Peer); j >= 0 {
 			a.settled[j] = time.Time{}
@@ -354,6 +364,7 @@ func (q *pair) outcome(p *play) Pair {
 		A: q.a, B: q.b, Path: oracle.PathNone, Introduced: -1, FirstByte: -1, Direct: -1, Settled: -1,
 		Sent:    a.talker.sent(b.id) + b.talker.sent(a.id),
 		Relayed: q.relayed, Directly: q.directly,
+		Predicted: q.guessed, Probes: q.probes,
 	}
 	switch {
 	case !q.ways[0].arrived || !q.ways[1].arrived:
@@ -380,9 +391,12 @@ func (q *pair) outcome(p *play) Pair {
 	return o
 }
 
-// techniques is plain punching, which is what trials count.
+// techniques is plain punching, unless ports are to be guessed.
 func techniques(s *Setting) peer.Techniques {
 	t := peer.Plain
+	if s.Guesses {
+		t = peer.Techniques{}
+	}
 	t.RelayOnly = s.RelayOnly
 	return t
 }

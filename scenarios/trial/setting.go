@@ -58,6 +58,10 @@ type Setting struct {
 	// not decided then has the path that its payload took, or none.
 	Limit time.Duration
 
+	// Guesses: ports are foretold and searched (package core/peer says when), and paths may
+	// be split. Otherwise it is plain punching.
+	Guesses bool
+
 	// Strangers have no secret in common that an earlier trial has computed: each
 	// computes all of them, as in the world. Otherwise the secret of two keys is
 	// computed once and for all trials. The outcome is the same.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"p2pmodel/core/peer"
 	"p2pmodel/core/punch"
 	"p2pmodel/sim/link"
 	"p2pmodel/sim/virtual"
@@ -32,7 +33,9 @@ func New(s Setting) (*Trial, error) {
 		s.Size = DefaultSize
 	}
 	if s.Limit == 0 {
-		s.Limit = patience(s.Players)
+		if s.Limit = patience(s.Players); s.Guesses {
+			s.Limit += peer.LongestPrediction + peer.LongestBirthday
+		}
 	}
 	s.Players = slices.Clone(s.Players)
 	shape, err := shapeOf(s.Players)
