@@ -168,7 +168,7 @@ func (s *Server) HandleInterfaces(time.Time, []netip.Addr) {}
 
 // HandleBound implements sansio.Machine.
 func (s *Server) HandleBound(_ time.Time, k sansio.Socket, local netip.AddrPort, err error) {
-	if int(k) >= len(s.sockets) && !isStream(k) || s.failed {
+	if !s.has(k) || s.failed {
 		return
 	}
 	if err != nil {
@@ -193,7 +193,7 @@ func (s *Server) HandleBound(_ time.Time, k sansio.Socket, local netip.AddrPort,
 
 // HandleDatagram implements sansio.Machine.
 func (s *Server) HandleDatagram(now time.Time, d sansio.Datagram) {
-	if s.failed || int(d.Socket) >= len(s.sockets) && !isStream(d.Socket) || d.Remote.Port() == 0 {
+	if s.failed || !s.has(d.Socket) || d.Remote.Port() == 0 {
 		return
 	}
 	if !stun.Is(d.Payload) {

@@ -1,6 +1,8 @@
 package rendezvous
 
 import (
+	"slices"
+
 	"net/netip"
 	"time"
 
@@ -28,6 +30,11 @@ type streamSocket struct {
 
 // isStream reports whether a socket is one for streams.
 func isStream(s sansio.Socket) bool { return s == tcpSocket || s == tlsSocket }
+
+// has reports whether the server has such a socket.
+func (s *Server) has(k sansio.Socket) bool {
+	return int(k) < len(s.sockets) || slices.ContainsFunc(s.streams, func(o streamSocket) bool { return o.socket == k })
+}
 
 // listenForStreams asks for the sockets that are configured.
 func (s *Server) listenForStreams() {
