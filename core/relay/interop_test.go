@@ -43,6 +43,10 @@ func TestCoturnClientThroughOurServer(t *testing.T) {
 		{"-y", []string{"-y", "-u", "alice", "-w", "secret"}},
 		{"-y -c", []string{"-y", "-c", "-u", "alice", "-w", "secret"}},
 		{"-y -c -s", []string{"-y", "-c", "-s", "-u", "alice", "-w", "secret"}},
+		{"-y -c -g: DONT-FRAGMENT", []string{"-y", "-c", "-g", "-u", "alice", "-w", "secret"}},
+		{"-y -c -M: mobility", []string{"-y", "-c", "-M", "-u", "alice", "-w", "secret"}},
+		{"-y -c -G: extra requests", []string{"-y", "-c", "-G", "-u", "alice", "-w", "secret"}},
+		{"-y -c -D: padded channels", []string{"-y", "-c", "-D", "-u", "alice", "-w", "secret"}},
 		{"-y -c -W: time-limited credentials", []string{"-y", "-c", "-W", "north", "-u", "carol"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -48,6 +48,7 @@ func startServer(t *testing.T) (*Server, *sansio.Loop, netip.AddrPort) {
 		Realm:          "test",
 		Authenticators: []Authenticator{Users{"alice": "secret"}, SharedSecret("north")},
 		AllowPeers:     prefixes("127.0.0.0/8"),
+		DontFragment:   sansio.DontFragment,
 		Rand:           rand.Reader,
 	})
 	if err != nil {
