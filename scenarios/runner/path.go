@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"p2pmodel/nat/oracle"
 	"p2pmodel/scenarios"
 	"p2pmodel/sim/witness"
 )
@@ -99,7 +100,8 @@ func (j *judgement) relayed(p, before *phase, pair [2]string) {
 // tried makes sure that one peer sent checks to another which died in a router.
 // Checks to private addresses, which the Internet drops anyway, and those that a
 // lossy link took, prove nothing. They may be of an earlier phase: peers look for
-// a direct path when the network changes, and need not later.
+// a direct path when the network changes, and need not later. Where paths are split
+// nothing dies: there checks have to enter.
 func (j *judgement) tried(p *phase, from, to string) {
 	a, b := j.s.host(from), j.s.host(to)
 	public := j.public(b)
@@ -115,7 +117,10 @@ func (j *judgement) tried(p *phase, from, to string) {
 			died[c.Trace.Fate()]++
 		}
 	}
+	e, err := j.world.ask(a, b)
 	switch {
+	case len(died) == 0 && entered > 0 && err == nil && e.Outcome == oracle.Split:
+		j.evidence(p, "%d checks from %s entered %s, whose answers come from other ports than were probed: without split paths they prove nothing", entered, from, to)
 	case len(died) == 0:
 		j.proveNothing(p, "the witness saw no check from %s to the public address of %s die: the direct path was not tried", from, to)
 	case entered > 0 && !j.world.maySend(b, a) && j.world.filters(b):
