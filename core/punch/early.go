@@ -6,9 +6,10 @@ const amplification = 3
 
 // Early gives ways by which a datagram of so many bytes may leave although no path is
 // proved: the best direct and the best relayed pair on which the peer's checks came,
-// which tells that it reaches us, and not yet that we reach it. What is sent counts,
-// against three times what came from there. Empty: there is a path, or none of these,
-// or the agent is standard.
+// which tells that it reaches us, and not yet that we reach it. What is sent because
+// of what came counts, against three times that: answers, these datagrams, and
+// checks where the peer had not offered the address. Empty: there is a path, or none
+// of these, or the agent is standard.
 //
 // A peer that gets its peer's first check can say something half a round trip before
 // its own checks are answered. Nobody can be flooded by that: it takes the password,

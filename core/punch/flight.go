@@ -80,7 +80,9 @@ func (a *Agent) send(now time.Time, p *pair) {
 	}
 	a.transmits.Push(Transmit{p.base, p.remote.Addr, payload})
 	a.stats.ChecksSent++
-	p.spent += len(payload)
+	if p.remote.Kind == PeerReflexive {
+		p.spent += len(payload) // else the check would have left anyway
+	}
 	p.triggered = false
 	p.lastSent = now
 	p.sends++

@@ -60,7 +60,7 @@ type pair struct {
 	// betterSince is since when the pair has been better than the one in use.
 	betterSince time.Time
 	// got and spent are the bytes of authentic packets that came from the remote
-	// side, and of what was sent there, before the pair was valid.
+	// side, and of what was sent there because of them, see Early.
 	got, spent int
 
 	// check is the transaction of the check that is under way, and rto its first

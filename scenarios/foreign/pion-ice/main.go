@@ -51,6 +51,9 @@ func run(ctx context.Context, args []string) error {
 		flags.DurationVar(&c.interval, "interval", c.interval, "time between two datagrams (default 20ms)")
 		flags.StringVar(&c.role, "role", "", "controlling or controlled (default: controlling if $LAB_DIALS is 1)")
 		flags.BoolVar(&c.noTrickle, "no-trickle", false, "tell all candidates at once, when they are known")
+		flags.DurationVar(&c.checks, "checks", 0, "time between two checks (default pion's own, 200ms)")
+		flags.DurationVar(&c.acceptWait, "accept-wait", -1, "how long a direct pair is not taken although it works (default pion's own: 0, 500ms, 1s by kind)")
+		flags.DurationVar(&c.relayWait, "relay-wait", relayWait, "the same of pairs over the relay; negative: pion's own, 2s")
 		flags.BoolVar(&c.lite, "lite", false, "only answer checks (ICE-lite)")
 		flags.DurationVar(&c.restartAfter, "restart-after", 0, "how long after the first path an ICE restart begins; 0: never")
 		if err := flags.Parse(args[1:]); err != nil {

@@ -27,6 +27,23 @@ type config struct {
 	noTrickle      bool
 	lite           bool
 	restartAfter   time.Duration
+	// checks is the time between two; acceptWait and relayWait are how long pairs
+	// are not taken although they work. 0, and negative: pion's own.
+	checks, acceptWait, relayWait time.Duration
+}
+
+// waits are what pion is not left to itself with.
+func (c config) waits() (list []ice.AgentOption) {
+	if c.checks > 0 {
+		list = append(list, ice.WithCheckInterval(c.checks))
+	}
+	if c.acceptWait >= 0 {
+		list = append(list, ice.WithHostAcceptanceMinWait(c.acceptWait), ice.WithSrflxAcceptanceMinWait(c.acceptWait), ice.WithPrflxAcceptanceMinWait(c.acceptWait))
+	}
+	if c.relayWait >= 0 {
+		list = append(list, ice.WithRelayAcceptanceMinWait(c.relayWait))
+	}
+	return list
 }
 
 const (
@@ -72,8 +89,8 @@ func (c config) run(ctx context.Context) error {
 		ice.WithUrls(urls),
 		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4}),
 		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
-		ice.WithRelayAcceptanceMinWait(relayWait),
 	}
+	options = append(options, c.waits()...)
 	if c.lite {
 		options = append(options, ice.WithICELite(true), ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}))
 	}
@@ -178,7 +195,13 @@ func (s *side) connect(ctx context.Context, m message) error {
 	}
 	ticker := time.NewTicker(c.interval)
 	defer ticker.Stop()
-	for b := make([]byte, size); ; {
+	say := func() {
+		b := make([]byte, size)
+		_, _ = rand.Read(b)
+		_, _ = conn.Write(b) // while there is no path it fails, and there will be another
+	}
+	say()
+	for {
 		select {
 		case <-ctx.Done():
 			return failure(ctx)
@@ -193,8 +216,7 @@ func (s *side) connect(ctx context.Context, m message) error {
 		case <-s.again:
 			settled = time.After(settleWait)
 		case <-ticker.C:
-			_, _ = rand.Read(b)
-			_, _ = conn.Write(b) // while there is no path it fails, and there will be another
+			say()
 		}
 	}
 }
