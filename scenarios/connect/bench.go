@@ -27,6 +27,9 @@ const (
 	DirectBar    = 2.5
 )
 
+// rest is what peers have to register and to allocate before they are introduced.
+const rest = 500 * time.Millisecond
+
 // roundTrip is that of the peers in the templates.
 const roundTrip = 80 * time.Millisecond
 
@@ -167,7 +170,7 @@ func (b *Bench) play(ctx context.Context, jobs []job, res *Result) error {
 			}
 			wg.Go(func() {
 				defer func() { <-flight }()
-				r := runner.Runner{Fabric: b.Fabric, Path: b.Path, Seed: j.seed, Slots: slots, SkipControls: true}
+				r := runner.Runner{Fabric: b.Fabric, Path: b.Path, Seed: j.seed, Slots: slots, SkipControls: true, Rest: rest}
 				outcome, err := r.Run(ctx, j.sc)
 				if err != nil {
 					return

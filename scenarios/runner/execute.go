@@ -140,6 +140,11 @@ func (r *Runner) play(ctx context.Context, s *stage, o *outcome) ([]*phase, erro
 			return nil, err
 		}
 	}
+	if r.Rest > 0 {
+		if err := s.sleep(ctx, r.Rest); err != nil {
+			return nil, err
+		}
+	}
 	s.connect(s.net.Now())
 	s.timeline = newTimeline(ctx, s)
 	phases, err := r.perform(ctx, s, first)

@@ -48,6 +48,10 @@ type Runner struct {
 	// Unproved lets faults be that met no packet, which otherwise break a run: for
 	// schedules that nobody thought out.
 	Unproved bool
+	// Rest is how long peers of ours have to register and to allocate before they
+	// are told to connect, at most 2 s; 0: they are told at once, and an offer may
+	// still be on its way while they are introduced.
+	Rest time.Duration
 	// Sabotage does damage to scenarios' own runs on purpose, to show that it is
 	// caught.
 	Sabotage Sabotage
