@@ -169,14 +169,15 @@ const (
 
 // options vary a test's pair of agents.
 type options struct {
-	timing     Timing
-	loss       float64
-	delay      time.Duration
-	seed       uint64
-	noRelay    bool
-	relayOnly  bool
-	natTimeout time.Duration
-	roles      []bool // who controls; nil: a
+	timing                          Timing
+	loss                            float64
+	delay                           time.Duration
+	seed                            uint64
+	noRelay                         bool
+	relayOnly                       bool
+	natTimeout                      time.Duration
+	roles                           []bool // who controls; nil: a
+	standard, renomination, noSplit bool
 }
 
 func newNetwork(t *testing.T, ca, cb cone, o options) *network {
@@ -193,7 +194,8 @@ func newNetwork(t *testing.T, ca, cb cone, o options) *network {
 	n.a.nat.timeout, n.b.nat.timeout = o.natTimeout, o.natTimeout
 	for i, s := range []*side{n.a, n.b} {
 		cfg := Config{
-			Controlling: o.roles[i], TieBreaker: uint64(100 + i), Timing: o.timing, Extended: true, RelayOnly: o.relayOnly,
+			Controlling: o.roles[i], TieBreaker: uint64(100 + i), Timing: o.timing, RelayOnly: o.relayOnly,
+			Extended: !o.standard, Renomination: o.renomination, NoSplit: o.noSplit,
 			Rand: randReader{rand.New(rand.NewPCG(o.seed, uint64(10+i)))},
 		}
 		cfg.LocalUfrag, cfg.LocalPwd, cfg.RemoteUfrag, cfg.RemotePwd = "aaaa", pwdA, "bbbb", pwdB

@@ -50,6 +50,7 @@ type pair struct {
 	answered   time.Time // last answer
 	heard      time.Time // last authenticated packet from the remote side
 	rtt        time.Duration
+	samples    int            // of rtt
 	mapped     netip.AddrPort // our address as the peer sees it
 
 	// from is where the last answer came from: another address than remote's if

@@ -101,10 +101,10 @@ func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pio
 	}
 	p.heard = now
 	p.got, p.spent = p.got+size, p.spent+len(success)
-	a.trigger(now, p)
 	if c.useCandidate && !a.controlling {
 		a.acceptNomination(p, c.nomination)
 	}
+	a.trigger(now, p)
 	a.step(now)
 	return true
 }
@@ -196,8 +196,8 @@ func (a *Agent) trigger(now time.Time, p *pair) {
 			p.next, p.triggered = soonest, true
 		}
 	case failed:
-		if p.closed || a.settled && !a.cfg.Extended {
-			return
+		if p.closed || a.settled && !a.cfg.Extended && !p.named && p != a.nominated {
+			return // what was concluded is over, unless the peer nominates another
 		}
 		if p.retriggers < maxRetriggers || !a.cfg.Extended {
 			p.retriggers++
@@ -279,13 +279,8 @@ func (a *Agent) confirm(now time.Time, f flight, m *pion.Message) {
 	if p.state == failed && p.closed || a.revoked {
 		return
 	}
-	switch sample := max(now.Sub(f.sent), time.Microsecond); {
-	case f.repeated:
-		// Of which copy it is the answer, nobody knows.
-	case p.rtt == 0:
-		p.rtt = sample
-	default:
-		p.rtt += (sample - p.rtt) / 8 // RFC 6298 section 2.3
+	if !f.repeated { // else nobody knows of which copy it is the answer
+		p.measure(max(now.Sub(f.sent), time.Microsecond))
 	}
 	p.keep()
 	if mapped, err := stun.GetXORAddress(m, pion.AttrXORMappedAddress); err == nil {

@@ -21,6 +21,8 @@ const (
 	switchPause  = 10 * time.Second
 	// lossMemory is how many checks the measured loss goes back, about.
 	lossMemory = 16
+	// leastSamples is how often both have to be measured before they are compared.
+	leastSamples = 8
 )
 
 // cost is what a path costs.
@@ -30,6 +32,13 @@ func (p *pair) cost() time.Duration {
 		c += familyCost
 	}
 	return c
+}
+
+// measure takes a round trip: the mean of the first ones, then smoothed
+// (RFC 6298 section 2.3).
+func (p *pair) measure(sample time.Duration) {
+	p.samples++
+	p.rtt += (sample - p.rtt) / time.Duration(min(p.samples, 8))
 }
 
 // keep notes that a check was answered, lose that one was not.
@@ -44,7 +53,7 @@ func (a *Agent) rates() bool { return a.cfg.Extended && a.controlling && a.settl
 // a change is worth it.
 func (a *Agent) better(now time.Time, p, current *pair) bool {
 	was := current.cost()
-	if !a.rates() || p.closed || p.cost()+max(betterMargin, was/betterPart) >= was {
+	if !a.rates() || p.closed || min(p.samples, current.samples) < leastSamples || p.cost()+max(betterMargin, was/betterPart) >= was {
 		p.betterSince = time.Time{}
 		return false
 	}

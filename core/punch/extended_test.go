@@ -1,0 +1,297 @@
+package punch
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	pion "github.com/pion/stun/v3"
+)
+
+// The NATs that map per destination and let in whoever comes, or addresses that were
+// sent to.
+var (
+	perPort        = cone{transport, ignore}
+	perPortAddress = cone{transport, address}
+)
+
+// TestSplitPaths: each side reaches the other, and answers come from another port than
+// was probed. With ICE's rule such pairs are relayed.
+func TestSplitPaths(t *testing.T) {
+	for _, pair := range [][2]cone{{perPort, perPort}, {perPort, perPortAddress}, {perPortAddress, perPort}} {
+		for _, roles := range [][]bool{{true, false}, {false, true}} {
+			n := newNetwork(t, pair[0], pair[1], options{roles: roles, timing: laboratory})
+			n.runUntil(10*time.Second, n.settled)
+			n.want(Direct)
+			a, _ := n.a.agent.Path()
+			b, _ := n.b.agent.Path()
+			if !a.Split() && !b.Split() {
+				t.Errorf("neither path is split: %+v, %+v", a, b)
+			}
+			for _, s := range []*side{n.a, n.b} {
+				if s.directAt > 200*ms {
+					t.Errorf("%s: direct after %v, want at most 2.5 round trips of 80 ms", s.name, s.directAt)
+				}
+			}
+			pairs := len(n.a.agent.pairs) + len(n.b.agent.pairs)
+			n.run(time.Minute)
+			n.want(Direct)
+			if lost := count[PathLost](n.a) + count[PathLost](n.b); lost != 0 {
+				t.Errorf("%d split paths lost within a minute", lost)
+			}
+			if now := len(n.a.agent.pairs) + len(n.b.agent.pairs); now > pairs+4 || now > 30 {
+				t.Errorf("%d pairs, and %d a minute later: the sides learn of new addresses for ever", pairs, now)
+			}
+			n = newNetwork(t, pair[0], pair[1], options{roles: roles, noSplit: true})
+			n.runUntil(10*time.Second, n.settled)
+			n.want(ViaRelay)
+		}
+	}
+}
+
+// TestSplitNeedsItsOwnTransaction: an answer proves the pair whose check it answers, and
+// no other; what was not asked, or long ago, proves nothing.
+func TestSplitNeedsItsOwnTransaction(t *testing.T) {
+	a := lone(t, true)
+	a.cfg.NoSplit = false
+	victim := addrPort("203.0.113.7:53")
+	a.SetRemote(epoch, []Candidate{reflexive(remoteB), reflexive(victim)})
+	var toPeer, toVictim []byte
+	for _, x := range drain(a) {
+		if x.Remote == victim {
+			toVictim = x.Payload
+		} else {
+			toPeer = x.Payload
+		}
+	}
+	at := epoch.Add(ms)
+	m := request(t, toPeer)
+	guessed := *m
+	guessed.TransactionID[3] ^= 1
+	for _, answer := range [][]byte{
+		writeSuccess(&guessed, remoteB, credB, nil),
+		writeSuccess(m, remoteB, credA, nil), // not with the password of the answers
+	} {
+		a.HandleDatagram(at, socketBase, stranger, answer)
+	}
+	if _, ok := a.Path(); ok {
+		t.Fatal("a forged answer made a path")
+	}
+	a.HandleDatagram(at, socketBase, stranger, writeSuccess(m, remoteB, credB, nil))
+	if path, ok := a.Path(); !ok || path.Remote != remoteB || path.RemoteFrom != stranger {
+		t.Errorf("the path is %+v, want to %v and from %v", path, remoteB, stranger)
+	}
+	if a.findPair(socketBase, victim).state == succeeded {
+		t.Error("the answer to another check proved the way to an address that never answered")
+	}
+	a.HandleDatagram(at, relayBase, stranger, writeSuccess(request(t, toVictim), remoteB, credB, nil))
+	if a.findPair(socketBase, victim).state == succeeded {
+		t.Error("an answer on another base than was asked from was believed")
+	}
+}
+
+// TestOpening: all first checks at once, but no more than the burst, and a pace between
+// those that follow.
+func TestOpening(t *testing.T) {
+	a := lone(t, true)
+	var offer []Candidate
+	for i := range 50 {
+		offer = append(offer, reflexive(addrPort("203.0.113.9:"+itoa(1000+i))))
+	}
+	a.SetRemote(epoch, offer)
+	sent := play(t, a, 0, time.Second)
+	for i, x := range sent {
+		if i < openingBurst && x.after != 0 {
+			t.Errorf("check %d left after %v, want at once", i, x.after)
+		}
+		if i >= openingBurst && x.after < time.Duration(i-openingBurst)*DefaultPace {
+			t.Fatalf("check %d left after %v: more than a burst ahead of its pace", i, x.after)
+		}
+	}
+	if len(sent) < 100 {
+		t.Errorf("%d checks in a second, want two or more of each of 50 pairs", len(sent))
+	}
+}
+
+// TestEarlyIsBounded: before a path is proved at most three times what came from an
+// address goes there, and nothing to addresses from which nothing came.
+func TestEarlyIsBounded(t *testing.T) {
+	for _, row := range []struct {
+		name            string
+		noSplit, direct bool
+	}{{"split", false, true}, {"plain", true, false}} {
+		a := lone(t, false)
+		a.cfg.NoSplit = row.noSplit
+		a.SetRemote(epoch, []Candidate{reflexive(addrPort("203.0.113.7:53"))})
+		if ways := a.Early(1); len(ways) != 0 {
+			t.Fatalf("%s: early data to %+v, from which nothing came", row.name, ways)
+		}
+		drain(a)
+		got, sent := 0, 0
+		for i := range 5 {
+			b := fromB(t, check{id: transactionID{byte(i)}, controlling: true}, credB, credA)
+			got += len(b)
+			a.HandleDatagram(epoch.Add(time.Duration(i)*10*ms), socketBase, stranger, b)
+			for range 100 {
+				for _, way := range a.Early(50) {
+					if way.Remote != stranger {
+						t.Fatalf("%s: early data to %v", row.name, way.Remote)
+					}
+					sent += 50
+				}
+			}
+			for _, x := range drain(a) {
+				if x.Remote == stranger {
+					sent += len(x.Payload)
+				}
+			}
+		}
+		if early := a.Stats().Early > 0; early != row.direct {
+			t.Errorf("%s: early data: %v, want %v", row.name, early, row.direct)
+		}
+		if sent > amplification*got {
+			t.Errorf("%s: %d bytes for %d, want at most three times as many", row.name, sent, got)
+		}
+	}
+	a := standard(t, func(c *Config) { c.Controlling = false })
+	a.HandleDatagram(epoch, socketBase, stranger, fromB(t, check{controlling: true}, credB, credA))
+	if a.Early(1) != nil {
+		t.Error("a standard agent says something before a pair is valid")
+	}
+}
+
+// rated is an agent that uses one direct pair and has another, with the round trips
+// that the test sets. It is asked and answered each 500 ms.
+type rated struct {
+	*Agent
+	rtt      [2]time.Duration
+	now      time.Time
+	remotes  [2]Candidate
+	switches int
+}
+
+func newRated(t *testing.T, families [2]string, rtt [2]time.Duration) *rated {
+	t.Helper()
+	a, err := New(epoch, Config{
+		Controlling: true, TieBreaker: 100, Rand: randReader{rand.New(rand.NewPCG(1, 1))}, Extended: true, Timing: laboratory,
+		LocalUfrag: "aaaa", LocalPwd: pwdA, RemoteUfrag: "bbbb", RemotePwd: pwdB,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.SetLocal(epoch, socketBase, []Candidate{host(addrPort("192.168.1.2:5000")), {Kind: Host, Addr: addrPort("[2001:db8::1]:5000")}})
+	r := &rated{Agent: a, rtt: rtt, now: epoch}
+	for i, address := range families {
+		r.remotes[i] = Candidate{Kind: Host, Addr: addrPort(address), Priority: Priority(Host, i)}
+	}
+	a.SetRemote(epoch, r.remotes[:])
+	return r
+}
+
+// run lets the time pass: each check is answered after its way's round trip.
+func (r *rated) run(d time.Duration, jitter func() float64, lost func(i int) bool) {
+	type answer struct {
+		at time.Time
+		x  Transmit
+	}
+	var under []answer
+	for end := r.now.Add(d); r.now.Before(end); r.now = r.now.Add(ms) {
+		if w := r.PollTimeout(); !w.IsZero() && !w.After(r.now) {
+			r.HandleTimeout(r.now)
+		}
+		for _, x := range drain(r.Agent) {
+			i := 0
+			if x.Remote == r.remotes[1].Addr {
+				i = 1
+			}
+			if m, err := parse(&r.parser, x.Payload); err == nil && m.Type == pion.BindingRequest && !lost(i) {
+				under = append(under, answer{r.now.Add(time.Duration(float64(r.rtt[i]) * jitter())), x})
+			}
+		}
+		kept := under[:0]
+		for _, u := range under {
+			if u.at.After(r.now) {
+				kept = append(kept, u)
+				continue
+			}
+			m, _ := parse(&r.parser, u.x.Payload)
+			r.HandleDatagram(r.now, u.x.Base, u.x.Remote, writeSuccess(m, u.x.Remote, credB, nil))
+		}
+		under = kept
+		for e, ok := r.PollEvent(); ok; e, ok = r.PollEvent() {
+			if _, is := e.(PathChanged); is {
+				r.switches++
+			}
+		}
+	}
+}
+
+func never(int) bool            { return false }
+func steady() float64           { return 1 }
+func (r *rated) use() Candidate { return r.selected.remote }
+
+// TestBetterPathIsTaken: one that is faster by far is, after a while; one that loses, or
+// that has the other family, counts less.
+func TestBetterPathIsTaken(t *testing.T) {
+	both := [2]string{"198.18.2.1:40000", "198.18.3.1:40000"}
+	r := newRated(t, both, [2]time.Duration{30 * ms, 40 * ms})
+	r.run(5*time.Second, steady, never)
+	first := r.use()
+	r.rtt = [2]time.Duration{200 * ms, 40 * ms}
+	if first != r.remotes[0] {
+		t.Fatalf("the first path is %v, want the one with the higher priority", first)
+	}
+	r.run(2*time.Second, steady, never)
+	if r.use() != first {
+		t.Error("it changed within 2 s: a better path has to be so for a while")
+	}
+	r.run(20*time.Second, steady, never)
+	if r.use() != r.remotes[1] {
+		t.Errorf("it stays at 200 ms although there are 40: costs %v", r.costs())
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	r = newRated(t, both, [2]time.Duration{40 * ms, 40 * ms})
+	r.run(60*time.Second, steady, func(i int) bool { return i == 0 && random.Float64() < 0.3 })
+	if r.use() != r.remotes[1] {
+		t.Errorf("it stays where three checks in ten are lost: costs %v", r.costs())
+	}
+	six := newRated(t, [2]string{"198.18.2.1:40000", "[2001:db8::2]:40000"}, [2]time.Duration{45 * ms, 40 * ms})
+	four, v6 := six.remotes[0], six.remotes[1]
+	p, q := &pair{remote: four, rtt: 40 * ms}, &pair{remote: v6, rtt: 40 * ms}
+	if p.cost() <= q.cost() {
+		t.Error("IPv4 costs no more than IPv6")
+	}
+}
+
+func (r *rated) costs() (list []time.Duration) {
+	for _, p := range r.pairs {
+		list = append(list, p.cost())
+	}
+	return list
+}
+
+// TestPathsDoNotFlap: whatever two ways do, changes are rare, and none comes of noise.
+func TestPathsDoNotFlap(t *testing.T) {
+	both := [2]string{"198.18.2.1:40000", "198.18.3.1:40000"}
+	for seed := range uint64(10) {
+		random := rand.New(rand.NewPCG(seed, 3))
+		noise := func() float64 { return 0.8 + 0.4*random.Float64() }
+		r := newRated(t, both, [2]time.Duration{time.Duration(20+random.IntN(100)) * ms, 0})
+		r.rtt[1] = r.rtt[0]
+		r.run(5*time.Second, noise, never)
+		r.switches = 0
+		r.run(time.Minute, noise, never)
+		if r.switches != 0 {
+			t.Errorf("seed %d: %d changes between two ways that are alike but for noise", seed, r.switches)
+		}
+		// Ways that change places all the time, at their worst.
+		const turns = 30
+		for range turns {
+			r.rtt = [2]time.Duration{time.Duration(10+random.IntN(300)) * ms, time.Duration(10+random.IntN(300)) * ms}
+			r.run(2*time.Second, noise, func(int) bool { return random.Float64() < 0.02 })
+		}
+		if most := int(turns*2*time.Second/switchPause) + 1; r.switches > most+2 { // two more by lost checks
+			t.Errorf("seed %d: %d changes in a minute, want at most one in %v", seed, r.switches, switchPause)
+		}
+	}
+}
