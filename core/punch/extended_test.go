@@ -168,6 +168,13 @@ type rated struct {
 	now      time.Time
 	remotes  [2]Candidate
 	switches int
+	under    []underWay
+}
+
+// underWay is a check whose answer comes at a time.
+type underWay struct {
+	at time.Time
+	x  Transmit
 }
 
 func newRated(t *testing.T, families [2]string, rtt [2]time.Duration) *rated {
@@ -190,11 +197,6 @@ func newRated(t *testing.T, families [2]string, rtt [2]time.Duration) *rated {
 
 // run lets the time pass: each check is answered after its way's round trip.
 func (r *rated) run(d time.Duration, jitter func() float64, lost func(i int) bool) {
-	type answer struct {
-		at time.Time
-		x  Transmit
-	}
-	var under []answer
 	for end := r.now.Add(d); r.now.Before(end); r.now = r.now.Add(ms) {
 		if w := r.PollTimeout(); !w.IsZero() && !w.After(r.now) {
 			r.HandleTimeout(r.now)
@@ -205,11 +207,11 @@ func (r *rated) run(d time.Duration, jitter func() float64, lost func(i int) boo
 				i = 1
 			}
 			if m, err := parse(&r.parser, x.Payload); err == nil && m.Type == pion.BindingRequest && !lost(i) {
-				under = append(under, answer{r.now.Add(time.Duration(float64(r.rtt[i]) * jitter())), x})
+				r.under = append(r.under, underWay{r.now.Add(time.Duration(float64(r.rtt[i]) * jitter())), x})
 			}
 		}
-		kept := under[:0]
-		for _, u := range under {
+		kept := r.under[:0]
+		for _, u := range r.under {
 			if u.at.After(r.now) {
 				kept = append(kept, u)
 				continue
@@ -217,7 +219,7 @@ func (r *rated) run(d time.Duration, jitter func() float64, lost func(i int) boo
 			m, _ := parse(&r.parser, u.x.Payload)
 			r.HandleDatagram(r.now, u.x.Base, u.x.Remote, writeSuccess(m, u.x.Remote, credB, nil))
 		}
-		under = kept
+		r.under = kept
 		for e, ok := r.PollEvent(); ok; e, ok = r.PollEvent() {
 			if _, is := e.(PathChanged); is {
 				r.switches++

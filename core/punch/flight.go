@@ -22,7 +22,10 @@ type flight struct {
 	// repeated: an answer may be that to an earlier copy, and gives no round-trip
 	// time (RFC 6298 section 3).
 	repeated bool
-	payload  []byte // to be repeated; standard agents only
+	// counts: it was sent over a valid pair, and says something of its loss if a
+	// later one is answered. Those of the opening follow each other too closely.
+	counts  bool
+	payload []byte // to be repeated; standard agents only
 }
 
 // maxFlights bounds what an agent remembers; flightLife is past the longest
@@ -61,6 +64,16 @@ func (f flights) find(id transactionID) int {
 	return -1
 }
 
+// overtaken notes that a check of a pair was answered: those before it are lost.
+func (f flights) overtaken(answered flight) {
+	for i := range f {
+		if e := &f[i]; e.pair == answered.pair && e.counts && e.sent.Before(answered.sent) {
+			e.counts = false
+			e.pair.lose()
+		}
+	}
+}
+
 // draw fills what was drawn last from the random source, which is not allowed to
 // fail: a machine without randomness is not safe to go on.
 func (a *Agent) draw(size int) []byte {
@@ -89,8 +102,6 @@ func (a *Agent) send(now time.Time, p *pair) {
 	p.next = now.Add(a.interCheck(p))
 	if p.unanswered.IsZero() {
 		p.unanswered = now
-	} else if p.state == succeeded {
-		p.lose()
 	}
 }
 
@@ -126,7 +137,7 @@ func (a *Agent) sendNew(now time.Time, p *pair) []byte {
 	}
 	local, remote := a.keys(p)
 	payload := writeCheck(c, local, remote)
-	f := flight{id: c.id, pair: p, sent: now, nomination: c.nomination, nominates: c.useCandidate, controlling: c.controlling}
+	f := flight{id: c.id, pair: p, sent: now, nomination: c.nomination, nominates: c.useCandidate, controlling: c.controlling, counts: p.state == succeeded}
 	life := flightLife
 	if !a.cfg.Extended {
 		f.payload, life = payload, standardLife

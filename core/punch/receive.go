@@ -283,6 +283,7 @@ func (a *Agent) confirm(now time.Time, f flight, m *pion.Message) {
 		p.measure(max(now.Sub(f.sent), time.Microsecond))
 	}
 	p.keep()
+	a.flights.overtaken(f)
 	if mapped, err := stun.GetXORAddress(m, pion.AttrXORMappedAddress); err == nil {
 		p.mapped = mapped
 	}
