@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string) error {
 		flags.DurationVar(&c.interval, "interval", c.interval, "time between two datagrams (default 20ms)")
 		flags.StringVar(&c.role, "role", "", "controlling or controlled (default: controlling if $LAB_DIALS is 1)")
 		flags.BoolVar(&c.noTrickle, "no-trickle", false, "tell all candidates at once, when they are known")
+		flags.BoolVar(&c.gathered, "gathered", false, "with --no-trickle: tell the credentials last, so that whoever has them has all")
 		flags.DurationVar(&c.checks, "checks", 0, "time between two checks (default pion's own, 200ms)")
 		flags.DurationVar(&c.acceptWait, "accept-wait", -1, "how long a direct pair is not taken although it works (default pion's own: 0, 500ms, 1s by kind)")
 		flags.DurationVar(&c.relayWait, "relay-wait", relayWait, "the same of pairs over the relay; negative: pion's own, 2s")

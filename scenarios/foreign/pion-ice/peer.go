@@ -25,6 +25,7 @@ type config struct {
 	interval       time.Duration
 	role           string // "": dials says it
 	noTrickle      bool
+	gathered       bool // credentials are told last
 	lite           bool
 	restartAfter   time.Duration
 	// checks is the time between two; acceptWait and relayWait are how long pairs

@@ -59,13 +59,18 @@ func (s *side) found(ctx context.Context, k ice.Candidate) error {
 		return nil
 	}
 	if s.noTrickle {
-		if err := s.tellCredentials(ctx); err != nil {
-			return err
+		if !s.gathered {
+			if err := s.tellCredentials(ctx); err != nil {
+				return err
+			}
 		}
 		for _, text := range waiting {
 			if err := tell(ctx, s.signal, s.peer, message{Candidate: text}); err != nil {
 				return err
 			}
+		}
+		if s.gathered {
+			return s.tellCredentials(ctx)
 		}
 	}
 	return tell(ctx, s.signal, s.peer, message{Complete: true})
