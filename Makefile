@@ -24,7 +24,7 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build examples generate scenarios test unit agree labs differential planted lint cross bench bench-pion judges interop qemu clean
+.PHONY: help build examples generate scenarios test unit agree labs differential planted lint cross bench bench-connect bench-pion judges interop qemu clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
@@ -120,6 +120,9 @@ lint: ## gofmt, go vet (for macOS and Windows, too), staticcheck, generated code
 
 bench: build ## benchmarks of the laboratory and the core
 	$(GO) test -run '^$$' -bench . -benchtime 1s $(PACKAGES)
+
+bench-connect: build examples ## time to the first byte and to a direct path, ours beside pion/ice, in labs of one run
+	bin/natlab connect $(ARGS)
 
 bench-pion: ## a connection of ours in virtual time, beside one of pion/ice on pion's virtual network in real time
 	$(GO) test -run '^$$' -bench 'BenchmarkTrial$$' -benchtime 5s ./scenarios/trial

@@ -217,7 +217,7 @@ func (a *Agent) interval(now time.Time) (d time.Duration, ask bool) {
 		d = keepalive
 	case keepalive < 0:
 		d, ask = consent, true
-	case now.Sub(a.spoke) >= consent:
+	case a.cfg.Extended && now.Sub(a.spoke) >= consent:
 		d, ask = keepalive, true
 	default:
 		d, ask = min(keepalive, consent), true
