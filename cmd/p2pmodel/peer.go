@@ -34,6 +34,7 @@ type peerFlags struct {
 	keepalive, consent, deadAfter      time.Duration
 	noKeepalive, noConsent             bool
 	events                             string
+	ways                               wayFlags
 }
 
 // credentialsLife is how long the credentials made from a shared secret are
@@ -99,6 +100,7 @@ last one.`,
 	flags.DurationVar(&f.deadAfter, "dead-after", 0, "how long a path may leave checks unanswered (default 2s)")
 	flags.BoolVar(&f.noKeepalive, "no-keepalive", false, "keep nothing alive, for experiments")
 	flags.BoolVar(&f.noConsent, "no-consent", false, "never ask whether a path lives, for experiments")
+	f.ways.add(flags)
 	flags.StringVar(&f.events, "events", "text", "how to print events: text or json")
 	return cmd
 }
@@ -114,6 +116,10 @@ func (f *peerFlags) config(now time.Time) (peer.Config, error) {
 		return cfg, err
 	}
 	cfg.Rendezvous, cfg.RendezvousKey, cfg.Ticket, cfg.Relays = servers.Rendezvous, servers.RendezvousKey, servers.Ticket, servers.Relays
+	cfg.RendezvousStreams = servers.RendezvousStreams
+	if cfg.Roots, err = f.ways.roots(); err != nil {
+		return cfg, err
+	}
 	if f.listen != "" {
 		if cfg.Listen, err = addressFlag("listen", f.listen); err != nil {
 			return cfg, err
@@ -149,8 +155,10 @@ func (f *peerFlags) servers(now time.Time) (s peer.Servers, err error) {
 			return s, usage("--ticket-file: %w", err)
 		}
 	}
-	s.Relays, err = f.relayConfigs(now)
-	return s, err
+	if s.Relays, err = f.relayConfigs(now); err != nil {
+		return s, err
+	}
+	return s, f.ways.complete(&s)
 }
 
 // readTicket reads a file's only line, which is base64.
@@ -283,7 +291,7 @@ func runPeer(cmd *cobra.Command, f *peerFlags, cfg peer.Config, targets []identi
 	traffic := newTraffic(m, printer, f)
 	var failed error
 	bound := false
-	loop := sansio.NewLoop(m, sansio.System(), func(at time.Time, e sansio.Event) {
+	loop := sansio.NewLoop(sansio.Streams(m, sansio.StreamConfig{Roots: cfg.Roots}), sansio.System(), func(at time.Time, e sansio.Event) {
 		printer.event(at, m.ID(), e)
 		switch e := e.(type) {
 		case peer.Bound:

@@ -120,9 +120,15 @@ func (p *printer) event(at time.Time, own identity.ID, e sansio.Event) {
 		}
 		p.line(at, "ready", field{"id", own}, field{"listen", e.Local})
 	case peer.Registered:
-		p.line(at, "registered", field{"reflexive", e.Reflexive}, field{"rtt_ms", milliseconds(e.RTT)})
+		var reflexive any // nothing, where the rendezvous sees a stream
+		if e.Reflexive.IsValid() {
+			reflexive = e.Reflexive
+		}
+		p.line(at, "registered", field{"reflexive", reflexive}, field{"rtt_ms", milliseconds(e.RTT)})
 	case peer.ReflexiveChanged:
 		p.line(at, "reflexive_changed", field{"old", e.Old}, field{"new", e.New})
+	case peer.ServerReached:
+		p.line(at, "server_reached", field{"server", e.Server}, field{"transport", e.Transport.String()}, field{"at", e.At})
 	case peer.RelayReady:
 		p.line(at, "relay_ready", field{"relayed", e.Relayed})
 	case peer.TicketRenewed:

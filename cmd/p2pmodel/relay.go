@@ -32,16 +32,18 @@ type relayFlags struct {
 	drainTime                           time.Duration
 	alternates                          []string
 	strictChannels, verbose             bool
+	streams                             streamFlags
 }
 
 func newRelayCommand() *cobra.Command {
 	var f relayFlags
 	cmd := &cobra.Command{
 		Use:   "relay --listen IP:PORT --relay-address IP {--credentials-file F | --secret-file F}",
-		Short: "Run a TURN server over UDP (RFC 8656)",
-		Long: `Run a TURN server over UDP (RFC 8656): the way around for peers that find no
-direct path. It answers STUN Binding requests as well. docs/relay.md says what of
-which RFC it does.
+		Short: "Run a TURN server over UDP, TCP and TLS (RFC 8656)",
+		Long: `Run a TURN server (RFC 8656): the way around for peers that find no direct path.
+It answers STUN Binding requests as well. Clients come over UDP, and with --tcp and
+--tls over TCP and TLS, for networks that let out nothing else; peers are relayed
+to over UDP. docs/relay.md says what of which RFC it does.
 
 Peers on addresses that are not public are refused unless --allow-peer names
 them. 198.18.0.0/15, the benchmarking network, counts as public.
@@ -54,7 +56,7 @@ On SIGTERM it stops; with --drain-time it takes no new allocations first, sends 
 asks to --alternate-server, and stops when the last one has ended or the time is over.
 
 Once ready it prints one line:
-  relay listening on IP:PORT relaying from IP:LOW-HIGH realm "REALM"`,
+  relay listening on IP:PORT [tcp IP:PORT] [tls IP:PORT] relaying from IP:LOW-HIGH realm "REALM"`,
 		Example: `  p2pmodel relay --listen 198.18.0.20:3478 --relay-address 198.18.0.20 \
       --ports 49152-65535 --realm example.org --credentials-file users.txt`,
 		Args: noArguments,
@@ -94,6 +96,7 @@ Once ready it prints one line:
 	flags.DurationVar(&f.drainTime, "drain-time", 0, "how long allocations may go on after SIGTERM, while no new ones are made (default: they end at once)")
 	flags.StringSliceVar(&f.alternates, "alternate-server", nil, "`IP:PORT` of a relay that clients are sent to meanwhile (300); one of each family")
 	flags.BoolVar(&f.strictChannels, "strict-channels", false, "take channel numbers of RFC 8656 only (0x4000-0x4FFF), not RFC 5766's up to 0x7FFF")
+	f.streams.add(flags)
 	flags.BoolVar(&f.verbose, "verbose", false, "print each allocation's beginning and end")
 	return cmd
 }
@@ -147,6 +150,9 @@ func (f *relayFlags) config() (relay.ServerConfig, error) {
 		return cfg, err
 	}
 	if cfg.DenyPeers, err = parsePrefixes("--deny-peer", f.denyPeers); err != nil {
+		return cfg, err
+	}
+	if cfg.TCP, cfg.TLS, err = f.streams.addresses(); err != nil {
 		return cfg, err
 	}
 	cfg.Authenticators, err = f.authenticators()
@@ -226,6 +232,9 @@ func (f *relayFlags) build(cmd *cobra.Command, sv *service.Service) error {
 		}
 		rc.Alternates = append(rc.Alternates, a)
 	}
+	streams := ""
+	rc.Streams = f.streams.config()
+	rc.Streaming = func(tcp, tls netip.AddrPort) { streams = ways(tcp, tls) }
 	rc.Listening = func(at netip.AddrPort) {
 		from := make([]string, 0, 2)
 		for _, a := range []netip.Addr{cfg.RelayAddress, cfg.RelayAddress6} {
@@ -235,13 +244,14 @@ func (f *relayFlags) build(cmd *cobra.Command, sv *service.Service) error {
 				from = append(from, fmt.Sprintf("%s:%d-%d", a, cfg.PortLow, cfg.PortHigh))
 			}
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "relay listening on %s relaying from %s realm %q\n", at, strings.Join(from, " and "), cfg.Realm)
+		fmt.Fprintf(cmd.OutOrStdout(), "relay listening on %s%s relaying from %s realm %q\n", at, streams, strings.Join(from, " and "), cfg.Realm)
 	}
 	r, err := udp.NewRelay(rc)
 	if err != nil {
 		return usage("%w", err)
 	}
 	sv.Add(service.Server{Name: "relay", Run: r.Run, Ready: r.Ready})
+	f.streams.watch(sv)
 	sv.Watch("credentials", func() error {
 		as, err := f.authenticators()
 		if err != nil {

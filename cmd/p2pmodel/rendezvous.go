@@ -19,12 +19,14 @@ func newRendezvousCommand() *cobra.Command {
 	var listen, alternate, keyFile, ticketKeys string
 	var server serverFlags
 	var lifetime time.Duration
+	var streams streamFlags
 	cmd := &cobra.Command{
 		Use:   "rendezvous --listen IP:PORT",
 		Short: "Run a rendezvous: STUN, NAT behaviour discovery, registration, introduction",
 		Long: `Run a rendezvous: a STUN server that also registers peers and introduces them to
 each other. With --alternate it opens both addresses with both ports, which NAT
-behaviour discovery (RFC 5780) needs.
+behaviour discovery (RFC 5780) needs. With --tcp and --tls peers register over TCP
+and TLS as well, from networks that let out nothing else.
 
 With --ticket-keys only peers register that have a ticket signed by one of the
 keys, for as long as it is good, and each meets only those of its ticket's mesh.
@@ -33,7 +35,7 @@ read again when it changes, and on SIGHUP, which ends the registrations by keys 
 are gone.
 
 Once ready it prints one line:
-  rendezvous listening on IP:PORT alternate IP:PORT key KEY
+  rendezvous listening on IP:PORT [alternate IP:PORT] [tcp IP:PORT] [tls IP:PORT] key KEY
 KEY is its public key, for peers that want to be sure whom they talk to.`,
 		Example: "  p2pmodel rendezvous --listen 198.51.100.1:3478 --alternate 198.51.100.2:3479 --key-file rendezvous.key",
 		Args:    noArguments,
@@ -47,6 +49,9 @@ KEY is its public key, for peers that want to be sure whom they talk to.`,
 				if cfg.Alternate, err = addressFlag("alternate", alternate); err != nil {
 					return err
 				}
+			}
+			if cfg.TCP, cfg.TLS, err = streams.addresses(); err != nil {
+				return err
 			}
 			if lifetime < time.Second {
 				return usage("--lifetime %v: at least 1s", lifetime)
@@ -63,7 +68,7 @@ KEY is its public key, for peers that want to be sure whom they talk to.`,
 			if err != nil {
 				return err
 			}
-			if err := buildRendezvous(cmd, sv, cfg, ticketKeys); err != nil || server.checkOnly {
+			if err := buildRendezvous(cmd, sv, cfg, ticketKeys, &streams); err != nil || server.checkOnly {
 				return err
 			}
 			return sv.Run(cmd.Context())
@@ -75,6 +80,7 @@ KEY is its public key, for peers that want to be sure whom they talk to.`,
 	f.StringVar(&alternate, "alternate", "", "`IP:PORT` for NAT behaviour discovery; both differ from --listen's")
 	f.StringVar(&keyFile, "key-file", "", "`FILE` with the private key; made if missing (default: a new key each time)")
 	f.StringVar(&ticketKeys, "ticket-keys", "", "`FILE` of the public keys that sign tickets (default: anybody may register)")
+	streams.add(f)
 	f.DurationVar(&lifetime, "lifetime", rendezvous.DefaultLifetime, "how long a registration lives without refresh")
 	return cmd
 }
@@ -93,20 +99,21 @@ func readTicketKeys(file string) (*ticket.Verifier, error) {
 }
 
 // buildRendezvous makes the rendezvous, and has it be a server of the process.
-func buildRendezvous(cmd *cobra.Command, sv *service.Service, cfg rendezvous.ServerConfig, ticketKeys string) error {
+func buildRendezvous(cmd *cobra.Command, sv *service.Service, cfg rendezvous.ServerConfig, ticketKeys string, streams *streamFlags) error {
 	var r *udp.Rendezvous
 	listening := func(e rendezvous.Listening) {
 		line := fmt.Sprintf("rendezvous listening on %v", e.Listen)
 		if e.Alternate.IsValid() {
 			line += fmt.Sprintf(" alternate %v", e.Alternate)
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s key %v\n", line, r.Server().ID())
+		fmt.Fprintf(cmd.OutOrStdout(), "%s%s key %v\n", line, ways(e.TCP, e.TLS), r.Server().ID())
 	}
-	r, err := udp.NewRendezvous(udp.RendezvousConfig{Server: cfg, Listening: listening, Log: sv.Log()})
+	r, err := udp.NewRendezvous(udp.RendezvousConfig{Server: cfg, Listening: listening, Streams: streams.config(), Log: sv.Log()})
 	if err != nil {
 		return usage("%w", err)
 	}
 	sv.Add(service.Server{Name: "rendezvous", Run: r.Run, Ready: r.Ready})
+	streams.watch(sv)
 	if ticketKeys != "" {
 		sv.Watch("ticket-keys", func() error {
 			keys, err := readTicketKeys(ticketKeys)

@@ -17,6 +17,10 @@ import (
 type RelayConfig struct {
 	Server  relay.ServerConfig
 	Network sansio.Network // nil: this machine's
+	// Streams is how those are carried who come over TCP or TLS, and Streaming is told
+	// where they come to, before Listening. Nil: nobody is.
+	Streams   sansio.StreamConfig
+	Streaming func(tcp, tls netip.AddrPort)
 	// DrainTime is how long allocations may go on once the server is to stop; 0: they
 	// end with it.
 	DrainTime time.Duration
@@ -54,7 +58,7 @@ func NewRelay(cfg RelayConfig) (*Relay, error) {
 	}
 	r := &Relay{cfg: cfg, server: server, drained: make(chan struct{})}
 	r.log = cfg.Log
-	r.loop = sansio.NewLoop(server, cfg.Network, r.event)
+	r.loop = sansio.NewLoop(sansio.Streams(server, cfg.Streams), cfg.Network, r.event)
 	if cfg.Metrics != nil {
 		if err := cfg.Metrics.Register(&relayMetrics{of: r}); err != nil {
 			return nil, err
@@ -103,6 +107,9 @@ func (r *Relay) event(_ time.Time, e sansio.Event) {
 	switch e := e.(type) {
 	case relay.Listening:
 		r.listening.Store(true)
+		if r.cfg.Streaming != nil {
+			r.cfg.Streaming(e.TCP, e.TLS)
+		}
 		if r.cfg.Listening != nil {
 			r.cfg.Listening(e.Addr)
 		}

@@ -14,6 +14,8 @@ import (
 type RendezvousConfig struct {
 	Server  rendezvous.ServerConfig
 	Network sansio.Network // nil: this machine's
+	// Streams is how those are carried who come over TCP or TLS.
+	Streams sansio.StreamConfig
 	// Listening is told where the server listens, before it is ready. Nil: nobody is.
 	Listening func(rendezvous.Listening)
 	Log       *slog.Logger // nil: discard
@@ -40,7 +42,7 @@ func NewRendezvous(cfg RendezvousConfig) (*Rendezvous, error) {
 	}
 	r := &Rendezvous{cfg: cfg, server: server}
 	r.log = cfg.Log
-	r.loop = sansio.NewLoop(server, cfg.Network, r.event)
+	r.loop = sansio.NewLoop(sansio.Streams(server, cfg.Streams), cfg.Network, r.event)
 	return r, nil
 }
 
