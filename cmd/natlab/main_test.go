@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,16 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	unable = kernel.Enter()
+	// Labs wait most of the time, so more of them than processors stand at once.
+	if flag.Parse(); !parallelIsSet() {
+		_ = flag.Set("test.parallel", "6")
+	}
 	goleak.VerifyTestMain(m)
+}
+
+func parallelIsSet() (set bool) {
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	return set
 }
 
 // needLabs skips tests that build labs where that is not possible.

@@ -31,6 +31,7 @@ func needProgram(t *testing.T, name string) {
 }
 
 func TestWhatRoutersKnow(t *testing.T) {
+	t.Parallel()
 	needProgram(t, "bash")
 	b := newBench(t)
 	b.must("up", b.lab, "-d", "--no-certify")
@@ -74,6 +75,7 @@ func TestWhatRoutersKnow(t *testing.T) {
 }
 
 func TestEventsOfALab(t *testing.T) {
+	t.Parallel()
 	needProgram(t, "bash")
 	b := newBench(t)
 	timed := filepath.Join(filepath.Dir(b.lab), "timed.yaml")
@@ -121,6 +123,7 @@ func (b *bench) capturing(stdout io.Writer, args ...string) *exec.Cmd {
 }
 
 func TestCaptures(t *testing.T) {
+	t.Parallel()
 	needProgram(t, "bash")
 	b := newBench(t)
 	b.must("up", b.lab, "-d", "--no-certify")
@@ -187,6 +190,7 @@ func TestCaptures(t *testing.T) {
 }
 
 func TestDiagrams(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.must("up", b.lab, "-d", "--no-certify")
 	for format, want := range map[string]string{"terminal": "├── home", "mermaid": "flowchart TD", "svg": "<svg "} {
@@ -255,6 +259,7 @@ func (d *dialogue) ends(status int) {
 }
 
 func TestTerminals(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.must("up", b.lab, "-d", "--no-certify")
 

@@ -166,6 +166,7 @@ func (b *bench) processes() (pids []string) {
 }
 
 func TestALabStands(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	contains(t, b.must("ps"), "no lab stands")
 	out := b.must("up", b.lab, "--detach")
@@ -199,6 +200,7 @@ func TestALabStands(t *testing.T) {
 }
 
 func TestExecEndsAsTheProgramDoes(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.must("up", b.lab, "-d", "--no-certify")
 	for _, tt := range []struct {
@@ -265,6 +267,7 @@ func (b *bench) started(args ...string) (*exec.Cmd, io.ReadCloser) {
 }
 
 func TestSignalsAreTheProgramsNotTheLabs(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.must("up", b.lab, "-d", "--no-certify")
 	for sig, name := range map[syscall.Signal]string{syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP", syscall.SIGUSR1: "USR1"} {
@@ -296,6 +299,7 @@ func TestSignalsAreTheProgramsNotTheLabs(t *testing.T) {
 }
 
 func TestAHolderThatIsKilledLeavesNothing(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.must("up", b.lab, "-d", "--no-certify")
 	cmd, _ := b.started("exec", "a", "--", "sh", "-c", "echo ready; (setsid sleep 1000 &); sleep 1000")
@@ -319,6 +323,7 @@ func TestAHolderThatIsKilledLeavesNothing(t *testing.T) {
 }
 
 func TestTwoLabsAtOnce(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.must("up", b.lab, "-d", "--no-certify", "--name", "one")
 	b.must("up", b.lab, "-d", "--no-certify", "--name", "two")
@@ -343,6 +348,7 @@ func TestTwoLabsAtOnce(t *testing.T) {
 }
 
 func TestUpInTheForeground(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	// A signal while it is built, certified, or stands.
 	for _, wait := range []time.Duration{0, 20 * time.Millisecond, 300 * time.Millisecond, 2 * time.Second} {
@@ -420,6 +426,7 @@ func TestUpOfWhatIsNoLab(t *testing.T) {
 }
 
 func TestALabWithoutRoot(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 || inUserNamespace() {
 		t.Skip("needs root to become somebody else; the other tests run without it then")
 	}
