@@ -100,6 +100,7 @@ func TestEveryFeatureNamesItsProof(t *testing.T) {
 
 // Whatever has a name is claimed in some row.
 func TestEveryNamedThingIsAFeature(t *testing.T) {
+	t.Parallel()
 	var claims strings.Builder
 	for _, f := range features(t) {
 		for _, span := range codeSpan.FindAllStringSubmatch(f.claim, -1) {

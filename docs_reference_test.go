@@ -223,6 +223,7 @@ func TestTheReadmeListsTheCatalogue(t *testing.T) {
 
 // The README's bug and its cure are run as it says.
 func TestTheExampleComesOutAsTheReadmeSays(t *testing.T) {
+	t.Parallel()
 	natlab := filepath.Join(binaries(t), "natlab")
 	if out, err := exec.Command(natlab, "doctor").CombinedOutput(); err != nil {
 		t.Skipf("the example was not run; `bin/natlab doctor` says why:\n%s", out)

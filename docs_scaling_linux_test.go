@@ -23,6 +23,7 @@ import (
 // in a folder of the test's own. Only addresses are others: each stands for an
 // address of this machine that nobody else uses.
 func TestTheCommandsOfScalingWork(t *testing.T) {
+	t.Parallel()
 	dir := binaries(t)
 	sections := scalingSections(t)
 	if len(sections) < 3 {

@@ -138,6 +138,7 @@ func TestScenariosInDocsAreValid(t *testing.T) {
 // Each Go example is compiled as a package of the module that exists for the
 // compiler only.
 func TestGoInDocsCompiles(t *testing.T) {
+	t.Parallel()
 	root, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -227,6 +228,7 @@ func ours(text string) string {
 }
 
 func TestCommandsInDocsExist(t *testing.T) {
+	t.Parallel()
 	dir := binaries(t)
 	makefile, err := os.ReadFile("Makefile")
 	if err != nil {
