@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"p2pmodel/scenarios"
@@ -172,14 +173,36 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-// binaries builds both commands.
+// binaries has both commands, which are built once for all tests.
 func binaries(t *testing.T) (dir string) {
 	t.Helper()
-	dir = t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", dir+"/", "./cmd/...").CombinedOutput(); err != nil {
-		t.Fatalf("build the commands: %v\n%s", err, out)
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return dir
+}
+
+var built = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "build", "-o", builtIn+"/", "./cmd/...").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the commands: %w\n%s", err, out)
+	}
+	return builtIn, nil
+})
+
+// builtIn is removed at the end.
+var builtIn string
+
+func TestMain(m *testing.M) {
+	var err error
+	if builtIn, err = os.MkdirTemp("", "p2pmodel-docs-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	status := m.Run()
+	_ = os.RemoveAll(builtIn)
+	os.Exit(status)
 }
 
 var (
