@@ -22,6 +22,8 @@ type extra struct {
 	home    netip.Addr
 	survey  *traits.Survey // nil: it asks no server
 	adopted bool
+	// leaves is when it is closed; zero: not yet.
+	leaves time.Time
 }
 
 const (
@@ -141,6 +143,21 @@ func (m *Machine) shutBut(now time.Time, s *session, keep punch.Base) {
 	for _, x := range slices.Clone(s.hard.sockets) {
 		if x.base != keep {
 			m.shut(now, x)
+		}
+	}
+}
+
+// leave closes a session's sockets but for the one of a base. One that has carried the
+// session stays open for a while: the peer sends to it until it has heard of the new path.
+func (s *session) leave(now time.Time, m *Machine, keep punch.Base) {
+	for _, x := range slices.Clone(s.hard.sockets) {
+		switch {
+		case x.base == keep:
+			x.leaves = time.Time{}
+		case !x.adopted:
+			m.shut(now, x)
+		case x.leaves.IsZero():
+			x.leaves = now.Add(retireAfter)
 		}
 	}
 }

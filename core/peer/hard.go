@@ -74,6 +74,7 @@ type hardship struct {
 	attempt       attempt
 	guesses       int // predictions tried since checks began
 	searched      bool
+	refusals      int // of searches, by a peer that has another one under way
 	// unsettled: that checks are over has still to be told.
 	unsettled bool
 }
@@ -98,6 +99,10 @@ type attempt interface {
 
 // mostGuesses is how often a port is foretold before something else is tried.
 const mostGuesses = 3
+
+// mostRefusals is how often a peer may have no time for a search, until that is taken for a
+// failure.
+const mostRefusals = 3
 
 // The longest that techniques take in a session after plain punching, each in vain, on
 // paths of a round trip of up to half a second.
@@ -220,7 +225,10 @@ func (m *Machine) conclusion(now time.Time, s *session, kind PathKind) {
 		keep = path.Base
 	}
 	m.shutBut(now, s, keep)
-	if kind != Direct || won {
+	if o, ok := a.(*opening); ok && o.refused && s.hard.refusals < mostRefusals {
+		s.hard.refusals++ // says nothing of the networks
+	} else if kind != Direct || won {
+		s.hard.refusals = 0
 		m.remember(now, s, a.technique(), won)
 	}
 	if won && a.technique() == Prediction {
@@ -238,7 +246,7 @@ func (m *Machine) hardPath(now time.Time, s *session, e punch.PathChanged) {
 	switch e.New.Kind {
 	case Direct:
 		m.conclusion(now, s, Direct)
-		m.shutBut(now, s, e.New.Base)
+		s.leave(now, m, e.New.Base)
 	case Relay:
 		m.pursue(now, s)
 	}
@@ -352,10 +360,13 @@ func (m *Machine) hardTimeout(now time.Time) {
 		if due(now, s.hard.errand.next) {
 			m.runErrand(now, s)
 		}
-		for _, x := range s.hard.sockets {
+		for _, x := range slices.Clone(s.hard.sockets) {
 			if x.survey != nil && due(now, x.survey.PollTimeout()) {
 				x.survey.HandleTimeout(now)
 				m.inquire(x)
+			}
+			if due(now, x.leaves) {
+				m.shut(now, x)
 			}
 		}
 		if a := s.hard.attempt; a != nil && due(now, a.pollTimeout()) {
@@ -379,6 +390,7 @@ func (m *Machine) hardTimer() (t time.Time) {
 	for _, s := range m.sessions {
 		t = earlier(t, s.hard.errand.next)
 		for _, x := range s.hard.sockets {
+			t = earlier(t, x.leaves)
 			if x.survey != nil {
 				t = earlier(t, x.survey.PollTimeout())
 			}

@@ -16,9 +16,11 @@ type opening struct {
 	to      netip.AddrPort
 	plan    *search.Opener
 	sockets []*extra
-	ready   int // sockets that are open
-	told    bool
+	ready   int       // sockets that are open
+	toldAt  time.Time // zero: not yet
 	over    bool
+	// refused: the peer has not probed all that it would.
+	refused bool
 	sent    int
 }
 
@@ -30,9 +32,12 @@ func (*opening) technique() Technique     { return Birthday }
 func (o *opening) begin(now time.Time)    { o.step(now) }
 func (o *opening) pollTimeout() time.Time { return o.plan.PollTimeout() }
 func (o *opening) spent() (s, probes int) { return len(o.sockets), o.sent }
-func (o *opening) hint(_ time.Time, h hint) bool {
-	o.over = o.over || h.Kind == hintOver
-	return h.Kind == hintOver
+func (o *opening) hint(now time.Time, h hint) bool {
+	if h.Kind != hintOver {
+		return false
+	}
+	o.over, o.refused = true, now.Before(o.toldAt.Add(search.Probes*search.ProbeEvery))
+	return true
 }
 
 func (o *opening) covers(p Path) bool {
@@ -46,8 +51,8 @@ func (o *opening) bound(now time.Time, x *extra, err error) {
 	if err == nil {
 		o.send(x)
 	}
-	if o.ready++; o.plan.Opened() && o.ready == len(o.sockets) && !o.told {
-		o.told = true
+	if o.ready++; o.plan.Opened() && o.ready == len(o.sockets) && o.toldAt.IsZero() {
+		o.toldAt = now
 		o.m.tell(now, o.s, hint{Kind: hintSearch})
 	}
 }
