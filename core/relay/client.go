@@ -123,6 +123,8 @@ type Client struct {
 
 	permissions []*clientPermission
 	peers       map[netip.AddrPort]*clientPeer
+	// renewAt is when one of them is to be renewed, at the earliest.
+	renewAt     time.Time
 	channels    map[uint16]netip.AddrPort
 	numbers     map[netip.AddrPort]uint16
 	nextChannel uint16
@@ -326,7 +328,7 @@ func (c *Client) PollTimeout() time.Time {
 	if c.state == clientAllocated {
 		t = earlier(t, c.refreshAt)
 		t = earlier(t, c.keepaliveAt)
-		t = earlier(t, c.permissionDeadline())
+		t = earlier(t, c.renewAt)
 	}
 	return t
 }

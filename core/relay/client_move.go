@@ -68,7 +68,7 @@ func (c *Client) regrant(now time.Time) {
 			s := c.peers[q]
 			s.announced = false
 			if s.bound && s.refreshAt.IsZero() {
-				s.refreshAt = now
+				c.renew(&s.refreshAt, now)
 			}
 			s.asked = false
 		}
@@ -77,7 +77,7 @@ func (c *Client) regrant(now time.Time) {
 			c.askPermission(now, p)
 			continue
 		case refreshing:
-			p.refreshAt = now
+			c.renew(&p.refreshAt, now)
 		}
 		c.announce(p)
 	}

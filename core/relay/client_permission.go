@@ -97,7 +97,7 @@ func (c *Client) granted(now time.Time, peer netip.AddrPort) {
 		return // forgotten meanwhile
 	}
 	p.asked, p.granted = false, true
-	p.refreshAt = now.Add(permissionRefresh)
+	c.renew(&p.refreshAt, now.Add(permissionRefresh))
 	c.announce(p)
 }
 
@@ -129,7 +129,7 @@ func (c *Client) denied(now time.Time, peer netip.AddrPort, err error) {
 
 // refreshPermissions renews the permissions and channels that are due.
 func (c *Client) refreshPermissions(now time.Time) {
-	if !due(now, c.permissionDeadline()) {
+	if !due(now, c.renewAt) {
 		return
 	}
 	for _, p := range slices.Clone(c.permissions) {
@@ -143,8 +143,17 @@ func (c *Client) refreshPermissions(now time.Time) {
 			}
 		}
 	}
+	c.renewAt = c.permissionDeadline()
 }
 
+// renew sets when a permission or a channel is to be renewed.
+func (c *Client) renew(refreshAt *time.Time, at time.Time) {
+	*refreshAt = at
+	c.renewAt = earlier(c.renewAt, at)
+}
+
+// permissionDeadline is when the first of them is. Who has many peers asks for
+// the time far more often than it changes: see renewAt.
 func (c *Client) permissionDeadline() time.Time {
 	var t time.Time
 	for _, p := range c.permissions {
@@ -179,7 +188,7 @@ func (c *Client) bound(now time.Time, peer netip.AddrPort, number uint16) {
 	c.channels[number] = peer
 	if s := c.peers[peer]; s != nil {
 		s.asked, s.bound, s.channel = false, true, number
-		s.refreshAt = now.Add(channelRefresh)
+		c.renew(&s.refreshAt, now.Add(channelRefresh))
 	}
 }
 
@@ -214,4 +223,5 @@ func (c *Client) forgetGrants() {
 	for _, s := range c.peers {
 		*s = clientPeer{}
 	}
+	c.renewAt = time.Time{}
 }

@@ -115,6 +115,10 @@ type Runner struct {
 	sockets map[sansio.Socket]*port
 	streams streams
 	stopped bool
+	// wake is what the machine's PollTimeout said, while polled: nobody has called
+	// it since. With many machines most are not concerned by what happens.
+	wake   time.Time
+	polled bool
 }
 
 // Run starts a machine. onEvent may be nil; it may call the machine's methods,
@@ -156,11 +160,13 @@ func (r *Runner) Stop() {
 }
 
 func (r *Runner) timeout() time.Time {
-	t := r.machine.PollTimeout()
-	if !t.IsZero() && t.Before(r.host.net.now) {
+	if !r.polled {
+		r.wake, r.polled = r.machine.PollTimeout(), true
+	}
+	if !r.wake.IsZero() && r.wake.Before(r.host.net.now) {
 		return r.host.net.now
 	}
-	return t
+	return r.wake
 }
 
 func (r *Runner) fire() {
@@ -169,6 +175,7 @@ func (r *Runner) fire() {
 }
 
 func (r *Runner) drain() {
+	r.polled = false
 	var closing []sansio.Bind
 	for {
 		busy := false

@@ -90,6 +90,9 @@ func (n *Net) Until(limit time.Duration, condition func() bool) bool {
 
 func (n *Net) until(end time.Time, condition func() bool) bool {
 	spins := 0
+	for _, r := range n.runners {
+		r.polled = false // the test may have called it by itself
+	}
 	for {
 		at, what := n.next()
 		if what == nil || at.After(end) {
