@@ -3,6 +3,7 @@ package trial
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -176,7 +177,14 @@ func (p *play) start(i int, key identity.Key, servers peer.Servers) error {
 	a.id = key.ID()
 	a.talker = talker{Machine: m, interval: s.Interval, payload: make([]byte, s.Size), told: func(now time.Time, e sansio.Event) { p.told(now, i, e) }}
 	_, _ = p.sources[streamPlayers+i].Read(a.talker.payload) // never fails
-	a.machine, err = p.net.HostAt(firstPlayer+i).Run(context.Background(), &a.talker, nil)
+	host := p.net.HostAt(firstPlayer + i)
+	if s.Load > 0 {
+		random := rand.New(rand.NewPCG(p.sources[streamPlayers+i].pcg.Uint64(), uint64(i)))
+		if _, err := host.Run(context.Background(), &crowd{to: servers.Rendezvous.Addr(), rate: s.Load, rand: random}, nil); err != nil {
+			return err
+		}
+	}
+	a.machine, err = host.Run(context.Background(), &a.talker, nil)
 	return err
 }
 

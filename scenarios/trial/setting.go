@@ -62,6 +62,10 @@ type Setting struct {
 	// be split. Otherwise it is plain punching.
 	Guesses bool
 
+	// Load is how many mappings a second others make at the first router of each player's
+	// chain, as a Poisson process, 0 to 1000; of NATs whose mappings depend on ports.
+	Load float64
+
 	// Strangers have no secret in common that an earlier trial has computed: each
 	// computes all of them, as in the world. Otherwise the secret of two keys is
 	// computed once and for all trials. The outcome is the same.
@@ -85,6 +89,7 @@ const (
 	RestInterval = 5 * time.Second
 
 	minInterval = time.Millisecond
+	maxLoad     = 1000
 )
 
 // ErrSetting is wrapped by what is wrong with a Setting.
@@ -102,6 +107,8 @@ func (s Setting) validate() error {
 		return fail("an interval of %v, want at least %v", s.Interval, minInterval)
 	case s.Size != 0 && (s.Size < MinSize || s.Size > MaxSize):
 		return fail("datagrams of %d bytes, want %d to %d", s.Size, MinSize, MaxSize)
+	case !(s.Load >= 0 && s.Load <= maxLoad):
+		return fail("a load of %v mappings a second, want 0 to %d", s.Load, maxLoad)
 	case s.Play < 0:
 		return fail("play of %v", s.Play)
 	case s.Rest < 0:
