@@ -433,7 +433,7 @@ func TestACampaignInVirtualTime(t *testing.T) {
 	if a.Pairs < trials*9/10 || a.As < a.Pairs*98/100 {
 		t.Errorf("%d of %d pairs took the path that the model gives", a.As, a.Pairs)
 	}
-	if s := whole.Report.Shares; s[0].Pairs == 0 || s[1].Pairs != 0 || s[2].Pairs == 0 || s[3].Pairs == 0 {
+	if s := whole.Report.Shares; s[0].Pairs == 0 || s[1].Pairs+s[2].Pairs != 0 || s[3].Pairs == 0 || s[4].Pairs == 0 {
 		t.Errorf("shares %+v", s)
 	}
 	if whole.Report.Times[1].P50 <= 0 || whole.Report.Relay.Samples == 0 || whole.Report.Relay.PairRate <= 0 || whole.Report.Upkeep[0].Packets <= 0 {

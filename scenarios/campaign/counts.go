@@ -12,17 +12,23 @@ import (
 type Outcomes struct {
 	Direct    uint64 `json:"direct"`
 	Predicted uint64 `json:"predicted"`
+	Searched  uint64 `json:"searched"`
 	Relayed   uint64 `json:"relayed"`
 	Failed    uint64 `json:"failed"`
 }
 
 // Pairs is how many pairs were counted.
-func (o Outcomes) Pairs() uint64 { return o.Direct + o.Predicted + o.Relayed + o.Failed }
+func (o Outcomes) Pairs() uint64 { return o.AllDirect() + o.Relayed + o.Failed }
+
+// AllDirect is how many were direct, by whatever technique.
+func (o Outcomes) AllDirect() uint64 { return o.Direct + o.Predicted + o.Searched }
 
 func (o *Outcomes) add(p trial.Pair) {
 	switch {
 	case p.Path == oracle.PathDirect && p.Predicted:
 		o.Predicted++
+	case p.Path == oracle.PathDirect && p.Searched:
+		o.Searched++
 	case p.Path == oracle.PathDirect:
 		o.Direct++
 	case p.Path == oracle.PathRelay:
@@ -35,6 +41,7 @@ func (o *Outcomes) add(p trial.Pair) {
 func (o *Outcomes) merge(b Outcomes) {
 	o.Direct += b.Direct
 	o.Predicted += b.Predicted
+	o.Searched += b.Searched
 	o.Relayed += b.Relayed
 	o.Failed += b.Failed
 }
@@ -200,7 +207,7 @@ func (c *Counts) add(p *Population, t drawn, o trial.Outcome) error {
 	}
 	room.Rooms++
 	room.Pairs.merge(here)
-	if here.Direct+here.Predicted == here.Pairs() {
+	if here.AllDirect() == here.Pairs() {
 		room.AllDirect++
 	}
 	if here.Failed == 0 {

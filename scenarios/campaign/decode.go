@@ -24,7 +24,7 @@ import (
 // The keys of a population's parts in files. Decoder and schema have the same.
 var (
 	populationKeys = []string{
-		"id", "title", "description", "networks", "rooms", "traffic", "play", "keepalive", "price", "sensitivity", "compare",
+		"id", "title", "description", "networks", "rooms", "traffic", "play", "keepalive", "techniques", "price", "sensitivity", "compare",
 	}
 	basisKeys   = []string{"evidence", "source"}
 	networkKeys = append([]string{"title", "weight", "nats", "links", "udp-blocked", "same-home"}, basisKeys...)
@@ -126,6 +126,7 @@ func decode(root *document.Node) *Population {
 	}
 	p.decodeRooms(m.Get("rooms"))
 	p.decodePlay(m)
+	p.decodeTechniques(m.Get("techniques"))
 	for _, n := range m.Get("sensitivity").Map().Entries() {
 		p.Sensitivity = append(p.Sensitivity, p.decodeBand(n))
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/trial"
 	"p2pmodel/sim/document"
 )
@@ -37,6 +38,21 @@ func (p *Population) decodeRooms(n *document.Node) {
 	}
 	sum(sizes, entries, func(i int) float64 { return p.Rooms[i].Weight })
 	slices.SortFunc(p.Rooms, func(a, b Room) int { return a.Players - b.Players })
+}
+
+// decodeTechniques reads what is played beside plain punching.
+func (p *Population) decodeTechniques(n *document.Node) {
+	p.Techniques = []string{scenarios.PlainPunching}
+	if !n.Exists() {
+		return
+	}
+	p.Techniques = nil
+	for _, w := range n.List() {
+		p.Techniques = append(p.Techniques, w.Word("technique", scenarios.Techniques...))
+	}
+	if len(p.Techniques) == 0 && n.Kind() == document.List {
+		n.Errorf("techniques: say what is played, as [plain] or [split, prediction, birthday]")
+	}
 }
 
 func (p *Population) decodePlay(m document.Map) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/trial"
 )
 
@@ -143,6 +144,7 @@ func (d *dice) setting(t drawn) trial.Setting {
 	p := d.population
 	s := trial.Setting{
 		Room: len(t.players) > 2, Interval: time.Second / time.Duration(p.Traffic.Rate), Size: p.Traffic.Size, Keepalive: p.Keepalive,
+		Split: p.plays(scenarios.SplitPaths), Prediction: p.plays(scenarios.Prediction), Birthday: p.plays(scenarios.Birthday),
 	}
 	if t.sampled {
 		s.Play = sampleTime

@@ -140,7 +140,7 @@ func (p *Population) find(c *Counts, cmp Comparison) (Finding, error) {
 		if f.Quantity == QuantityRelayed {
 			hits += x.Relayed
 		} else {
-			hits += x.Direct + x.Predicted
+			hits += x.AllDirect()
 		}
 	}
 	f.Found, f.Pairs = wilson.Of(hits, pairs), pairs

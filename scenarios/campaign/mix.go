@@ -98,6 +98,7 @@ func (w weights) cell(kinds []Kind, a, b int, home bool) float64 {
 type Mix struct {
 	Direct    float64 `json:"direct"`
 	Predicted float64 `json:"predicted"`
+	Searched  float64 `json:"searched"`
 	Relayed   float64 `json:"relayed"`
 	Failed    float64 `json:"failed"`
 	Unknown   float64 `json:"unknown"`
@@ -117,6 +118,7 @@ func (p *Population) mix(c *Counts, w weights) Mix {
 		share := w.cell(p.kinds, x.A, x.B, x.Home)
 		m.Direct += share * float64(x.Direct) / n
 		m.Predicted += share * float64(x.Predicted) / n
+		m.Searched += share * float64(x.Searched) / n
 		m.Relayed += share * float64(x.Relayed) / n
 		m.Failed += share * float64(x.Failed) / n
 		m.Unknown -= share

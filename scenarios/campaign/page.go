@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"p2pmodel/nat/oracle"
+	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/report"
 	"p2pmodel/scenarios/wilson"
 	"p2pmodel/sim"
@@ -47,6 +48,23 @@ type pageData struct {
 	NetworkTimes                                 []networkTimes
 	Error                                        string
 	Limits                                       []string
+	Hard                                         hardPairs
+}
+
+// hardPairs are pairs whose direct path is the work of a technique for hard NATs.
+type hardPairs struct {
+	Predicted, Searched uint64
+	Played              bool
+}
+
+// hard counts them.
+func (r *Result) hard() hardPairs {
+	h := hardPairs{Played: r.population.plays(scenarios.Prediction) || r.population.plays(scenarios.Birthday)}
+	for _, x := range r.Counts.Cells {
+		h.Predicted += x.Predicted
+		h.Searched += x.Searched
+	}
+	return h
 }
 
 type networkTimes struct {
@@ -62,7 +80,7 @@ func (r *Result) HTML(w io.Writer) error {
 		Report: r.Report, Result: r, Population: p, Style: report.Style(), Pairs: r.Counts.Trials,
 		PlotShares: r.Report.plotShares(), PlotHeat: r.Report.heat(p).plot(),
 		PlotTimes: r.Report.plotTimes(r.Counts.Trials), PlotTornado: r.Report.plotTornado(),
-		Error: fmt.Sprintf("%.1f %%", 100*HistogramError), Limits: unknowable,
+		Error: fmt.Sprintf("%.1f %%", 100*HistogramError), Limits: unknowable, Hard: r.hard(),
 	}
 	for _, t := range r.Counts.Times {
 		data.NetworkTimes = append(data.NetworkTimes, networkTimes{

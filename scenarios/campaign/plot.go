@@ -30,7 +30,7 @@ func (c *canvas) svg(label string) template.HTML {
 }
 
 // looks are the colours of outcomes.
-var looks = map[string]string{"direct": "direct", "predicted": "stun", "relayed": "relay", "failed": "bad"}
+var looks = map[string]string{"direct": "direct", "predicted": "stun", "searched": "stun", "relayed": "relay", "failed": "bad"}
 
 // plotShares draws the share of each outcome as a bar with its interval.
 func (r *Report) plotShares() template.HTML {
@@ -48,7 +48,7 @@ func (r *Report) plotShares() template.HTML {
 		c.addf(`<text x="%.1f" y="%.1f" font-size="12" fill="var(--dim)">%s</text>`, plotWidth-right+10, y+27, span(s.Interval.Low, s.Interval.High))
 	}
 	c.height = 8 + float64(len(r.Shares))*row
-	return c.svg("Shares of direct, predicted, relayed and failed pairs with intervals of 95 %")
+	return c.svg("Shares of direct, predicted, searched, relayed and failed pairs with intervals of 95 %")
 }
 
 // heat is a square of pairs.

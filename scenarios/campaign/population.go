@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"p2pmodel/nat"
@@ -55,7 +56,9 @@ type Population struct {
 	Play        Play
 	Price       Price
 	// Keepalive is peer.Config's; 0: the core's default.
-	Keepalive   time.Duration
+	Keepalive time.Duration
+	// Techniques are words of scenarios.Techniques: what is played.
+	Techniques  []string
 	Sensitivity []Band
 	Compare     []Comparison
 
@@ -63,6 +66,9 @@ type Population struct {
 	files map[string][]byte // that it refers to
 	kinds []Kind
 }
+
+// plays reports whether a technique is played.
+func (p *Population) plays(technique string) bool { return slices.Contains(p.Techniques, technique) }
 
 // Network is where a player's device may be.
 type Network struct {

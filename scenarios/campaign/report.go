@@ -25,7 +25,7 @@ type Report struct {
 
 // ShareOf is the share of pairs with one outcome.
 type ShareOf struct {
-	Outcome  string          `json:"outcome"` // direct, predicted, relayed, failed
+	Outcome  string          `json:"outcome"` // direct, predicted, searched, relayed, failed
 	Pairs    uint64          `json:"pairs"`
 	Interval wilson.Interval `json:"interval"` // 95 %
 }
@@ -89,7 +89,7 @@ func newReport(p *Population, c *Counts) (*Report, error) {
 	for _, s := range []struct {
 		name  string
 		count uint64
-	}{{"direct", all.Direct}, {"predicted", all.Predicted}, {"relayed", all.Relayed}, {"failed", all.Failed}} {
+	}{{"direct", all.Direct}, {"predicted", all.Predicted}, {"searched", all.Searched}, {"relayed", all.Relayed}, {"failed", all.Failed}} {
 		r.Shares = append(r.Shares, ShareOf{s.name, s.count, wilson.Of(s.count, all.Pairs())})
 	}
 	if err := r.matrices(p, c, asked); err != nil {
@@ -130,7 +130,9 @@ func (r *Report) matrices(p *Population, c *Counts, asked verdicts) error {
 		if err != nil {
 			return err
 		}
-		r.Agreement.add(x.Outcomes, v.expected)
+		e := v.expected
+		e.Path = v.path
+		r.Agreement.add(x.Outcomes, e)
 		cell := MatrixCell{
 			A: p.kinds[x.A].Name, B: p.kinds[x.B].Name, Home: x.Home, Weight: w.cell(p.kinds, x.A, x.B, x.Home), Outcomes: x.Outcomes, a: x.A, b: x.B,
 		}
@@ -157,7 +159,7 @@ func (r *Report) matrices(p *Population, c *Counts, asked verdicts) error {
 	for _, list := range [][]MatrixCell{r.Matrix, r.Kinds} {
 		for i := range list {
 			m := &list[i]
-			m.DirectShare, m.RelayedShare = wilson.Of(m.Direct+m.Predicted, m.Pairs()), wilson.Of(m.Relayed, m.Pairs())
+			m.DirectShare, m.RelayedShare = wilson.Of(m.AllDirect(), m.Pairs()), wilson.Of(m.Relayed, m.Pairs())
 		}
 	}
 	for i := range r.Matrix {
@@ -173,7 +175,7 @@ func (a *Agreement) add(o Outcomes, e oracle.Expectation) {
 		return
 	}
 	a.Pairs += o.Pairs()
-	direct := o.Direct + o.Predicted
+	direct := o.AllDirect()
 	switch e.Path {
 	case oracle.PathDirect:
 		a.As += direct

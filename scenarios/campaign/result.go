@@ -105,7 +105,7 @@ func Read(in io.Reader) (*Result, error) {
 func (r *Result) WriteCSV(w io.Writer) error {
 	cw := csv.NewWriter(w)
 	lines := [][]string{{
-		"a", "b", "home", "weight", "pairs", "direct", "predicted", "relayed", "failed",
+		"a", "b", "home", "weight", "pairs", "direct", "predicted", "searched", "relayed", "failed",
 		"direct_share", "direct_low", "direct_high", "relayed_share", "relayed_low", "relayed_high", "oracle",
 	}}
 	asked, weights := verdicts{}, r.population.weights()
@@ -117,12 +117,12 @@ func (r *Result) WriteCSV(w io.Writer) error {
 			return err
 		}
 		n := x.Pairs()
-		direct, relayed := wilson.Of(x.Direct+x.Predicted, n), wilson.Of(x.Relayed, n)
+		direct, relayed := wilson.Of(x.AllDirect(), n), wilson.Of(x.Relayed, n)
 		lines = append(lines, []string{
 			r.population.kinds[x.A].Name, r.population.kinds[x.B].Name, strconv.FormatBool(x.Home),
-			number(weights.cell(r.population.kinds, x.A, x.B, x.Home)), count(n), count(x.Direct), count(x.Predicted), count(x.Relayed), count(x.Failed),
+			number(weights.cell(r.population.kinds, x.A, x.B, x.Home)), count(n), count(x.Direct), count(x.Predicted), count(x.Searched), count(x.Relayed), count(x.Failed),
 			number(direct.Share), number(direct.Low), number(direct.High), number(relayed.Share), number(relayed.Low), number(relayed.High),
-			string(v.expected.Path),
+			string(v.path),
 		})
 	}
 	if err := cw.WriteAll(lines); err != nil {

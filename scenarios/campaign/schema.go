@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/trial"
 	"p2pmodel/sim"
 	"p2pmodel/sim/document"
@@ -9,6 +10,8 @@ import (
 // Schema gives the JSON Schema (draft 2020-12) of population files, for editors:
 // `natlab schema population` prints it.
 func Schema() document.Schema {
+	techniques := document.ListSchema(document.WordSchema(scenarios.Techniques...))
+	techniques["minItems"] = 1
 	s := document.ObjectSchema(map[string]document.Schema{
 		"id":          document.Schema{"type": "string", "pattern": namePattern}.Described("What the population is called on command lines and in reports."),
 		"title":       document.TextSchema().Described("The population in a few words."),
@@ -30,7 +33,8 @@ func Schema() document.Schema {
 			"per-gb":   document.FloatSchema(0, maxPrice).Described("Of 10⁹ bytes that leave the relay."),
 			"currency": document.TextSchema().Described("As USD."),
 		}, "per-gb", "currency").Described("What the relay's traffic costs; nothing: no price is given."),
-		"keepalive": document.DurationSchema().Described("How often idle paths are kept alive; nothing: the core's own."),
+		"keepalive":  document.DurationSchema().Described("How often idle paths are kept alive; nothing: the core's own."),
+		"techniques": techniques.Described("What is played: plain is checks from one socket, which all do; the others are added to it. Nothing: plain."),
 		"sensitivity": document.MapSchema(`^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)?$`, based(map[string]document.Schema{
 			"low":  document.FloatSchema(0, all).Described("Per cent that it is at least."),
 			"high": document.FloatSchema(0, all).Described("Per cent that it is at most."),

@@ -50,7 +50,7 @@ func (r *Result) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "%v, %s pairs\n\n", p, grouped(r.Counts.Trials))
 	fmt.Fprintln(t, "OUTCOME\tPAIRS\tSHARE\t95 %\tBY THE MODEL ALONE")
-	foretold := []float64{rep.Theory.Direct, 0, rep.Theory.Relayed, rep.Theory.Failed}
+	foretold := rep.Theory.foretold(p)
 	for i, s := range rep.Shares {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Outcome, grouped(s.Pairs), percent(s.Interval.Share), span(s.Interval.Low, s.Interval.High), percent(foretold[i]))
 	}
@@ -78,7 +78,7 @@ func (r *Result) WriteText(w io.Writer) error {
 	for _, u := range rep.Upkeep {
 		fmt.Fprintf(t, "keepalive, %s\t%s packets, %s B an hour and player\n", words[u.Path], grouped(u.Packets), grouped(u.Bytes))
 	}
-	fmt.Fprintf(t, "hard NATs\tin theory %s by foretelling, %s by search; the core has neither\n", percent(rep.Theory.Predictable), percent(rep.Theory.Searchable))
+	fmt.Fprintf(t, "hard NATs\tin theory %s by foretelling, %s by search; played: %s\n", percent(rep.Theory.Predictable), percent(rep.Theory.Searchable), strings.Join(p.Techniques, ", "))
 	if len(rep.Sensitivity) > 0 {
 		fmt.Fprintln(t, "\nWEIGHT\tBAND\tDIRECT\tRELAYED")
 		for _, s := range rep.Sensitivity {

@@ -5,6 +5,7 @@ import (
 
 	"p2pmodel/nat"
 	"p2pmodel/nat/oracle"
+	"p2pmodel/scenarios"
 )
 
 // The search that theory is asked about: one side has so many sockets open, the
@@ -31,7 +32,8 @@ func Birthday(sockets, probes, ports int) float64 {
 // Theory is what the oracle says of all pairs, by the weights alone: no trial is in
 // it. It knows no loss and no time.
 type Theory struct {
-	// Direct, Relayed and Failed are what plain punching comes to.
+	// Direct, Relayed and Failed are what plain punching comes to, with split paths where
+	// the population has them.
 	Direct  float64 `json:"direct"`
 	Relayed float64 `json:"relayed"`
 	Failed  float64 `json:"failed"`
@@ -51,6 +53,8 @@ type verdict struct {
 	// won is the probability that techniques for hard NATs make it direct, and how.
 	won      float64
 	searched bool
+	// path is what the population's techniques come to.
+	path oracle.Path
 }
 
 // verdicts are the oracle's, of pairs that have been asked about.
@@ -66,13 +70,13 @@ func (v verdicts) of(p *Population, a, b int, home bool) (verdict, error) {
 		return known, nil
 	}
 	left, right := chain(p.kinds[a], home), chain(p.kinds[b], home)
-	plain, err := oracle.Expect(left, right, oracle.Options{SplitPaths: true})
+	plain, err := oracle.Expect(left, right, oracle.Options{SplitPaths: p.plays(scenarios.SplitPaths)})
 	if err != nil {
 		return verdict{}, fmt.Errorf("%s and %s: %w", p.kinds[a].Name, p.kinds[b].Name, err)
 	}
 	out := verdict{expected: plain}
 	if plain.Path == oracle.PathRelay {
-		switch foretold, err := oracle.Expect(left, right, oracle.Options{SplitPaths: true, Techniques: []oracle.Technique{oracle.Prediction}}); {
+		switch foretold, err := oracle.Expect(left, right, oracle.Options{SplitPaths: p.plays(scenarios.SplitPaths), Techniques: []oracle.Technique{oracle.Prediction}}); {
 		case err != nil:
 			return verdict{}, err
 		case foretold.Path == oracle.PathDirect:
@@ -86,6 +90,10 @@ func (v verdicts) of(p *Population, a, b int, home bool) (verdict, error) {
 				out.won, out.searched = Birthday(SearchSockets, SearchProbes, SearchPorts), true
 			}
 		}
+	}
+	out.path = plain.Path
+	if !out.searched && out.won > 0 && p.plays(scenarios.Prediction) || out.searched && p.plays(scenarios.Birthday) {
+		out.path = oracle.PathDirect
 	}
 	v[key] = out
 	return out, nil
@@ -149,3 +157,15 @@ func (p *Population) punchable(kind int) (bool, error) {
 
 // strictCone is the strictest NAT of those that map independently of destinations.
 var strictCone = nat.Behavior{Filtering: nat.AddressAndPortDependent}
+
+// foretold are the shares of the outcomes of a report, by what the population plays.
+func (t Theory) foretold(p *Population) []float64 {
+	var predicted, searched float64
+	if p.plays(scenarios.Prediction) {
+		predicted = t.Predictable
+	}
+	if p.plays(scenarios.Birthday) {
+		searched = t.Searchable
+	}
+	return []float64{t.Direct, predicted, searched, t.Relayed - predicted - searched, t.Failed}
+}

@@ -14,7 +14,7 @@ var counting = nat.Behavior{Mapping: nat.AddressAndPortDependent, Filtering: nat
 // TestSearchAgainstTheory: of many searches, the share that has hit after so many
 // probes is that of the birthday formula, within what chance leaves open.
 func TestSearchAgainstTheory(t *testing.T) {
-	tr, err := New(Setting{Players: []Player{at(symmetric), at(portRestricted)}, Guesses: true})
+	tr, err := New(Setting{Players: []Player{at(symmetric), at(portRestricted)}, Split: true, Prediction: true, Birthday: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,11 +28,11 @@ func TestSearchAgainstTheory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p := o.Pairs[0]; p.Path == oracle.PathDirect && p.Predicted {
+		if p := o.Pairs[0]; p.Path == oracle.PathDirect && p.Searched {
 			direct++
 			probes = append(probes, p.Probes)
 		} else {
-			t.Logf("seed %d: %s, found %v, after %d probes, settled %v", seed+1, p.Path, p.Predicted, p.Probes, p.Settled)
+			t.Logf("seed %d: %s, found %v, after %d probes, settled %v", seed+1, p.Path, p.Searched, p.Probes, p.Settled)
 		}
 	}
 	if direct < runs-1 {
@@ -70,7 +70,7 @@ func TestPredictionAgainstTheory(t *testing.T) {
 		{"counts, draws", counting, symmetric, oracle.PathRelay, 0},
 		{"both draw", symmetric, symmetric, oracle.PathRelay, 0},
 	} {
-		tr, err := New(Setting{Players: []Player{at(row.a), at(row.b)}, Guesses: true})
+		tr, err := New(Setting{Players: []Player{at(row.a), at(row.b)}, Split: true, Prediction: true, Birthday: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,7 +39,7 @@ func TestPredictionUnderLoad(t *testing.T) {
 				one *= poisson(load*w, traits.MeetSockets-1)
 			}
 			theory := 1 - math.Pow(1-one, guesses)
-			tr, err := New(Setting{Players: []Player{at(counting), at(row.easy)}, Guesses: true, Load: load})
+			tr, err := New(Setting{Players: []Player{at(counting), at(row.easy)}, Split: true, Prediction: true, Birthday: true, Load: load})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -28,10 +28,11 @@ type Pair struct {
 	// over, by the wires: direct if the last datagrams of both went without the relay,
 	// none if nothing of one of them arrived, else relay.
 	Path oracle.Path
-	// Predicted says that a port was foretold or found for the direct path. Probes is
+	// Predicted says that a port was foretold for the direct path, Searched that it was
+	// found by a search; by the peers' own word. Probes is
 	// how many ports were probed for it by the side that looks.
-	Predicted bool
-	Probes    int
+	Predicted, Searched bool
+	Probes              int
 	// Introduced is when the later of both had been introduced, from the start of the
 	// players. FirstByte is from then until the first datagram of payload arrived at
 	// one of them, whatever its path, Direct until one arrived without the relay;

@@ -70,7 +70,7 @@ type pair struct {
 	first, direct     time.Time
 	decided           bool
 	relayed, directly uint64
-	guessed           bool
+	predicted, found  bool
 	probes            int
 }
 
@@ -269,7 +269,8 @@ func (p *play) told(now time.Time, i int, e sansio.Event) {
 	case peer.Attempted:
 		if j := p.number(e.Peer); j >= 0 {
 			q := p.pairOf(i, j)
-			q.guessed = q.guessed || e.Direct
+			q.predicted = q.predicted || e.Direct && e.Technique == peer.Prediction
+			q.found = q.found || e.Direct && e.Technique == peer.Birthday
 			if e.Sockets == 0 {
 				q.probes += e.Probes
 			}
@@ -372,7 +373,7 @@ func (q *pair) outcome(p *play) Pair {
 		A: q.a, B: q.b, Path: oracle.PathNone, Introduced: -1, FirstByte: -1, Direct: -1, Settled: -1,
 		Sent:    a.talker.sent(b.id) + b.talker.sent(a.id),
 		Relayed: q.relayed, Directly: q.directly,
-		Predicted: q.guessed, Probes: q.probes,
+		Predicted: q.predicted, Searched: q.found && !q.predicted, Probes: q.probes,
 	}
 	switch {
 	case !q.ways[0].arrived || !q.ways[1].arrived:
@@ -399,12 +400,7 @@ func (q *pair) outcome(p *play) Pair {
 	return o
 }
 
-// techniques is plain punching, unless ports are to be guessed.
+// techniques is what a setting leaves out.
 func techniques(s *Setting) peer.Techniques {
-	t := peer.Plain
-	if s.Guesses {
-		t = peer.Techniques{}
-	}
-	t.RelayOnly = s.RelayOnly
-	return t
+	return peer.Techniques{RelayOnly: s.RelayOnly, NoSplit: !s.Split, NoPrediction: !s.Prediction, NoBirthday: !s.Birthday}
 }

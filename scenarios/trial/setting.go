@@ -58,9 +58,9 @@ type Setting struct {
 	// not decided then has the path that its payload took, or none.
 	Limit time.Duration
 
-	// Guesses: ports are foretold and searched (package core/peer says when), and paths may
-	// be split. Otherwise it is plain punching.
-	Guesses bool
+	// Split, Prediction and Birthday: paths may be split, ports foretold, and searched, as
+	// packages core/punch and core/peer say. Otherwise it is plain punching.
+	Split, Prediction, Birthday bool
 
 	// Load is how many mappings a second others make at the first router of each player's
 	// chain, as a Poisson process, 0 to 1000; of NATs whose mappings depend on ports.

@@ -33,8 +33,12 @@ func New(s Setting) (*Trial, error) {
 		s.Size = DefaultSize
 	}
 	if s.Limit == 0 {
-		if s.Limit = patience(s.Players); s.Guesses {
-			s.Limit += peer.LongestPrediction + peer.LongestBirthday
+		s.Limit = patience(s.Players)
+		if s.Prediction {
+			s.Limit += peer.LongestPrediction
+		}
+		if s.Birthday {
+			s.Limit += peer.LongestBirthday
 		}
 	}
 	s.Players = slices.Clone(s.Players)
