@@ -60,5 +60,9 @@ func Find(id string) (*Scenario, error) {
 		}
 		ids[i] = sc.ID
 	}
-	return nil, fmt.Errorf("no scenario %q in the catalogue%s", id, document.Suggest(id, ids))
+	near := document.Suggest(id, ids)
+	if near == "" {
+		near = "; natlab list names those that are"
+	}
+	return nil, fmt.Errorf("no scenario %q in the catalogue%s", id, near)
 }

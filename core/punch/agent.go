@@ -178,6 +178,10 @@ type Agent struct {
 	wake   time.Time
 	polled bool
 
+	// chance is how many strange addresses may still become pairs, as of chanceAt.
+	chance   float64
+	chanceAt time.Time
+
 	transmits sansio.Queue[Transmit]
 	events    sansio.Queue[Event]
 	stats     Stats

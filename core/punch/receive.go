@@ -170,11 +170,41 @@ func (a *Agent) learn(now time.Time, b Base, from netip.AddrPort, c check) (p *p
 	if remote.Kind == PeerReflexive && throughRelay(c.priority) {
 		remote.Kind = Relayed
 	}
+	if remote.Kind == PeerReflexive && !c.useCandidate && !a.mayLearn(now) {
+		return nil, true
+	}
 	if s := a.selected; s != nil && now.Sub(s.lastSent) > a.rto(s) {
 		s.next = now // the peer may have moved: does it still answer there?
 	}
 	p = a.addPair(now, b, remote)
 	return p, p != nil
+}
+
+const (
+	// strangeAddresses is how many addresses that nobody offered become pairs after a
+	// restart, strangeEvery how soon one more does.
+	strangeAddresses = 8
+	strangeEvery     = 10 * time.Second
+)
+
+// mayLearn bounds how many peer-reflexive candidates there are. Between two NATs that
+// take a new port for each destination and let everybody in, each check to a new
+// address comes from another one, which the peer has to check, from a new port: 890
+// datagrams a second without an end where answers of other addresses do not count.
+// What is more is answered and no more. An agent of a standard has MaxPairs only.
+func (a *Agent) mayLearn(now time.Time) bool {
+	if !a.cfg.Extended {
+		return true
+	}
+	if passed := now.Sub(a.chanceAt); passed > 0 {
+		a.chance = min(strangeAddresses, a.chance+passed.Seconds()/strangeEvery.Seconds())
+		a.chanceAt = now
+	}
+	if a.chance < 1 {
+		return false
+	}
+	a.chance--
+	return true
 }
 
 // trigger checks the reverse of a pair that a check arrived on

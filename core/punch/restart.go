@@ -32,6 +32,7 @@ func (a *Agent) recheck(now time.Time) {
 	}
 	a.settled = false
 	a.started, a.heard = now, time.Time{}
+	a.chance, a.chanceAt = strangeAddresses, now
 }
 
 // unsettle reopens the checks because there are new pairs.

@@ -104,6 +104,7 @@ func (t *template) text(s Schedule, tail time.Duration, path scenarios.Path, com
 		}
 		fmt.Fprintf(&b, "connect: [%s]\n", strings.Join(pairs, ", "))
 	}
+	fmt.Fprintf(&b, "techniques: [%s]\n", strings.Join(t.sc.Techniques, ", "))
 	fmt.Fprintf(&b, "settings: {interval: %v, size: %d", t.interval, t.sc.Settings.Size)
 	if t.keepalive > 0 {
 		fmt.Fprintf(&b, ", keepalive: %v", t.keepalive)
