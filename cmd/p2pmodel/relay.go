@@ -28,7 +28,7 @@ type relayFlags struct {
 	allowPeers, denyPeers               []string
 	maxPerUser, maxPerAddress, max      int
 	rateAllocation, rateUser, rateAll   int64
-	noMobility, neverAmplify            bool
+	noMobility, advance                 bool
 	drainTime                           time.Duration
 	alternates                          []string
 	strictChannels, verbose             bool
@@ -92,7 +92,7 @@ Once ready it prints one line:
 	flags.Int64Var(&f.rateUser, "rate-per-user", 0, "`bytes` a second of all allocations of one user (default: no bound)")
 	flags.Int64Var(&f.rateAll, "rate", 0, "`bytes` a second in all (default: no bound)")
 	flags.BoolVar(&f.noMobility, "no-mobility", false, "give no tickets by which allocations move with their clients (RFC 8016)")
-	flags.BoolVar(&f.neverAmplify, "never-amplify", false, "never send strangers more bytes than they sent, not even the first challenge: most clients get it when they repeat their request")
+	flags.BoolVar(&f.advance, "advance", false, "answer a stranger's first request although the answer is longer, within bounds; without it most clients, not ours, get it when they repeat their request")
 	flags.DurationVar(&f.drainTime, "drain-time", 0, "how long allocations may go on after SIGTERM, while no new ones are made (default: they end at once)")
 	flags.StringSliceVar(&f.alternates, "alternate-server", nil, "`IP:PORT` of a relay that clients are sent to meanwhile (300); one of each family")
 	flags.BoolVar(&f.strictChannels, "strict-channels", false, "take channel numbers of RFC 8656 only (0x4000-0x4FFF), not RFC 5766's up to 0x7FFF")
@@ -111,7 +111,7 @@ func (f *relayFlags) config() (relay.ServerConfig, error) {
 		MaxAllocations:           f.max,
 		Rates:                    relay.Rates{Allocation: f.rateAllocation, User: f.rateUser, Server: f.rateAll},
 		NoMobility:               f.noMobility,
-		NeverAmplify:             f.neverAmplify,
+		Advance:                  f.advance,
 		StrictChannels:           f.strictChannels,
 		Rand:                     rand.Reader,
 	}

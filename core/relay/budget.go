@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// The budget of answers to those who have not proved who they are. What came from a
-// source is its credit, and pays for answers to it. A first Allocate of most clients
-// is shorter than the challenge that it needs: what is missing is advanced, so many
-// bytes at once and so many a second more, to one source and to all of them together.
-// Beyond that nobody is sent more bytes than came from there: a client that repeats
-// its request has paid for the answer with the second or third. Our own pays at once.
+// The budget of answers to those who have not proved who they are. What came from an
+// address is its credit, and pays for answers to it: nobody is sent more bytes than
+// came from there. A first Allocate of most clients is shorter than the challenge that
+// it needs; a client that repeats its request has paid for the answer with the second
+// or third. Our own pays at once. An operator may have advanced what is missing: so
+// many bytes at once and so many a second more, to one source and to all together.
 const (
 	budgetBurst  = 16 << 10 // of one source: some 200 challenges, a crowd behind a carrier's NAT
 	budgetRate   = 4 << 10  // a second
 	advanceBurst = 64 << 10
 	advanceRate  = 16 << 10
-	creditMost   = 4 << 10 // what a source can save
+	creditMost   = 4 << 10 // what an address can save
 	budgetSlots  = 4096
 	budgetPage   = 64
 )
 
 // answerBudget bounds what a flood of unauthenticated requests makes us send,
-// so that forged sources are not flooded by us. It has a fixed size; sources
-// that share a slot share a budget.
+// so that forged sources are not flooded by us. It has a fixed size: of the
+// addresses that share a slot the latest one has it, and the others have no credit.
 type answerBudget struct {
-	strict  bool // nothing is advanced
-	advance budgetSlot
+	advances bool // else nothing is advanced
+	advance  budgetSlot
 	// pages of slots, each made when one of its slots is used first.
 	pages [budgetSlots / budgetPage]*[budgetPage]budgetSlot
 	seed  uint64
@@ -38,7 +38,8 @@ type answerBudget struct {
 type budgetSlot struct {
 	at     int64 // Unix nanoseconds of the last refill
 	bytes  int64 // that may be advanced
-	credit int64 // bytes that came and that no answer has used
+	owner  host  // whose the credit is
+	credit int64 // bytes that came from there and that no answer has used
 }
 
 // refill gives what time has brought.
@@ -51,12 +52,12 @@ func (s *budgetSlot) refill(at, burst, rate int64) {
 	s.at = at
 }
 
-func newAnswerBudget(random io.Reader, strict bool) (*answerBudget, error) {
+func newAnswerBudget(random io.Reader, advances bool) (*answerBudget, error) {
 	var b [8]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return nil, fmt.Errorf("draw the budget's seed: %w", err)
 	}
-	return &answerBudget{strict: strict, seed: binary.BigEndian.Uint64(b[:])}, nil
+	return &answerBudget{advances: advances, seed: binary.BigEndian.Uint64(b[:])}, nil
 }
 
 // spend reports whether an answer of out bytes to a request of in bytes may go
@@ -68,13 +69,16 @@ func (b *answerBudget) spend(now time.Time, source netip.Addr, in, out int) bool
 		*page = new([budgetPage]budgetSlot)
 	}
 	s := &(*page)[slot%budgetPage]
+	if owner := hostOf(source); s.owner != owner {
+		s.owner, s.credit = owner, 0
+	}
 	s.credit = min(s.credit+int64(in), creditMost)
 	missing := int64(out) - s.credit
 	if missing <= 0 {
 		s.credit -= int64(out)
 		return true
 	}
-	if b.strict {
+	if !b.advances {
 		return false
 	}
 	s.refill(now.UnixNano(), budgetBurst, budgetRate)

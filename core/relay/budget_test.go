@@ -8,7 +8,7 @@ import (
 )
 
 func TestBudgetForgetsAndForgives(t *testing.T) {
-	b, err := newAnswerBudget(seeded(3), false)
+	b, err := newAnswerBudget(seeded(3), true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -244,10 +244,13 @@ func (p peerSetter) AddTo(m *pion.Message) error {
 
 var wantUDP = attribute(pion.AttrRequestedTransport, protocolUDP, 0, 0, 0)
 
+// pad makes a request without credentials pay for its answer, as our client's do.
+var pad = attribute(stun.AttrPad, padding[:96]...)
+
 // login fetches realm and nonce by an unauthenticated Allocate.
 func (u *user) login() {
 	u.w.t.Helper()
-	m, err := stun.Build(pion.MethodAllocate, pion.ClassRequest, u.id(), wantUDP)
+	m, err := stun.Build(pion.MethodAllocate, pion.ClassRequest, u.id(), wantUDP, pad)
 	if err != nil {
 		u.w.t.Fatal(err)
 	}

@@ -67,10 +67,11 @@ type ServerConfig struct {
 	// NoMobility refuses tickets (RFC 8016) with 405: an allocation ends with its
 	// client's address.
 	NoMobility bool
-	// NeverAmplify never sends those who have not proved who they are more bytes than
-	// came from them, not even the first challenge: clients that do not make their
-	// first request as long as its answer, as ours do, get it when they repeat it.
-	NeverAmplify bool
+	// Advance answers the first request of a stranger although it is shorter than the
+	// challenge: bounded, but more bytes than came. Without it clients that do not
+	// make their first request as long as its answer, as ours do, get the challenge when
+	// they repeat it. Connections are exempt: who has one has shown where it is.
+	Advance bool
 	// DontFragment says that the driver honours sansio.Datagram.DontFragment; without
 	// it DONT-FRAGMENT is refused with 420.
 	DontFragment bool
@@ -155,7 +156,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
-	budget, err := newAnswerBudget(cfg.Rand, cfg.NeverAmplify)
+	budget, err := newAnswerBudget(cfg.Rand, cfg.Advance)
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}

@@ -153,11 +153,11 @@ func (s *Server) respond(now time.Time, r *request, class pion.MessageClass, fil
 	w := stun.Write(r.method, class, r.id, responseRoom)
 	fill(&w)
 	r.signer.sign(&w)
-	if r.fingerprint {
+	if r.fingerprint && !r.signer.none() { // answers to strangers are as short as can be
 		w.Fingerprint()
 	}
 	raw := w.Raw()
-	if r.signer.none() && !s.budget.spend(now, r.client.Addr(), r.size, len(raw)) {
+	if r.signer.none() && r.via == listenSocket && !s.budget.spend(now, r.client.Addr(), r.size, len(raw)) {
 		s.stats.DroppedBudget++
 		return nil
 	}

@@ -16,15 +16,15 @@ func TestServerAnswersBinding(t *testing.T) {
 	w := newWorld(t, nil)
 	u := w.user(clientA, "", "")
 	m, _ := stun.Build(pion.MethodBinding, pion.ClassRequest, u.id(), pion.Fingerprint)
-	answer := u.raw(m.Raw)
+	if answer := u.raw(m.Raw); answer != nil {
+		t.Errorf("%d bytes of a stranger drew %d", len(m.Raw), len(answer.Raw))
+	}
+	answer := u.raw(m.Raw) // the second request pays for the answer
 	if answer == nil {
 		t.Fatal("no answer to a Binding request")
 	}
 	if seen, err := stun.GetXORAddress(answer, pion.AttrXORMappedAddress); err != nil || seen != clientA {
 		t.Errorf("XOR-MAPPED-ADDRESS %v (%v), want %v", seen, err, clientA)
-	}
-	if !answer.Contains(pion.AttrFingerprint) {
-		t.Error("the request had FINGERPRINT, the answer has not")
 	}
 }
 

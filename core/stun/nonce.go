@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	nonceTagSize = 12
+	nonceTagSize = 8
 	// DefaultNonceLifetime is how long a nonce may be used, as RFC 8656
 	// section 5 recommends at least hourly change.
 	DefaultNonceLifetime = time.Hour
