@@ -152,8 +152,11 @@ type PhaseResult struct {
 	Expected Path   `json:"expected"`
 	Observed Path   `json:"observed"`
 	// GapMS is the longest silence of arriving payload around the change that
-	// began the phase; 0 for a phase that began with none.
+	// began the phase; 0 for a phase that began with none. Time in which the machine
+	// that the lab runs on let a peer not speak is not counted; of that silence it
+	// was StoodMS. In virtual time there is none.
 	GapMS      float64 `json:"gap_ms"`
+	StoodMS    float64 `json:"stood_ms,omitempty"`
 	Lost       int     `json:"lost"`       // payload datagrams sent in the phase that never arrived
 	Duplicates int     `json:"duplicates"` // arrived more than once at the application
 	// RecoveryMS is the time from the change to the first payload after it.

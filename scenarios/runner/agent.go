@@ -41,6 +41,14 @@ type heard struct {
 	Again  bool // it had arrived before
 }
 
+// stood is the agent's own event for a time in which it was to speak, and the machine
+// that it runs on did not let it: a silence of the laboratory's, and not of the
+// network that is measured.
+type stood struct{ Begin, End time.Time }
+
+// stoodLeast is what is not worth telling: a timer is never exact.
+const stoodLeast = time.Millisecond
+
 const numberAt = 16 // offset of the number in a payload: random bytes before and after it
 
 // setQuiet stops or starts the flow of payload.
@@ -81,6 +89,9 @@ func (a *agent) HandleTimeout(now time.Time) {
 	a.Machine.HandleTimeout(now)
 	a.sift(now)
 	if a.talking() && !now.Before(a.next) {
+		if now.Sub(a.next) >= stoodLeast {
+			a.events = append(a.events, stood{a.next, now})
+		}
 		a.speak(now)
 		a.next = now.Add(a.interval)
 	}

@@ -47,7 +47,7 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 		v: v, seed: r.seed(v), log: &logbook{},
 		actors: map[string]*actor{}, byID: map[identity.ID]string{}, servers: map[string]sim.RunningMachine{},
 		seals: map[string]*seal{}, shards: map[string]string{}, binary: r.P2PModel, path: r.Path,
-		watched: true, wrap: r.Wrap,
+		watched: true, wrap: r.Wrap, timeless: r.Fabric.Name() == "virtual",
 	}
 	if len(v.scenario.Peers) == 0 {
 		o.observed.Path = scenarios.NoPath

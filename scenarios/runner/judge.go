@@ -140,7 +140,11 @@ func (j *judgement) phase(p, before *phase) {
 	j.prove(p, &res)
 	j.gap(p, &res)
 	if limit := p.spec.Expect.Gap; limit > 0 && res.GapMS > milliseconds(limit) {
-		j.against(p, "payload was silent for %.0f ms around what was done, expected %v at most", res.GapMS, limit)
+		text := fmt.Sprintf("payload was silent for %.0f ms around what was done, expected %v at most", res.GapMS, limit)
+		if res.StoodMS > 0 {
+			text += fmt.Sprintf(" (besides %.0f ms in which the machine let the peers not speak)", res.StoodMS)
+		}
+		j.against(p, "%s", text)
 	}
 	j.probes(p, &res)
 	j.o.phases = append(j.o.phases, res)
@@ -232,7 +236,7 @@ func (j *judgement) external(p *phase, peer string) (addr netip.AddrPort) {
 // counts.
 func (j *judgement) gap(p *phase, res *scenarios.PhaseResult) {
 	for _, pair := range j.s.pairs() {
-		list := j.deliveries[pair]
+		list, stood := j.deliveries[pair], j.s.stood(pair)
 		if !p.disrupted {
 			for _, d := range sentIn(list, p.begin, p.end.Add(-j.s.grace())) {
 				if d.Lost() {
@@ -257,8 +261,10 @@ func (j *judgement) gap(p *phase, res *scenarios.PhaseResult) {
 			if i+1 < len(changes) {
 				until = changes[i+1]
 			}
-			for _, g := range witness.Gaps(list, change, until) {
-				res.GapMS = max(res.GapMS, milliseconds(g.Silence()))
+			for _, g := range witness.Gaps(list, change, until, stood...) {
+				if net := milliseconds(g.Net()); net > res.GapMS {
+					res.GapMS, res.StoodMS = net, milliseconds(g.Stood)
+				}
 				res.RecoveryMS = max(res.RecoveryMS, milliseconds(g.Recovery()))
 			}
 		}
@@ -312,17 +318,32 @@ func (v *variant) meets() bool {
 	return slices.ContainsFunc(v.phases, func(p scenarios.Phase) bool { return p.Expect.Path != scenarios.None })
 }
 
-// prompt makes sure that a relay that does not answer keeps nobody waiting. Peers
-// that have no path at first, as behind a portal, are introduced later.
+// prompt makes sure that a relay that does not answer keeps nobody waiting: peers are
+// introduced before either of them has given up on its allocation. On a machine
+// whose speed is its own affair that order is all there is to go by; in virtual
+// time, where nothing but the network takes any, also how long it took. Peers that
+// have no path at first, as behind a portal, are introduced later.
 func (j *judgement) prompt() {
 	if j.s.v.phases[0].Expect.Path == scenarios.None {
 		return
 	}
 	for _, pair := range j.s.pairs() {
 		at := j.s.introduced(pair)
-		if took, limit := at.Sub(j.s.launched), j.s.prompt(); !at.IsZero() && took > limit {
+		if at.IsZero() {
+			continue
+		}
+		took := at.Sub(j.s.launched).Round(time.Millisecond)
+		if limit := j.s.prompt(); j.s.timeless && took > limit {
 			j.wrong = append(j.wrong, fmt.Sprintf("%s and %s were introduced %v after their start, later than %v: the failed allocation delayed it",
-				pair[0], pair[1], took.Round(time.Millisecond), limit))
+				pair[0], pair[1], took, limit))
+			continue
+		}
+		for _, peer := range pair {
+			if failed := j.s.relayFailed(peer); !failed.IsZero() && !at.Before(failed) {
+				j.wrong = append(j.wrong, fmt.Sprintf("%s and %s were introduced %v after their start, and %s had given up on the relay %v after it: the failed allocation delayed it",
+					pair[0], pair[1], took, peer, failed.Sub(j.s.launched).Round(time.Millisecond)))
+				break
+			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"p2pmodel/core/peer"
 	"p2pmodel/core/sansio"
 	"p2pmodel/scenarios"
+	"p2pmodel/sim/witness"
 )
 
 // logbook collects the lines of a run's log, from any goroutine.
@@ -49,6 +50,13 @@ func (s *stage) observe(a *actor, at time.Time, e sansio.Event) {
 			a.duplicates++
 		}
 		return
+	case stood:
+		a.stood = append(a.stood, witness.Span(e))
+		return
+	case peer.RelayFailed:
+		if a.relayFailed.IsZero() {
+			a.relayFailed = at
+		}
 	case peer.Registered:
 		a.registered = true
 	case peer.Introduced:
@@ -74,6 +82,28 @@ func (a *actor) isRegistered() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.registered
+}
+
+// stood are the times in which either peer of a pair was to speak, and the machine
+// did not let it. Who does not speak does not answer either: no path can be found
+// then that needs both.
+func (s *stage) stood(pair [2]string) (all []witness.Span) {
+	for _, peer := range pair {
+		if a := s.actors[peer]; a != nil {
+			a.mu.Lock()
+			all = append(all, a.stood...)
+			a.mu.Unlock()
+		}
+	}
+	return all
+}
+
+// relayFailed is when a peer first gave up on an allocation; zero: never.
+func (s *stage) relayFailed(peer string) time.Time {
+	a := s.actors[peer]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.relayFailed
 }
 
 // wait waits until cond holds, which is called with the actor locked and again

@@ -203,7 +203,9 @@ func (s *stage) starter(a *actor, h sim.RunningHost) player.Start {
 		}
 		running, err := h.Run(ctx, a.agent, func(at time.Time, e sansio.Event) {
 			s.observe(a, at, e)
-			if _, ours := e.(heard); !ours {
+			switch e.(type) {
+			case heard, stood: // ours
+			default:
 				onEvent(at, e)
 			}
 		})

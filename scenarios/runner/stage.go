@@ -16,6 +16,7 @@ import (
 	"p2pmodel/core/sansio"
 	"p2pmodel/scenarios"
 	"p2pmodel/sim"
+	"p2pmodel/sim/witness"
 )
 
 // Ports of the servers in every lab.
@@ -57,6 +58,7 @@ type stage struct {
 	watched        bool                                               // its NATs are held against the model
 	unsealed       error                                              // whose rules were changed behind our back
 	system         *system                                            // nil: rendezvous and relay are the lab's own
+	timeless       bool                                               // no machine's slowness is in what is measured: the fabric's time is virtual
 	binary         string                                             // of the program p2pmodel
 	path           []string                                           // folders in which programs are looked for, before the PATH
 	programs       *programs                                          // of somebody else's; nil: there are none
@@ -75,12 +77,14 @@ type actor struct {
 
 	mu sync.Mutex
 	// What the peer said, by the other peer's name.
-	settled    map[string]time.Time // zero: not settled now
-	introduced map[string]time.Time // the first time
-	sessions   map[string][]string  // distinct session ids in order
-	duplicates int                  // datagrams that arrived again at the application
-	registered bool
-	changed    chan struct{} // closed and replaced with each event
+	settled     map[string]time.Time // zero: not settled now
+	introduced  map[string]time.Time // the first time
+	sessions    map[string][]string  // distinct session ids in order
+	duplicates  int                  // datagrams that arrived again at the application
+	registered  bool
+	relayFailed time.Time      // the first time that it had no allocation to hope for
+	stood       []witness.Span // when it was to speak, and the machine did not let it
+	changed     chan struct{}  // closed and replaced with each event
 }
 
 func newActor(p scenarios.Peer, id identity.ID, clock sim.Clock) *actor {

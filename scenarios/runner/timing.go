@@ -21,9 +21,8 @@ const (
 	// trip.
 	graceFloor = 100 * time.Millisecond
 	// promptFloor and promptRTTs bound the time from the start of the peers to
-	// their introduction where no relay answers: it takes some four round trips,
-	// and the floor is for machines that are busy. Who waits for the allocation to
-	// fail needs several seconds.
+	// their introduction where no relay answers, in virtual time: it takes some four
+	// round trips, and who waits for an answer some seconds.
 	promptFloor = 2 * time.Second
 	promptRTTs  = 10
 )
@@ -86,7 +85,8 @@ func (s *stage) guessing() (d time.Duration) {
 	return d
 }
 
-// prompt is how long the introduction may take where no relay answers.
+// prompt is how long the introduction may take where no relay answers, and nothing
+// but the network takes time.
 func (s *stage) prompt() time.Duration { return promptFloor + promptRTTs*s.rtt() }
 
 // detection is how long a peer may take to notice that its path died: a second

@@ -92,23 +92,34 @@ func TestWorldBeforeTheStart(t *testing.T) {
 // answers delays is not judged.
 func TestPromptIntroduction(t *testing.T) {
 	for _, c := range []struct {
-		cut   bool
-		after time.Duration
-		want  scenarios.Verdict
+		cut, timeless bool
+		after         time.Duration
+		failed        time.Duration // 0: nobody gave up
+		want          scenarios.Verdict
 	}{
-		{true, 100 * ms, scenarios.Expected},
-		{true, promptFloor + ms, scenarios.Unexpected},
-		{false, promptFloor + ms, scenarios.Expected},
+		{true, true, 100 * ms, 0, scenarios.Expected},
+		{true, true, promptFloor + ms, 0, scenarios.Unexpected},
+		{false, true, promptFloor + ms, 0, scenarios.Expected},
+		// A machine may be slow; a peer may not wait.
+		{true, false, promptFloor + ms, 0, scenarios.Expected},
+		{true, false, promptFloor + ms, promptFloor + 2*ms, scenarios.Expected},
+		{true, false, promptFloor + ms, promptFloor, scenarios.Unexpected},
+		{true, false, 100 * ms, 50 * ms, scenarios.Unexpected},
+		{false, false, 100 * ms, 50 * ms, scenarios.Expected},
 	} {
 		tl := tell(t, "full-cone", expectDirect)
 		if c.cut {
 			id, _ := tl.s.v.lab.LinkID("relay", "")
 			tl.s.v.before = []scenarios.Action{scenarios.EventAction(sim.Event{Kind: sim.EventCut, Link: id})}
 		}
+		tl.s.timeless = c.timeless
 		for _, a := range tl.s.actors {
 			for other := range a.introduced {
 				a.introduced[other] = tl.s.launched.Add(c.after)
 			}
+		}
+		if c.failed > 0 {
+			tl.s.actors["b"].relayFailed = tl.s.launched.Add(c.failed)
 		}
 		words := ""
 		if c.want != scenarios.Expected {

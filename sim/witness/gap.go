@@ -18,12 +18,22 @@ type Gap struct {
 	// before the change: those that never arrived, and arrivals beyond the first
 	// of the same bytes.
 	Lost, Duplicates int
+	// Stood is the part of the silence in which somebody stood still who is no part of
+	// what is measured.
+	Stood time.Duration
 
 	change time.Time
 }
 
+// Span is a part of the time.
+type Span struct{ Begin, End time.Time }
+
 // Silence is the length of the longest silence.
 func (g Gap) Silence() time.Duration { return g.End.Sub(g.Start) }
+
+// Net is the length of the longest silence without the time in which somebody stood
+// still.
+func (g Gap) Net() time.Duration { return g.Silence() - g.Stood }
 
 // Recovery is the time from the change to the first arrival after the longest
 // silence; 0 if there was none.
@@ -36,6 +46,9 @@ func (g Gap) Recovery() time.Duration {
 
 func (g Gap) String() string {
 	s := fmt.Sprintf("%s → %s: silent for %v", g.From, g.To, g.Silence().Round(time.Millisecond))
+	if g.Stood > 0 {
+		s += fmt.Sprintf(" (%v of it stood still)", g.Stood.Round(time.Millisecond))
+	}
 	if g.Recovered {
 		s += fmt.Sprintf(", recovered %v after the change", g.Recovery().Round(time.Millisecond))
 	} else {
@@ -45,8 +58,11 @@ func (g Gap) String() string {
 }
 
 // Gaps measures, for each direction, what a change at a time did, judged until
-// another time: that of the next change, or of the end.
-func Gaps(deliveries []Delivery, change, until time.Time) []Gap {
+// another time: that of the next change, or of the end. Of silences the one is the
+// longest that is so without the time in stood: when who speaks or answers was kept
+// from it by the machine, and not by the network.
+func Gaps(deliveries []Delivery, change, until time.Time, stood ...Span) []Gap {
+	stood = joined(stood)
 	type direction struct{ from, to string }
 	var order []direction
 	by := map[direction][]Delivery{}
@@ -60,15 +76,47 @@ func Gaps(deliveries []Delivery, change, until time.Time) []Gap {
 	slices.SortFunc(order, func(a, b direction) int { return slices.Compare([]string{a.from, a.to}, []string{b.from, b.to}) })
 	gaps := make([]Gap, 0, len(order))
 	for _, k := range order {
-		g := gap(by[k], change, until)
+		g := gap(by[k], change, until, stood)
 		g.From, g.To = k.from, k.to
 		gaps = append(gaps, g)
 	}
 	return gaps
 }
 
+// joined are spans in order, none of which overlap.
+func joined(spans []Span) []Span {
+	spans = slices.Clone(spans)
+	slices.SortFunc(spans, func(a, b Span) int { return a.Begin.Compare(b.Begin) })
+	out := spans[:0]
+	for _, s := range spans {
+		if n := len(out); n > 0 && !s.Begin.After(out[n-1].End) {
+			if s.End.After(out[n-1].End) {
+				out[n-1].End = s.End
+			}
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// within is how much of a time is in joined spans.
+func within(spans []Span, start, end time.Time) (d time.Duration) {
+	for _, s := range spans {
+		from, to := s.Begin, s.End
+		if from.Before(start) {
+			from = start
+		}
+		if to.After(end) {
+			to = end
+		}
+		d += max(to.Sub(from), 0)
+	}
+	return d
+}
+
 // gap measures one direction.
-func gap(deliveries []Delivery, change, until time.Time) Gap {
+func gap(deliveries []Delivery, change, until time.Time, stood []Span) Gap {
 	g := Gap{change: change}
 	var arrivals []time.Time
 	var before, lastSent, sentBefore time.Time // the last arrival before the change; the last sending; that of the former
@@ -96,16 +144,18 @@ func gap(deliveries []Delivery, change, until time.Time) Gap {
 	slices.SortFunc(arrivals, time.Time.Compare)
 	g.Start, g.End = start, start
 	at := start
-	for _, a := range arrivals {
-		if a.Sub(at) > g.Silence() {
-			g.Start, g.End, g.Recovered = at, a, true
+	silent := func(end time.Time, recovered bool) {
+		d := within(stood, at, end)
+		if end.Sub(at)-d > g.Net() {
+			g.Start, g.End, g.Recovered, g.Stood = at, end, recovered, d
 		}
+	}
+	for _, a := range arrivals {
+		silent(a, true)
 		at = a
 	}
 	// Silence at the end counts only as long as somebody spoke.
-	if lastSent.Sub(at) > g.Silence() {
-		g.Start, g.End, g.Recovered = at, lastSent, false
-	}
+	silent(lastSent, false)
 	firsts := map[Digest]time.Time{}
 	for _, d := range deliveries {
 		if t, ok := firsts[d.Digest]; !d.Lost() && (!ok || d.Arrived.Before(t)) {

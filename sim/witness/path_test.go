@@ -115,6 +115,33 @@ func TestGaps(t *testing.T) {
 	}
 }
 
+// What the machine kept from speaking or answering is no silence of the network; and
+// it hides none.
+func TestGapsWithoutWhatStoodStill(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		letters string // one each 10 ms; the change is at 52 ms
+		stood   []time.Duration
+		want    string
+	}{
+		{"the speaker stood still", "DDDDD      DDD", []time.Duration{50 * ms, 110 * ms}, "a → b: silent for 70ms (60ms of it stood still), recovered 63ms after the change, 0 lost, 0 duplicates"},
+		{"for a part of it, in pieces that overlap", "DDDDD      DDD", []time.Duration{80 * ms, 90 * ms, 60 * ms, 85 * ms}, "a → b: silent for 70ms (30ms of it stood still), recovered 63ms after the change, 0 lost, 0 duplicates"},
+		{"at another time", "DDDDDLLLLLLDDDDD", []time.Duration{120 * ms, 160 * ms}, "a → b: silent for 70ms, recovered 63ms after the change, 6 lost, 0 duplicates"},
+		{"longer than what was lost elsewhere", "DDDDD      DDLLLDD", []time.Duration{50 * ms, 110 * ms}, "a → b: silent for 40ms, recovered 113ms after the change, 3 lost, 0 duplicates"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var stood []witness.Span
+			for i := 0; i < len(c.stood); i += 2 {
+				stood = append(stood, witness.Span{Begin: start.Add(c.stood[i]), End: start.Add(c.stood[i+1])})
+			}
+			gaps := witness.Gaps(deliveries(c.letters), start.Add(52*ms), start.Add(time.Second), stood...)
+			if len(gaps) != 1 || gaps[0].String() != c.want {
+				t.Errorf("%v, want %s", gaps, c.want)
+			}
+		})
+	}
+}
+
 func TestGapsCountDuplicates(t *testing.T) {
 	d := deliveries("DDDDDDDdddd")
 	d[5].Copies = 3                              // doubled twice by the network
