@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"time"
 )
@@ -58,7 +59,9 @@ type outgoing struct {
 type packetIO interface {
 	// read fills b with at least one datagram or fails.
 	read(b *batch) error
-	// write sends all, in order; a datagram that cannot be sent is lost.
+	// write sends all, in order; a datagram that cannot be sent is lost. Only a full
+	// send buffer has it wait, for writePatience at most. A deadline tells of no full
+	// buffer: on a busy machine it can pass before the kernel has been asked.
 	write(out []outgoing, payload []byte)
 }
 
@@ -164,8 +167,6 @@ func (s *socket) flush() {
 	if len(s.out) == 0 {
 		return
 	}
-	// A deadline that cannot be set leaves a write that may wait: no error.
-	_ = s.conn.SetWriteDeadline(time.Now().Add(writePatience))
 	s.io.write(s.out, s.payload)
 	s.out, s.payload = s.out[:0], s.payload[:0]
 }
@@ -220,15 +221,30 @@ func (p plainIO) read(b *batch) error {
 }
 
 func (p plainIO) write(out []outgoing, payload []byte) {
-	for _, o := range out {
+	full := 0 // deadlines that have passed
+	for i := 0; i < len(out) && full < plainTries; {
+		o := out[i]
 		if o.local.IsValid() {
+			i++
 			continue // there is no way to choose it
 		}
-		if _, err := p.conn.WriteTo(payload[o.start:o.end], net.UDPAddrFromAddrPort(o.remote)); errors.Is(err, net.ErrClosed) {
+		// A deadline that cannot be set leaves a write that may wait: no error.
+		_ = p.conn.SetWriteDeadline(time.Now().Add(writePatience / plainTries))
+		_, err := p.conn.WriteTo(payload[o.start:o.end], net.UDPAddrFromAddrPort(o.remote))
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			full++
+			continue
 		}
+		i++
 	}
 }
+
+// plainTries is how many deadlines have to pass until a send buffer is held to be full
+// where nothing else tells.
+const plainTries = 4
 
 // enlarge asks for large buffers, as far as the socket has any.
 func enlarge(conn net.PacketConn) {

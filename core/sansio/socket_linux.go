@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -39,6 +40,9 @@ type batchIO struct {
 	told bool
 	six  bool
 
+	// deadline is that of waiting for room in the send buffer.
+	deadline func(time.Time) error
+
 	raw   syscall.RawConn // nil: it has none
 	hears bool            // of ICMP errors
 	erred bool            // a write has failed
@@ -50,7 +54,7 @@ func newPacketIO(conn net.PacketConn) packetIO {
 	if !ok {
 		return plainIO{conn}
 	}
-	b := &batchIO{out: make([]ipv4.Message, 0, writeBatch)}
+	b := &batchIO{out: make([]ipv4.Message, 0, writeBatch), deadline: udp.SetWriteDeadline}
 	if raw, err := udp.SyscallConn(); err == nil {
 		b.raw = raw
 	}
@@ -154,6 +158,7 @@ func (io *batchIO) failed() bool {
 }
 
 func (io *batchIO) write(out []outgoing, payload []byte) {
+	var full fullness
 	for len(out) > 0 {
 		// In runs that are fragmented or not: the kernel knows it of the socket.
 		n := 1
@@ -161,12 +166,40 @@ func (io *batchIO) write(out []outgoing, payload []byte) {
 			n++
 		}
 		io.fragment(!out[0].whole)
-		io.writeRun(out[:n], payload)
+		io.writeRun(out[:n], payload, &full)
 		out = out[n:]
 	}
 }
 
-func (io *batchIO) writeRun(out []outgoing, payload []byte) {
+// fullness is when a full send buffer has held up the loop for long enough; zero: it
+// has not been full.
+type fullness struct{ until time.Time }
+
+// send sends the first of the messages. The error is os.ErrDeadlineExceeded when the
+// send buffer is full and stays so.
+func (io *batchIO) send(ms []ipv4.Message, p *fullness) (int, error) {
+	n, err := io.conn.WriteBatch(ms, unix.MSG_DONTWAIT)
+	if n > 0 || !errors.Is(err, unix.EAGAIN) {
+		return n, err
+	}
+	if p.until.IsZero() {
+		p.until = time.Now().Add(writePatience)
+	}
+	// A deadline that cannot be set leaves a write that may wait: no error.
+	_ = io.deadline(p.until)
+	n, err = io.conn.WriteBatch(ms, 0)
+	_ = io.deadline(time.Time{})
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	// While it passed there may have been room, and nobody to look.
+	if n, again := io.conn.WriteBatch(ms, unix.MSG_DONTWAIT); !errors.Is(again, unix.EAGAIN) {
+		return n, again
+	}
+	return 0, err
+}
+
+func (io *batchIO) writeRun(out []outgoing, payload []byte, p *fullness) {
 	ms := io.out[:0]
 	for _, o := range out {
 		m := ipv4.Message{
@@ -180,7 +213,7 @@ func (io *batchIO) writeRun(out []outgoing, payload []byte) {
 	}
 	again := true // whether the first of the rest may be tried again
 	for rest := ms; len(rest) > 0; {
-		n, err := io.conn.WriteBatch(rest, 0)
+		n, err := io.send(rest, p)
 		if n <= 0 && io.fromEarlier(err) {
 			io.erred = true
 			if again {

@@ -21,6 +21,9 @@ func Nearest(word string, candidates []string) (string, bool) {
 	return best, found
 }
 
+// mostNamed is how many words are a short list.
+const mostNamed = 64
+
 // Suggest gives the end of a message about an unknown word: `; did you mean
 // "x"?` where a candidate is near, else the list of the candidates if it is
 // short, else nothing.
@@ -28,7 +31,7 @@ func Suggest(word string, candidates []string) string {
 	if near, ok := Nearest(word, candidates); ok {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}
-	if len(candidates) == 0 || len(candidates) > 32 {
+	if len(candidates) == 0 || len(candidates) > mostNamed {
 		return ""
 	}
 	return "; known: " + strings.Join(candidates, ", ")
