@@ -235,7 +235,7 @@ func TestTraffic(t *testing.T) {
 	if o.RelayAtRest != o.Relay || rest.Datagrams-decided.Datagrams < 38 || rest.Datagrams-decided.Datagrams > 42 || o.RelayAtDecision.Out.Bytes == 0 {
 		t.Errorf("until the decision %+v, until the end %+v", o.RelayAtDecision, o.RelayAtRest)
 	}
-	quiet := Setting{Players: []Player{at(portRestricted), at(portRestricted)}, Play: 5 * time.Minute, Interval: time.Hour}
+	quiet := Setting{Players: []Player{at(portRestricted), at(portRestricted)}, Play: 5 * time.Minute, Interval: time.Hour, Keepalive: 5 * time.Second, Consent: 5 * time.Second}
 	o = run(t, quiet, 1)
 	busy := o.Peers[0].Upkeep
 	quiet.Keepalive = 20 * time.Second
