@@ -28,7 +28,7 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // keys of a scenario file, in the order in which people write them.
 var scenarioKeys = []string{
-	"id", "title", "description", "lab", "rendezvous", "relay", "relays", "system", "programs", "peers", "connect", "room", "rooms", "load",
+	"id", "title", "description", "lab", "rendezvous", "relay", "relays", "tls", "system", "programs", "peers", "connect", "room", "rooms", "load",
 	"techniques", "settings", "phases", "expect", "events", "controls", "explore",
 }
 
@@ -143,7 +143,7 @@ func (d *decoder) scenario(root *document.Node) {
 func (d *decoder) decodeServers(m document.Map) {
 	sc := d.sc
 	if m.Has("system") {
-		for _, key := range []string{"rendezvous", "relay", "relays", "connect", "room", "programs"} {
+		for _, key := range []string{"rendezvous", "relay", "relays", "tls", "connect", "room", "programs"} {
 			if m.Has(key) {
 				m.Get(key).KeyErrorf("%s: goes without system:, whose shards have servers and whose players meet in rooms:", key)
 			}
@@ -162,6 +162,7 @@ func (d *decoder) decodeServers(m document.Map) {
 	}
 	sc.Rendezvous = d.word(m.Get("rendezvous"), "host", d.hosts)
 	d.decodeRelays(m)
+	d.decodeTLS(m)
 	d.busy = append(sc.RelayHosts(), sc.Rendezvous)
 }
 

@@ -93,6 +93,18 @@ func (d *decoder) decodeRelays(m document.Map) {
 	sc.Relay = sc.Relays[0]
 }
 
+// decodeTLS takes the port at which servers are reached over TLS.
+func (d *decoder) decodeTLS(m document.Map) {
+	n := m.Get("tls")
+	if !n.Exists() {
+		return
+	}
+	d.sc.TLS = n.Port()
+	if m.Has("programs") || foreign(m) || !m.Has("rendezvous") {
+		n.KeyErrorf("tls: goes with a rendezvous, a relay and peers of our own: programs are told by their own options how they reach each other")
+	}
+}
+
 // ServerText is how a file's actions write a server's name.
 func ServerText(name string) string {
 	if host, several := strings.CutPrefix(name, relayOn("")); several {

@@ -32,6 +32,9 @@ type Scenario struct {
 	// Relay is the first one then.
 	Rendezvous, Relay string
 	Relays            []string
+	// TLS is the TCP port at which rendezvous and relays also take peers over TLS,
+	// whose network lets no UDP out to them; 0: they do not.
+	TLS uint16
 	// Peers in the order of the file; none where the scenario is about Programs
 	// only.
 	Peers []Peer

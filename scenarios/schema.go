@@ -20,6 +20,7 @@ func Schema() document.Schema {
 		"rendezvous":  nameSchema("The host on which the rendezvous runs."),
 		"relay":       nameSchema("The host on which the relay runs; nothing: there is none."),
 		"relays":      relaysSchema(),
+		"tls":         document.IntSchema(1, 65535).Described("The TCP port at which rendezvous and relays also take peers over TLS, as 443: for networks that let no UDP out."),
 		"programs":    programsSchema(),
 		"system":      systemSchema(),
 		"rooms":       roomsSchema(),
@@ -51,6 +52,7 @@ func Schema() document.Schema {
 		}},
 		{"anyOf": []document.Schema{{"required": []string{"peers"}}, {"required": []string{"programs"}}}},
 		onlyWith("system", "rooms", "load"),
+		onlyWith("rendezvous", "tls"),
 		onlyWith("peers", "connect", "room"),
 	}
 	return s

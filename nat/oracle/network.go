@@ -20,10 +20,12 @@ type network struct {
 	peers   [2]*node
 	sockets [2]netip.AddrPort // of the peers
 	servers [2]netip.AddrPort // rendezvous and relay
-	nodes   []*node
-	hosts   map[string]*node // by name
-	shared  map[string]*node // routers that several chains pass
-	lost    string           // where and why the last lost packet was; empty: nobody has its destination
+	// stream is the port at which the servers listen for TCP; 0: they do not.
+	stream uint16
+	nodes  []*node
+	hosts  map[string]*node // by name
+	shared map[string]*node // routers that several chains pass
+	lost   string           // where and why the last lost packet was; empty: nobody has its destination
 }
 
 // node is a host, or a router. What has no parent stands on the Internet.
@@ -41,7 +43,7 @@ const firstPort = 40000
 
 // newNetwork makes the hosts first, which the lists of routers name.
 func newNetwork(a, b Chain, opt Options) (*network, error) {
-	n := &network{hosts: make(map[string]*node), shared: make(map[string]*node)}
+	n := &network{hosts: make(map[string]*node), shared: make(map[string]*node), stream: opt.StreamPort}
 	for i := range n.peers {
 		n.peers[i] = n.host(opt.Peers[i])
 		n.sockets[i] = netip.AddrPortFrom(n.peers[i].addresses[0], firstPort+uint16(i))
@@ -176,9 +178,13 @@ func (n *network) fresh(count int) []netip.Addr {
 // destination, and down again. It returns the packet as the host that got it sees
 // it; false: it was dropped on the way, or went to nobody.
 func (n *network) send(src, dst netip.AddrPort) (table.Packet, bool) {
+	return n.carry(table.Packet{Src: src, Dst: dst})
+}
+
+// carry is send of any packet.
+func (n *network) carry(p table.Packet) (table.Packet, bool) {
 	n.lost = ""
-	p := table.Packet{Src: src, Dst: dst}
-	from := n.nodes[slices.IndexFunc(n.nodes, func(o *node) bool { return o.host && slices.Contains(o.addresses, src.Addr()) })]
+	from := n.nodes[slices.IndexFunc(n.nodes, func(o *node) bool { return o.host && slices.Contains(o.addresses, p.Src.Addr()) })]
 	for router := from.parent; router != nil; router = router.parent {
 		if path := n.below(router, p.Dst.Addr()); path != nil {
 			return n.turn(router, path, p)
@@ -304,7 +310,7 @@ func (n *network) descend(path []*node, p table.Packet) (table.Packet, bool) {
 			}
 		}
 		if next.host {
-			return p, slices.Contains(n.sockets[:], p.Dst) || slices.Contains(n.servers[:], p.Dst)
+			return p, slices.Contains(n.sockets[:], p.Dst) || slices.Contains(n.servers[:], p.Dst) || p.Protocol == table.TCP && n.accepts(p.Dst)
 		}
 	}
 	return p, false
@@ -314,6 +320,21 @@ func (n *network) descend(path []*node, p table.Packet) (table.Packet, bool) {
 func (n *network) reaches(peer int, server netip.AddrPort) bool {
 	_, ok := n.reflexive(peer, server)
 	return ok
+}
+
+// streams reports whether a peer can connect to a server.
+func (n *network) streams(peer int, server netip.AddrPort) bool {
+	p, ok := n.carry(table.Packet{Protocol: table.TCP, Src: n.sockets[peer], Dst: server})
+	if !ok {
+		return false
+	}
+	_, ok = n.carry(table.Packet{Protocol: table.TCP, Src: server, Dst: p.Src})
+	return ok
+}
+
+// accepts reports whether a server takes connections at an address.
+func (n *network) accepts(at netip.AddrPort) bool {
+	return at.Port() == n.stream && slices.ContainsFunc(n.servers[:], func(s netip.AddrPort) bool { return s.Addr() == at.Addr() })
 }
 
 // reflexive asks a server how it sees the peer.

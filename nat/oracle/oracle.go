@@ -7,6 +7,7 @@ package oracle
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 
@@ -125,6 +126,9 @@ type Options struct {
 	// RendezvousPort and RelayPort are where the servers listen for UDP; 0 means
 	// DefaultServerPort. Peers use allocations of their own on the relay.
 	RendezvousPort, RelayPort uint16
+	// StreamPort is where both listen for TCP as well, for peers that do not reach
+	// them by UDP; 0 means nowhere.
+	StreamPort uint16
 	// Rendezvous and Relay are where the servers stand, which are one host if they
 	// have one name; by default they are public.
 	Rendezvous, Relay Host
@@ -148,6 +152,9 @@ type Expectation struct {
 	// other's NAT, where a router takes packets that nobody expects, or by whose turn it
 	// is in the pool of an arbitrary NAT. Empty: Path is certain.
 	Or Path
+	// Streams are the peers that reach a server by TCP only, in the order of the
+	// chains.
+	Streams [2]bool
 	// Why is a sentence for people.
 	Why string
 }
@@ -166,15 +173,17 @@ func Expect(a, b Chain, opt Options) (Expectation, error) {
 	if err := check(a, b, opt.Rendezvous.Chain, opt.Relay.Chain); err != nil {
 		return Expectation{}, fmt.Errorf("oracle: %w", err)
 	}
-	for i, side := range []string{"the first peer", "the second peer"} {
-		n, err := newNetwork(a, b, opt)
+	var streams [2]bool
+	for i, side := range sides {
+		byUDP, byTCP, why, err := reach(a, b, opt, i, (*network).rendezvous)
 		if err != nil {
 			return Expectation{}, fmt.Errorf("oracle: %w", err)
 		}
-		if !n.reaches(i, n.rendezvous()) {
+		if !byUDP && !byTCP {
 			return Expectation{Path: PathNone, Outcome: Blocked,
-				Why: fmt.Sprintf("%s cannot reach the rendezvous by UDP to port %d%s, so nobody introduces the peers", side, opt.RendezvousPort, n.because())}, nil
+				Why: fmt.Sprintf("%s cannot reach the rendezvous %s%s, so nobody introduces the peers", side, opt.ports(opt.RendezvousPort), why)}, nil
 		}
+		streams[i] = !byUDP
 	}
 	outcome, best, err := derive(a, b, opt)
 	if err != nil {
@@ -187,25 +196,57 @@ func Expect(a, b Chain, opt Options) (Expectation, error) {
 	if dependent(a) && dependent(b) {
 		techniques = slices.DeleteFunc(slices.Clone(techniques), func(t Technique) bool { return t == Birthday })
 	}
-	e := Expectation{Path: outcome.Path(opt.SplitPaths, techniques...), Outcome: outcome, Why: reasons[outcome]}
+	e := Expectation{Path: outcome.Path(opt.SplitPaths, techniques...), Outcome: outcome, Streams: streams, Why: reasons[outcome]}
 	if or := best.Path(opt.SplitPaths, techniques...); or != e.Path {
 		e.Or = or
 		e.Why += fmt.Sprintf("; but %s where chance helps: who comes first at the other's NAT, or whose turn it is in a pool of addresses", or)
 	}
 	if e.Path == PathRelay {
-		for i, side := range []string{"the first peer", "the second peer"} {
-			n, err := newNetwork(a, b, opt)
+		for i, side := range sides {
+			byUDP, byTCP, why, err := reach(a, b, opt, i, (*network).relay)
 			if err != nil {
 				return Expectation{}, fmt.Errorf("oracle: %w", err)
 			}
-			if !n.reaches(i, n.relay()) {
+			if !byUDP && !byTCP {
 				e.Path = PathNone
-				e.Why += fmt.Sprintf("; and %s cannot reach the relay by UDP to port %d%s", side, opt.RelayPort, n.because())
+				e.Why += fmt.Sprintf("; and %s cannot reach the relay %s%s", side, opt.ports(opt.RelayPort), why)
 				break
 			}
+			e.Streams[i] = e.Streams[i] || !byUDP
+		}
+	}
+	for i, side := range sides {
+		if e.Streams[i] {
+			e.Why += fmt.Sprintf("; %s reaches servers by TCP to port %d only", side, opt.StreamPort)
 		}
 	}
 	return e, nil
+}
+
+var sides = [2]string{"the first peer", "the second peer"}
+
+// reach reports how a peer gets answers from a server, and why not by the last
+// protocol that was tried.
+func reach(a, b Chain, opt Options, peer int, server func(*network) netip.AddrPort) (byUDP, byTCP bool, why string, err error) {
+	n, err := newNetwork(a, b, opt)
+	if err != nil {
+		return false, false, "", err
+	}
+	if n.reaches(peer, server(n)) {
+		return true, false, "", nil
+	}
+	if opt.StreamPort != 0 {
+		byTCP = n.streams(peer, netip.AddrPortFrom(server(n).Addr(), opt.StreamPort))
+	}
+	return false, byTCP, n.because(), nil
+}
+
+// ports says where a server listens.
+func (opt Options) ports(udp uint16) string {
+	if opt.StreamPort != 0 {
+		return fmt.Sprintf("by UDP to port %d, nor by TCP to port %d", udp, opt.StreamPort)
+	}
+	return fmt.Sprintf("by UDP to port %d", udp)
 }
 
 var reasons = [...]string{

@@ -108,13 +108,12 @@ func (j *judgement) phase(p, before *phase) {
 	j.o.pairs = nil
 	for _, pair := range j.s.pairs() {
 		expected := j.expect(p, pair)
-		observed := j.path(p, pair)
+		observed, why := j.path(p, pair)
 		paths = append(paths, observed)
 		j.o.pairs = append(j.o.pairs, scenarios.PairResult{A: pair[0], B: pair[1], Expected: expected, Observed: observed})
 		if observed != expected {
 			agree = false
-			j.against(p, "%s ↔ %s: expected %s, observed %s (%s)%s", pair[0], pair[1], expected, observed,
-				witness.Tally(j.window(p, pair), p.since, 0), j.unsettled(p))
+			j.against(p, "%s ↔ %s: expected %s, observed %s (%s)%s", pair[0], pair[1], expected, observed, why, j.unsettled(p))
 			continue
 		}
 		if expected == scenarios.Relay {
@@ -236,6 +235,12 @@ func (j *judgement) external(p *phase, peer string) (addr netip.AddrPort) {
 // counts.
 func (j *judgement) gap(p *phase, res *scenarios.PhaseResult) {
 	for _, pair := range j.s.pairs() {
+		if j.opaque(pair) {
+			if p.spec.Expect.Gap > 0 {
+				j.proveNothing(p, "%s ↔ %s: the wire does not show when what TLS carries was payload, so there is no gap to measure", pair[0], pair[1])
+			}
+			continue
+		}
 		list, stood := j.deliveries[pair], j.s.stood(pair)
 		if !p.disrupted {
 			for _, d := range sentIn(list, p.begin, p.end.Add(-j.s.grace())) {

@@ -42,23 +42,26 @@ func sentIn(all []witness.Delivery, from, to time.Time) []witness.Delivery {
 }
 
 // path is the observed path of a pair in a phase: of payload in both directions,
-// unless one peer speaks alone.
-func (j *judgement) path(p *phase, pair [2]string) scenarios.Path {
+// unless one peer speaks alone. why is what was counted.
+func (j *judgement) path(p *phase, pair [2]string) (observed scenarios.Path, why string) {
+	if j.opaque(pair) {
+		return j.opaquePath(p, pair)
+	}
 	list := j.window(p, pair)
 	counts := witness.Tally(list, p.since, 0)
-	observed := scenarios.Path(counts.Path().String())
+	observed, why = scenarios.Path(counts.Path().String()), counts.String()
 	j.evidence(p, "%s ↔ %s: %s: of the last %d datagrams after the checks settled, %s", pair[0], pair[1], observed, len(list), counts)
 	if p.sender != "" || observed == scenarios.None {
-		return observed
+		return observed, why
 	}
 	if len(counts) < 2 {
-		return scenarios.Mixed // one peer never spoke, so its way is unknown
+		return scenarios.Mixed, why // one peer never spoke, so its way is unknown
 	}
 	if len(list) < window {
 		j.against(p, "%s ↔ %s: only %d datagrams were sent after the checks settled; a path is read from %d (%s)",
 			pair[0], pair[1], len(list), window, counts)
 	}
-	return observed
+	return observed, why
 }
 
 // common is the path that all pairs share.
@@ -88,6 +91,10 @@ func (j *judgement) relayed(p, before *phase, pair [2]string) {
 	to := p.end
 	if p == j.last {
 		to = time.Time{}
+	}
+	if j.opaque(pair) {
+		j.relayedOverTLS(p, from, to, pair)
+		return
 	}
 	if d, ever := witness.EverDirect(j.deliveries[pair], from, to); ever {
 		j.against(p, "%s ↔ %s: payload went direct although it must not: %v", pair[0], pair[1], d)

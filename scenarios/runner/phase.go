@@ -28,16 +28,22 @@ type phase struct {
 	settled                          bool   // all peers said so before the deadline
 	facts                            []string
 	duplicates                       int
-	scans                            []sim.ScanResult // in the order of Expect.Scans
-	printed                          map[string]int   // how much each program had printed when it began
-	endings                          map[string]ending
-	matched                          map[string]bool // of Expect.Output, by program
+	// said is how many datagrams each peer had sent to each other at since, and heard
+	// how many of the later ones had arrived by the end, as the applications say.
+	said, heard map[[2]string]uint64
+	scans       []sim.ScanResult // in the order of Expect.Scans
+	printed     map[string]int   // how much each program had printed when it began
+	endings     map[string]ending
+	matched     map[string]bool // of Expect.Output, by program
 }
 
 // perform runs one phase to its end. An error means that the laboratory failed.
 func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase, number int) error {
 	p.spec, p.begin, p.disrupted, p.unsettled = spec, s.net.Now(), false, false
 	p.changed, p.done = p.begin, p.begin
+	if s.streams != nil {
+		p.said = s.sent()
+	}
 	// The phase lasts for as long as the timeline has something to do in it; the
 	// last one for as long as there is anything.
 	awaited := []<-chan struct{}{s.timeline.begin(spec.Name)}
@@ -67,6 +73,7 @@ func (s *stage) perform(ctx context.Context, p *phase, spec scenarios.Phase, num
 	if err := s.sleep(ctx, s.grace()+s.rtt()); err != nil {
 		return err
 	}
+	p.heard = s.heard(p.said)
 	p.end = s.net.Now()
 	return nil
 }
@@ -89,6 +96,9 @@ func (s *stage) comeToRest(ctx context.Context, p *phase, awaited []<-chan struc
 		}
 		p.settled = s.settle(ctx, p)
 		p.since = s.net.Now()
+		if s.streams != nil {
+			p.said = s.sent()
+		}
 		if err := s.converse(ctx, p); err != nil {
 			return err
 		}
@@ -157,7 +167,7 @@ func (s *stage) converse(ctx context.Context, p *phase) error {
 		for way, n := range s.sent() {
 			enough = enough && n >= said[way]+window
 		}
-		if enough {
+		if enough && s.heardEnough(said) {
 			return nil
 		}
 		if err := s.sleep(ctx, s.v.settings.Interval); err != nil {

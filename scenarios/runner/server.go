@@ -18,6 +18,7 @@ func (s *stage) rendezvousServer() (sansio.Machine, error) {
 		// All peers of a lab are ours, and many may stand behind one address.
 		Limits: rendezvous.Limits{Rate: 10_000, Burst: 10_000},
 	}
+	cfg.TLS = s.streams.at(s.rendezvousAddr.Addr())
 	if second, err := s.addr(s.v.scenario.Rendezvous, 1); err == nil {
 		cfg.Alternate = netip.AddrPortFrom(second, alternatePort)
 	}
@@ -32,6 +33,7 @@ func (s *stage) relayServer(name string) (sansio.Machine, error) {
 	}
 	return relay.NewServer(relay.ServerConfig{
 		Listen:         netip.AddrPortFrom(addr, stunPort),
+		TLS:            s.streams.at(addr),
 		RelayAddress:   addr,
 		PortLow:        relayPortLow,
 		PortHigh:       relayPortHigh,

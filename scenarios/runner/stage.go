@@ -43,6 +43,7 @@ type stage struct {
 	rendezvousAddr netip.AddrPort
 	relayAddrs     []netip.AddrPort
 	serverKey      identity.Key
+	streams        *streams                      // nil: servers are reached by UDP only
 	servers        map[string]sim.RunningMachine // by scenarios.ServerRendezvous, RelayNames
 	actors         map[string]*actor             // by peer
 	byID           map[identity.ID]string
@@ -152,6 +153,9 @@ func (s *stage) startServers(ctx context.Context) error {
 	if err := s.startPrograms(ctx, s.serves); err != nil {
 		return err
 	}
+	if err := s.openStreams(); err != nil {
+		return err
+	}
 	key, err := identity.NewKey(s.source("rendezvous key"))
 	if err != nil {
 		return err
@@ -210,7 +214,7 @@ func (s *stage) startServer(ctx context.Context, server string) error {
 	var listen error
 	ready, opened := make(chan struct{}), sync.Once{}
 	answer := func(err error) { opened.Do(func() { listen = err; close(ready) }) }
-	running, err := h.Run(ctx, s.wrapped(server, machine), func(at time.Time, e sansio.Event) {
+	running, err := h.Run(ctx, s.streams.carry(s.wrapped(server, machine)), func(at time.Time, e sansio.Event) {
 		s.log.add(at, server, describe(e, s.byID))
 		switch e := e.(type) {
 		case rendezvous.Listening, relay.Listening:
@@ -286,11 +290,14 @@ func (s *stage) peerConfig(p scenarios.Peer, key identity.Key, noPunching bool) 
 		Keepalive:     s.v.settings.Keepalive,
 		Techniques:    techniques(s.v.techniques, noPunching),
 	}
+	cfg.RendezvousStreams.TLS = s.streams.at(s.rendezvousAddr.Addr())
 	if cfg.Keepalive == scenarios.Off {
 		cfg.Consent = -1
 	}
 	for _, at := range s.relayAddrs {
-		cfg.Relays = append(cfg.Relays, peer.RelayConfig{Server: at, Username: relayUser, Password: relayPassword})
+		cfg.Relays = append(cfg.Relays, peer.RelayConfig{
+			Server: at, Username: relayUser, Password: relayPassword, Streams: peer.Streams{TLS: s.streams.at(at.Addr())},
+		})
 	}
 	return cfg
 }
@@ -314,7 +321,7 @@ func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Ke
 	}
 	s.actors[p.Name] = a
 	m := s.wrapped(p.Name, a.agent)
-	running, err := h.Run(ctx, m, func(at time.Time, e sansio.Event) { s.observe(a, at, e) })
+	running, err := h.Run(ctx, s.streams.carry(m), func(at time.Time, e sansio.Event) { s.observe(a, at, e) })
 	if a.machine = running; err == nil {
 		if c, ok := m.(Caller); ok {
 			a.machine = called{running, c}

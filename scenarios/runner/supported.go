@@ -38,6 +38,8 @@ func NeedsKernel(sc *scenarios.Scenario) error {
 	switch {
 	case sc.System != nil:
 		return errors.New("its servers (system:) are processes, and those live in the machine's time: only the kernel fabric runs them")
+	case sc.TLS != 0:
+		return errors.New("its servers are reached over TLS (tls:), and virtual time carries no streams: only the kernel fabric does")
 	case len(sc.AllPrograms()) > 0:
 		var names []string
 		for _, p := range sc.AllPrograms() {

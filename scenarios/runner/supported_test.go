@@ -47,6 +47,8 @@ func TestWhatNeedsTheKernel(t *testing.T) {
 		switch {
 		case family == "SH":
 			want = "its servers (system:) are processes"
+		case sc.ID == "TC-04B":
+			want = "its servers are reached over TLS (tls:)"
 		case family == "PRG" || sc.ID == "EV-05":
 			want = "it runs programs ("
 		}

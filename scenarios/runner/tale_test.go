@@ -42,6 +42,7 @@ type tale struct {
 	packets []witness.Packet
 	number  uint64
 	session byte
+	tcp     bool              // hops are of segments
 	ports   map[string]uint16 // that the peers' NATs take for them
 }
 
@@ -140,6 +141,10 @@ func (tl *tale) outside(host string) netip.AddrPort {
 // hop adds a packet at one point.
 func (tl *tale) hop(at time.Time, node, intf string, way witness.Direction, src, dst netip.AddrPort, payload []byte) {
 	tl.t.Helper()
+	if tl.tcp {
+		tl.segment(at, node, intf, way, src, dst, payload)
+		return
+	}
 	b := make([]byte, 28, 28+len(payload))
 	b[0], b[8], b[9] = 0x45, 64, protocolUDP
 	binary.BigEndian.PutUint16(b[2:], uint16(28+len(payload)))

@@ -240,7 +240,7 @@ func (w *world) ask(a, b string) (oracle.Expectation, error) {
 	split, guesses := Foreseen(w.v.techniques)
 	e, err := oracle.Expect(ca, cb, oracle.Options{
 		SplitPaths: split, Techniques: guesses,
-		RendezvousPort: stunPort, RelayPort: stunPort, Peers: [2]string{a, b},
+		RendezvousPort: stunPort, RelayPort: stunPort, StreamPort: w.v.scenario.TLS, Peers: [2]string{a, b},
 		Rendezvous: w.server(w.v.scenario.RendezvousHosts()), Relay: w.server(w.v.scenario.RelayHosts()),
 	})
 	if err != nil {
@@ -254,7 +254,7 @@ func (w *world) ask(a, b string) (oracle.Expectation, error) {
 	}
 	for _, host := range []string{a, b} {
 		if !w.introduced[host] {
-			return oracle.Expectation{Path: oracle.PathNone, Why: host + " cannot reach the rendezvous, so nobody introduces it"}, nil
+			return oracle.Expectation{Path: oracle.PathNone, Streams: e.Streams, Why: host + " cannot reach the rendezvous, so nobody introduces it"}, nil
 		}
 		if e.Path == oracle.PathRelay && !slices.ContainsFunc(w.v.scenario.RelayHosts(), func(relay string) bool { return w.maySend(host, relay) }) {
 			e.Path = oracle.PathNone
