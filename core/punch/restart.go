@@ -10,6 +10,11 @@ import (
 // is found or it proves dead. Call it after anything that may have changed what
 // the pairs can do: a new network, a rebooted NAT, a new offer of the peer.
 func (a *Agent) Restart(now time.Time) {
+	if a.cfg.Extended {
+		// An address that nobody offered and that led nowhere is found again if it
+		// matters; kept, each restart would have more of them to check.
+		a.prune(now, func(p *pair) bool { return p.state == failed && p.remote.Kind == PeerReflexive })
+	}
 	a.recheck(now)
 	a.step(now)
 }
