@@ -103,7 +103,7 @@ lab:
 			}
 			if c.want == witness.Direct {
 				list, err := witness.Deliveries(l.Packets(), l.scene(), "a", "b")
-				if path := witness.ObservedPath(list, l.Now().Add(-100*time.Millisecond), witness.PathWindow); err != nil || path != witness.Direct {
+				if path := witness.ObservedPath(list, since, witness.PathWindow); err != nil || path != witness.Direct {
 					t.Errorf("the witness says %v, %v", path, err)
 				}
 				return

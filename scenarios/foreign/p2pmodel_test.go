@@ -32,8 +32,8 @@ func talk(tb testing.TB, natA, natB string) *duo {
 	l := stand(tb, `
 lab:
   routers:
-    nat-a: {nat: `+natA+`}
-    nat-b: {nat: `+natB+`}
+    nat-a: {nat: "`+natA+`"}
+    nat-b: {nat: "`+natB+`"}
   hosts:
     a: {behind: nat-a}
     b: {behind: nat-b}
@@ -186,7 +186,7 @@ func TestPeersTalkDirectly(t *testing.T) {
 
 func TestPeersTalkOverTheRelay(t *testing.T) {
 	t.Parallel()
-	d := talk(t, "symmetric", "symmetric")
+	d := talk(t, "symmetric,ports=random", "symmetric,ports=random")
 	d.settles(witness.Relay)
 	d.observes(witness.Relay)
 	d.neverDirect()
@@ -199,7 +199,7 @@ func TestAPeerIsKilled(t *testing.T) {
 	for _, c := range []struct {
 		nat  string
 		path witness.Path
-	}{{"port-restricted-cone", witness.Direct}, {"symmetric", witness.Relay}} {
+	}{{"port-restricted-cone", witness.Direct}, {"symmetric,ports=random", witness.Relay}} {
 		t.Run(c.path.String(), func(t *testing.T) {
 			t.Parallel()
 			d := talk(t, c.nat, c.nat)
@@ -229,7 +229,7 @@ func TestTheEchoIsKilled(t *testing.T) {
 // TestTheRelayIsKilled: all allocations are gone with it.
 func TestTheRelayIsKilled(t *testing.T) {
 	t.Parallel()
-	d := talk(t, "symmetric", "symmetric")
+	d := talk(t, "symmetric,ports=random", "symmetric,ports=random")
 	d.settles(witness.Relay)
 	d.observes(witness.Relay)
 	d.restart(d.relay, "relay listening on")

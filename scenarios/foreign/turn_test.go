@@ -203,7 +203,6 @@ func TestTurnClientIsRefused(t *testing.T) {
 		{"an unknown user", []string{"-y", "-u", "mallory", "-w", turnPassword}, gaveUp},
 		{"a wrong shared secret", []string{"-y", "-W", "south", "-u", "carol"}, gaveUp},
 		{"an IPv6 address, which the relay has not", []string{"-y", "-x", "-u", turnUser, "-w", turnPassword}, "error 440 (Address Family not Supported)"},
-		{"DONT-FRAGMENT, which the relay does not set", []string{"-y", "-g", "-u", turnUser, "-w", turnPassword}, "error 420 (Unknown Attribute)"},
 		{"a private peer", []string{"-e", "10.0.0.1", "-u", turnUser, "-w", turnPassword}, "error 403 (Forbidden)"},
 		{"the relay's loopback", []string{"-e", "127.0.0.1", "-u", turnUser, "-w", turnPassword}, "error 403 (Forbidden)"},
 	} {
