@@ -19,6 +19,10 @@ const (
 	PermissionLifetime = 5 * time.Minute
 	// ChannelLifetime is a channel binding's (RFC 8656 section 12).
 	ChannelLifetime = 10 * time.Minute
+	// ChannelHold is how long a number and a peer that were bound to each other are
+	// bound to nothing else when the binding has expired (RFC 8656 section 12: 5
+	// minutes); to each other they may be bound again at once.
+	ChannelHold = 5 * time.Minute
 	// ReservationLifetime is how long the sibling of an EVEN-PORT allocation
 	// is held (RFC 8656 section 7.2 says at least 30 s).
 	ReservationLifetime = 30 * time.Second
@@ -95,7 +99,7 @@ func (a *allocation) to(peer netip.Addr) *relayed { return &a.relays[familyOf(pe
 type channel struct {
 	number  uint16
 	peer    netip.AddrPort
-	expires int64 // Unix nanoseconds
+	expires int64 // Unix nanoseconds; the hold comes after it
 }
 
 func (a *allocation) permitted(now time.Time, peer netip.Addr) bool {
@@ -116,6 +120,15 @@ func (a *allocation) channelByNumber(now time.Time, number uint16) *channel {
 		return c
 	}
 	return nil
+}
+
+func (c *channel) held(now time.Time) bool { return now.UnixNano() < c.expires+int64(ChannelHold) }
+
+// bindable reports whether a number and a peer may be bound to each other: neither
+// is bound to, or held for, anything else.
+func (a *allocation) bindable(now time.Time, number uint16, peer netip.AddrPort) bool {
+	byNumber, byPeer := a.byNumber[number], a.byPeer[endpointOf(peer)]
+	return byNumber == byPeer || (byNumber == nil || !byNumber.held(now)) && (byPeer == nil || !byPeer.held(now))
 }
 
 // channelByPeer is the live channel to a peer, or nil.
@@ -147,7 +160,7 @@ func (a *allocation) unbind(c *channel) {
 	}
 }
 
-// sweep forgets expired permissions and channels and returns when the next one
+// sweep forgets expired permissions, and channels whose hold is over, and returns when the next one
 // expires, zero if there is none.
 func (a *allocation) sweep(now time.Time) (next int64) {
 	at := now.UnixNano()
@@ -159,10 +172,10 @@ func (a *allocation) sweep(now time.Time) (next int64) {
 		}
 	}
 	for _, c := range a.byNumber {
-		if c.expires <= at {
+		if over := c.expires + int64(ChannelHold); over <= at {
 			a.unbind(c)
-		} else if next == 0 || c.expires < next {
-			next = c.expires
+		} else if next == 0 || over < next {
+			next = over
 		}
 	}
 	return next

@@ -101,17 +101,17 @@ func (s *Server) channelBind(now time.Time, r *request) {
 		s.refuse(now, r, code)
 		return
 	}
-	// Neither side of a live binding may be bound to anything else.
-	byNumber, byPeer := a.channelByNumber(now, number), a.channelByPeer(now, peer)
-	if byNumber != byPeer {
+	if !a.bindable(now, number, peer) {
 		s.refuse(now, r, pion.CodeBadRequest)
 		return
 	}
-	if byNumber == nil && (len(a.byNumber) >= maxChannels || !s.roomFor(now, a, []netip.AddrPort{peer})) {
-		if a.sweep(now); len(a.byNumber) >= maxChannels || len(a.permissions) >= maxPermissions {
-			s.refuse(now, r, pion.CodeInsufficientCapacity)
-			return
-		}
+	full := func() bool { return a.byNumber[number] == nil && len(a.byNumber) >= maxChannels }
+	if full() {
+		a.sweep(now)
+	}
+	if full() || !s.roomFor(now, a, []netip.AddrPort{peer}) {
+		s.refuse(now, r, pion.CodeInsufficientCapacity)
+		return
 	}
 	a.bind(now, number, peer)
 	s.expect(now.Add(PermissionLifetime))

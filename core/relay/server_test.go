@@ -390,7 +390,38 @@ func TestServerChannels(t *testing.T) {
 	u.want(400, u.bindChannel(0x7fff, other)) // still bound
 	u.want(0, u.do(pion.MethodRefresh))
 	w.pass(300 * time.Second)
-	u.want(0, u.bindChannel(0x7fff, other)) // free again
+	u.want(0, u.bindChannel(0x4000, other))
+}
+
+// An expired binding holds its number and its peer for 300 s more: what is still on
+// its way under that number reaches nobody else (RFC 8656 section 12).
+func TestServerHoldsChannels(t *testing.T) {
+	w := newWorld(t, nil)
+	u := w.user(clientA, "alice", "secret-a")
+	u.allocate(lifetime(3600))
+	other := netip.MustParseAddrPort("198.18.4.4:7000")
+	u.want(0, u.bindChannel(0x4000, peerX))
+	w.pass(ChannelLifetime)
+	u.want(0, u.permit(peerX, other))
+	late := appendChannelData(nil, 0x4000, []byte("late"))
+	w.send(clientA, serverAddr, late)
+	u.want(400, u.bindChannel(0x4000, other))
+	u.want(400, u.bindChannel(0x4001, peerX))
+	w.pass(ChannelHold - time.Second)
+	u.want(400, u.bindChannel(0x4000, other))
+	u.want(400, u.bindChannel(0x4001, peerX))
+	w.send(clientA, serverAddr, late)
+	if got := append(w.take(peerX), w.take(other)...); len(got) != 0 {
+		t.Errorf("%v arrived by a channel that has expired", got)
+	}
+	u.want(0, u.bindChannel(0x4000, peerX)) // to each other at any time
+	w.pass(ChannelLifetime + ChannelHold)
+	u.want(0, u.bindChannel(0x4000, other))
+	u.want(0, u.bindChannel(0x4001, peerX))
+	w.pass(ChannelLifetime + ChannelHold + 2*sweepInterval)
+	if n := w.server.Stats().Channels; n != 0 {
+		t.Errorf("%d channels are remembered after their hold", n)
+	}
 }
 
 func TestServerStrictChannels(t *testing.T) {
