@@ -70,7 +70,8 @@ unit: build
 judges: build ## foreign programs as judges: coturn's tools, Debian's stun and aioice, which must be installed
 	P2PMODEL_JUDGES=require $(GO) test -count=1 -v ./scenarios/foreign
 
-interop: ## our ICE agent and pion/ice, aioice: every pair of classic NATs, both roles, both kinds of servers; prints a table
+interop: ## our relay and coturn's, pion/turn's clients and servers, a line each; our ICE agent and pion/ice, aioice: a table of all classic NATs
+	$(GO) test -count=1 -v -run 'Coturn|Pion' ./core/relay
 	P2PMODEL_JUDGES=require $(GO) test -count=1 -v -timeout 20m -run 'TestICE' ./scenarios/foreign -interop $(ARGS)
 
 test: unit ## all tests, the scenarios included
@@ -111,6 +112,7 @@ lint: ## gofmt, go vet (for macOS and Windows, too), staticcheck, generated code
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet $(PACKAGES)
 	$(GO) -C scenarios/foreign/pion-ice vet ./...
+	$(GO) -C scenarios/foreign/pion-turn vet ./...
 	$(GO) -C scenarios/foreign/pion-vnet vet ./...
 	$(GO) tool staticcheck $(PACKAGES)
 	GOOS=darwin CGO_ENABLED=0 $(GO) vet $(PACKAGES)

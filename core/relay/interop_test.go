@@ -46,6 +46,8 @@ func TestCoturnClientThroughOurServer(t *testing.T) {
 		{"-y -c -g: DONT-FRAGMENT", []string{"-y", "-c", "-g", "-u", "alice", "-w", "secret"}},
 		{"-y -c -M: mobility", []string{"-y", "-c", "-M", "-u", "alice", "-w", "secret"}},
 		{"-y -c -G: extra requests", []string{"-y", "-c", "-G", "-u", "alice", "-w", "secret"}},
+		{"-y -c -N: negative tests", []string{"-y", "-c", "-N", "-u", "alice", "-w", "secret"}},
+		{"-y -c -X: IPv4 explicitly", []string{"-y", "-c", "-X", "-u", "alice", "-w", "secret"}},
 		{"-y -c -D: padded channels", []string{"-y", "-c", "-D", "-u", "alice", "-w", "secret"}},
 		{"-y -c -W: time-limited credentials", []string{"-y", "-c", "-W", "north", "-u", "carol"}},
 	} {
@@ -85,7 +87,7 @@ func TestOurClientThroughCoturnServer(t *testing.T) {
 	cmd := exec.CommandContext(ctx, turnserver, "-n", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp",
 		"--listening-ip", addr.Addr().String(), "--listening-port", strconv.Itoa(int(addr.Port())),
 		"--relay-ip", addr.Addr().String(), "--allow-loopback-peers",
-		"--lt-cred-mech", "--user", "alice:secret", "--realm", "test", "--log-file", "stdout",
+		"--user-quota", "2", "--mobility", "--lt-cred-mech", "--user", "alice:secret", "--realm", "test", "--log-file", "stdout",
 		"--userdb", filepath.Join(dir, "turndb"), "--pidfile", filepath.Join(dir, "pid"))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &log, &log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -106,6 +108,8 @@ func TestOurClientThroughCoturnServer(t *testing.T) {
 	a.permit(t, relayedB)
 	b.permit(t, relayedA)
 	exchange(t, a, b, relayedA, relayedB, 500, 1000)
+	t.Run("a third allocation, past the quota", func(t *testing.T) { isRefused(t, addr, "secret", "486") })
+	t.Run("a wrong password", func(t *testing.T) { isRefused(t, addr, "guess", "refused the username or password") })
 	for _, c := range []*runningClient{a, b} {
 		bound := false
 		c.loop.Do(func(now time.Time) {

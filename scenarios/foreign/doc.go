@@ -16,7 +16,7 @@
 // What the judges cannot tell apart is written beside the tests, with the reason.
 //
 // The judges are programs of Debian and Ubuntu: apt-get install coturn
-// stun-client python3-aioice; pion-ice is a module beside them. Where one is missing, its tests are skipped, and the last line of
+// stun-client python3-aioice; pion-ice and pion-turn are modules beside them. Where one is missing, its tests are skipped, and the last line of
 // the run says which were left out. With P2PMODEL_JUDGES=require in the
 // environment, what cannot be judged is a failure.
 package foreign
