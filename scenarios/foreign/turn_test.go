@@ -94,6 +94,7 @@ func TestTurnClient(t *testing.T) {
 		{"-y -c -G, with requests again and again", append([]string{"-y", "-c", "-G"}, user...), "ChannelData"},
 		{"-y -c -D, with padded channel data", append([]string{"-y", "-c", "-D"}, user...), "ChannelData"},
 		{"-y -c -W, with time-limited credentials", []string{"-y", "-c", "-W", "north", "-u", "carol"}, "ChannelData"},
+		{"-y -c -g, with DONT-FRAGMENT", append([]string{"-y", "-c", "-g"}, user...), "ChannelData"},
 		{"-e, to a peer", append([]string{"-e"}, user...), "ChannelData"},
 		{"-e -c -s, to a peer", append([]string{"-c", "-s", "-e"}, user...), "TURN Send indication"},
 	} {
