@@ -92,7 +92,7 @@ const (
 	deadRTOs    = 5
 	// silence is how long a path that carries our data may say nothing before
 	// it is asked.
-	silence = time.Second
+	silence = 250 * time.Millisecond
 	// maxRetriggers is how often a failed pair is revived between restarts.
 	maxRetriggers = 2
 )

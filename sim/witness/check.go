@@ -42,7 +42,8 @@ func Checks(packets []Packet, scene Scene, from, to string) ([]Check, error) {
 // ChecksIn is Checks for the traces of packets in which both hosts were seen.
 func ChecksIn(traces []Trace, scene Scene, from, to string) []Check {
 	var result []Check
-	for _, t := range traces {
+	for i := range traces {
+		t := &traces[i]
 		first, last := t.First(), t.Last()
 		if t.Payload == nil || first.Point.Node != from || first.Direction != Out || scene.isServer(first.Dst.Addr()) {
 			continue
@@ -55,7 +56,7 @@ func ChecksIn(traces []Trace, scene Scene, from, to string) []Check {
 			continue
 		}
 		c := Check{
-			At: first.At, From: from, To: to, Addresses: first.Addresses, Summary: t.Summary, Trace: t,
+			At: first.At, From: from, To: to, Addresses: first.Addresses, Summary: t.Summary, Trace: *t,
 			STUN: ok && message.method == methodBinding && message.class == classRequest,
 		}
 		if t.Arrived {

@@ -158,18 +158,35 @@ func observe(packets []Packet, scene Scene) sightings {
 //
 // It fails with ErrBlind if nothing was captured at one of the hosts.
 func Deliveries(packets []Packet, scene Scene, a, b string) ([]Delivery, error) {
-	if err := sees(packets, a, b); err != nil {
+	list, err := DeliveriesOf(packets, scene, [][2]string{{a, b}})
+	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(scene.Hosts, a) || !slices.Contains(scene.Hosts, b) {
-		return nil, fmt.Errorf("witness: %s and %s are not both hosts of the scene (%s)", a, b, strings.Join(scene.Hosts, ", "))
+	return list[0], nil
+}
+
+// DeliveriesOf gives the Deliveries of several pairs of hosts, each in its place. Of a
+// mesh every datagram is read once, and not once for each pair.
+func DeliveriesOf(packets []Packet, scene Scene, pairs [][2]string) ([][]Delivery, error) {
+	all := make([][]Delivery, len(pairs))
+	for _, pair := range pairs {
+		if err := sees(packets, pair[0], pair[1]); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(scene.Hosts, pair[0]) || !slices.Contains(scene.Hosts, pair[1]) {
+			return nil, fmt.Errorf("witness: %s and %s are not both hosts of the scene (%s)", pair[0], pair[1], strings.Join(scene.Hosts, ", "))
+		}
 	}
 	packets = Reassemble(packets)
 	seen := observe(packets, scene)
+	entered := seen.entered(scene)
 	only := len(peers(packets, scene)) <= 2
-	result := append(oneWay(seen, scene, a, b, only), oneWay(seen, scene, b, a, only)...)
-	slices.SortFunc(result, bySending)
-	return result, nil
+	for i, pair := range pairs {
+		a, b := pair[0], pair[1]
+		all[i] = append(oneWay(seen, entered, scene, a, b, only), oneWay(seen, entered, scene, b, a, only)...)
+		slices.SortFunc(all[i], bySending)
+	}
+	return all, nil
 }
 
 // sees fails unless something was captured at each of the hosts.
@@ -208,7 +225,7 @@ func bySending(x, y Delivery) int {
 
 // oneWay gives the deliveries from one host to another. only: there are no other
 // peers.
-func oneWay(seen sightings, scene Scene, from, to string, only bool) []Delivery {
+func oneWay(seen sightings, entered map[key][]string, scene Scene, from, to string, only bool) []Delivery {
 	type lost struct {
 		Delivery
 		goal goal
@@ -217,13 +234,18 @@ func oneWay(seen sightings, scene Scene, from, to string, only bool) []Delivery 
 	var open []lost // perhaps meant for somebody else
 	reached := map[goal]bool{}
 	for k, sent := range seen[from][Out] {
-		for i, d := range pair(k, sent, seen[to][In][k]) {
+		arrived := seen[to][In][k]
+		third := slices.ContainsFunc(entered[k], func(host string) bool { return host != from && host != to })
+		if third && len(arrived) == 0 {
+			continue
+		}
+		for i, d := range pair(k, sent, arrived) {
 			d.From, d.To = from, to
 			switch {
 			case !d.Lost():
 				reached[sent[i].goal()] = true
 				result = append(result, d)
-			case !elsewhere(seen, scene, k, from, to):
+			case !third:
 				open = append(open, lost{d, sent[i].goal()})
 			}
 		}
@@ -251,17 +273,18 @@ func oneWay(seen sightings, scene Scene, from, to string, only bool) []Delivery 
 	return result
 }
 
-// elsewhere reports whether bytes entered a third host that is no server: what a
-// server receives is not at its goal yet.
-func elsewhere(seen sightings, scene Scene, k key, from, to string) bool {
+// entered gives the hosts that each payload entered. Servers are none of them: what
+// a server receives is not at its goal yet.
+func (seen sightings) entered(scene Scene) map[key][]string {
+	hosts := map[key][]string{}
 	for host, s := range seen {
-		if host != from && host != to && slices.ContainsFunc(s[In][k], func(s sighting) bool {
-			return !scene.isServer(s.addresses.Dst.Addr())
-		}) {
-			return true
+		for k, list := range s[In] {
+			if slices.ContainsFunc(list, func(s sighting) bool { return !scene.isServer(s.addresses.Dst.Addr()) }) {
+				hosts[k] = append(hosts[k], host)
+			}
 		}
 	}
-	return false
+	return hosts
 }
 
 // pair matches sendings and arrivals of equal bytes, both in order of time, one
