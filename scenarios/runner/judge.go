@@ -35,13 +35,17 @@ type judgement struct {
 func (s *stage) judge(o *outcome, phases []*phase) {
 	j := &judgement{s: s, o: o, deliveries: map[[2]string][]witness.Delivery{}, changed: map[string]time.Time{}, world: newWorld(s.v)}
 	j.scene = s.scene()
+	var hosts [][2]string
 	for _, pair := range s.pairs() {
-		d, err := witness.Deliveries(o.run.Packets, j.scene, s.host(pair[0]), s.host(pair[1]))
-		if err != nil {
-			o.fail("the witness cannot judge %s and %s: %v", pair[0], pair[1], err)
-			return
-		}
-		j.deliveries[pair] = d
+		hosts = append(hosts, [2]string{s.host(pair[0]), s.host(pair[1])})
+	}
+	all, err := witness.DeliveriesOf(o.run.Packets, j.scene, hosts)
+	if err != nil {
+		o.fail("the witness cannot judge: %v", err)
+		return
+	}
+	for i, pair := range s.pairs() {
+		j.deliveries[pair] = all[i]
 	}
 	j.traces = witness.Traces(o.run.Packets, j.scene)
 	j.attribute()
@@ -327,10 +331,16 @@ func (v *variant) meets() bool {
 // introduced before either of them has given up on its allocation. On a machine
 // whose speed is its own affair that order is all there is to go by; in virtual
 // time, where nothing but the network takes any, also how long it took. Peers that
-// have no path at first, as behind a portal, are introduced later.
+// have no path at first are introduced later, and all wait for one behind a portal.
 func (j *judgement) prompt() {
 	if j.s.v.phases[0].Expect.Path == scenarios.None {
 		return
+	}
+	for _, p := range j.s.v.scenario.Peers {
+		h, _ := j.s.v.lab.Host(p.Host)
+		if portals, _ := j.s.v.lab.Portals(p.Host, h.ActiveUplink()); len(portals) > 0 {
+			return
+		}
 	}
 	for _, pair := range j.s.pairs() {
 		at := j.s.introduced(pair)
