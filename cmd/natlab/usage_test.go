@@ -90,7 +90,7 @@ func TestBadInput(t *testing.T) {
 		{"arguments too many", []string{"diagram", "a", "b"}, []string{`diagram: want natlab diagram [FILE|ID], got "a" "b"`}},
 		{"unknown id", []string{"run", "TC-91"}, []string{`no scenario "TC-91" in the catalogue; did you mean "TC-01"?`}},
 		{"unknown id to show", []string{"show", "TC-91"}, []string{`did you mean "TC-01"?`}},
-		{"id like nothing", []string{"run", "zzzzzzzz"}, []string{"natlab list"}},
+		{"id like nothing", []string{"run", "zzzzzzzz"}, []string{"known: TC-01, TC-02"}},
 		{"no such file", []string{"run", "dir/none.yaml"}, []string{"there is no file dir/none.yaml"}},
 		{"directory", []string{"run", "./"}, []string{"./ is a directory"}},
 		{"wrong file", []string{"run", wrong}, []string{wrong + ":2:1: unknown key \"titel\"; did you mean \"title\"?", wrong + ":5:", `did you mean "nat-a"?`}},
