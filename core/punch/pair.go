@@ -49,9 +49,11 @@ type pair struct {
 	unanswered time.Time
 	answered   time.Time // last answer
 	heard      time.Time // last authenticated packet from the remote side
-	rtt        time.Duration
-	samples    int            // of rtt
-	mapped     netip.AddrPort // our address as the peer sees it
+	// rhythm is the time between two datagrams of the peer's data, smoothed.
+	rhythm  time.Duration
+	rtt     time.Duration
+	samples int            // of rtt
+	mapped  netip.AddrPort // our address as the peer sees it
 
 	// from is where the last answer came from: another address than remote's if
 	// the path is split.

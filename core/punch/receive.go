@@ -380,8 +380,16 @@ func (a *Agent) handleError(now time.Time, f flight, m *pion.Message) {
 // NoteReceived says that authenticated data of the peer arrived on a base.
 func (a *Agent) NoteReceived(now time.Time, b Base, from netip.AddrPort) {
 	if p := a.pathTo(b, from); p != nil {
+		p.rhythm += (min(now.Sub(p.heard), longSilence) - p.rhythm) / 4
 		p.heard = now
 	}
+}
+
+// silent says that a pair has said nothing for longer than its peer's data lets
+// expect: who speaks twice a second is not silent after a third of one, and asking
+// then would double what the session sends.
+func (p *pair) silent(now time.Time) bool {
+	return now.Sub(p.heard) >= min(max(silence, 3*p.rhythm), longSilence)
 }
 
 // NoteSent says that data was sent over the path in use. A path that carries
@@ -389,7 +397,7 @@ func (a *Agent) NoteReceived(now time.Time, b Base, from netip.AddrPort) {
 func (a *Agent) NoteSent(now time.Time) {
 	p := a.selected
 	a.spoke = now
-	if p == nil || a.cfg.Consent < 0 || !p.unanswered.IsZero() || now.Sub(p.heard) < silence {
+	if p == nil || a.cfg.Consent < 0 || !p.unanswered.IsZero() || !p.silent(now) {
 		return
 	}
 	p.next = now

@@ -93,6 +93,8 @@ const (
 	// silence is how long a path that carries our data may say nothing before
 	// it is asked.
 	silence = 250 * time.Millisecond
+	// longSilence is the same for a peer that speaks seldom.
+	longSilence = time.Second
 	// maxRetriggers is how often a failed pair is revived between restarts.
 	maxRetriggers = 2
 )
