@@ -324,6 +324,42 @@ func TestClientRebindCarriesItsPeersOver(t *testing.T) {
 	}
 }
 
+// Data on a channel may come before the answer that binds it: no datagram is lost.
+func TestDataOvertakesTheAnswerThatBindsItsChannel(t *testing.T) {
+	w := newWorld(t, nil)
+	h := w.client(clientA, nil)
+	h.do(func(c *Client, now time.Time) { c.Permit(now, peerX) })
+	relayed := h.mustAllocate()
+	late, hold := [][]byte{}, true
+	w.hosts[clientA] = func(from netip.AddrPort, payload []byte) {
+		if hold && !isChannelData(payload) {
+			late = append(late, bytes.Clone(payload))
+			return
+		}
+		h.HandleDatagram(w.now, from, payload)
+		h.drain()
+	}
+	for range 2 { // enough for a channel
+		h.do(func(c *Client, now time.Time) { _ = c.Send(now, peerX, []byte("for x")) })
+	}
+	h.takeEvents()
+	w.send(peerX, relayed, []byte("early"))
+	events := h.takeEvents()
+	if len(late) != 1 || len(events) != 1 {
+		t.Fatalf("%d datagrams wait, events %v; want the answer, and data", len(late), events)
+	}
+	if d, ok := events[0].(Data); !ok || d.From != peerX || string(d.Payload) != "early" {
+		t.Errorf("got %+v, want the data of %v", events[0], peerX)
+	}
+	hold = false
+	w.send(serverAddr, clientA, late[0])
+	h.takeSent()
+	h.do(func(c *Client, now time.Time) { _ = c.Send(now, peerX, []byte("for x")) })
+	if got := h.takeSent(); !slices.Equal(got, []string{"ChannelData"}) {
+		t.Errorf("after the answer sent %q, want ChannelData", got)
+	}
+}
+
 // Who roams there and back sends from its first address again before it knows. The
 // server still has the allocation made from there: what it has under the channel's
 // number must be the same peer.

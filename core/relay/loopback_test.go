@@ -186,7 +186,7 @@ func exchange(t *testing.T, a, b *runningClient, relayedA, relayedB netip.AddrPo
 			for i := range n {
 				d := await(t, way.at.data, fmt.Sprintf("datagram %d from %s", start+i, way.from))
 				if d.From != way.from || !bytes.Equal(d.Payload, numbered(start+i, size)) {
-					t.Fatalf("got %d bytes from %s, want datagram %d from %s", len(d.Payload), d.From, start+i, way.from)
+					t.Fatalf("got %d bytes %x… from %s, want datagram %d from %s", len(d.Payload), d.Payload[:min(4, len(d.Payload))], d.From, start+i, way.from)
 				}
 			}
 		}

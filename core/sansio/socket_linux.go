@@ -199,6 +199,10 @@ func (io *batchIO) send(ms []ipv4.Message, p *fullness) (int, error) {
 	return 0, err
 }
 
+// tries is how often a datagram is tried while the errors of earlier ones surface: each
+// error is one datagram's, and more of them may arrive between two tries.
+const tries = 16
+
 func (io *batchIO) writeRun(out []outgoing, payload []byte, p *fullness) {
 	ms := io.out[:0]
 	for _, o := range out {
@@ -211,17 +215,16 @@ func (io *batchIO) writeRun(out []outgoing, payload []byte, p *fullness) {
 		}
 		ms = append(ms, m)
 	}
-	again := true // whether the first of the rest may be tried again
+	again := tries // how often the first of the rest may be tried again
 	for rest := ms; len(rest) > 0; {
 		n, err := io.send(rest, p)
 		if n <= 0 && io.fromEarlier(err) {
 			io.erred = true
-			if again {
-				again = false
+			if again--; again > 0 {
 				continue
 			}
 		}
-		again = true
+		again = tries
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 			break
 		}

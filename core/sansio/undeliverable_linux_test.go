@@ -18,7 +18,9 @@ type sender struct{ echo }
 
 func (s *sender) HandleUndeliverable(_ time.Time, u Undeliverable) { s.Emit(u) }
 
-// closedPort is a port of an address of this host that nobody listens at.
+// closedPort is a port of an address of this host that nobody listens at: tcpmux's, which
+// no socket gets that asks for any port. One that was free a moment ago may be somebody's
+// by now, of this test or another.
 func closedPort(t *testing.T, address string) netip.AddrPort {
 	t.Helper()
 	c, err := net.ListenPacket("udp", address)
@@ -26,7 +28,7 @@ func closedPort(t *testing.T, address string) netip.AddrPort {
 		t.Skipf("LEFT OUT: this system has no %s: %v", address, err)
 	}
 	defer c.Close()
-	return addrPort(c.LocalAddr())
+	return netip.AddrPortFrom(addrPort(c.LocalAddr()).Addr(), 1)
 }
 
 func TestErrorsAreTold(t *testing.T) {
