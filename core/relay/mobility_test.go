@@ -208,3 +208,16 @@ func TestClientFallsBackToANewAllocation(t *testing.T) {
 		}
 	})
 }
+
+// A ticket that another client keeps as a string is whole.
+func TestTicketsAreText(t *testing.T) {
+	s := &Server{cfg: ServerConfig{Rand: zeros{}}}
+	got, ok := s.newTicket()
+	if !ok || bytes.IndexByte(got[:], 0) >= 0 {
+		t.Errorf("%q, %v: want text", got, ok)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
