@@ -40,7 +40,7 @@ var strangers = []string{"nat/certify", "sim/witness"}
 // goroutine and no randomness but what it is given. Of the shard, whose parts are
 // servers, only what decides is.
 var machines = []string{
-	"core/ice", "core/identity", "core/keepalive", "core/peer", "core/punch", "core/relay", "core/rendezvous", "core/sansio", "core/search", "core/secure", "core/stun",
+	"core/budget", "core/ice", "core/identity", "core/keepalive", "core/peer", "core/punch", "core/relay", "core/rendezvous", "core/sansio", "core/search", "core/secure", "core/stun",
 	"core/ticket", "core/traits",
 	"core/shard/field", "core/shard/lease", "core/shard/matchmaking", "core/shard/room",
 	"nat", "sim/link", "sim/virtual", "sim/witness",

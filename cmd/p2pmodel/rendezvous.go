@@ -19,14 +19,16 @@ func newRendezvousCommand() *cobra.Command {
 	var listen, alternate, keyFile, ticketKeys string
 	var server serverFlags
 	var lifetime time.Duration
+	var advance bool
 	var streams streamFlags
 	cmd := &cobra.Command{
 		Use:   "rendezvous --listen IP:PORT",
 		Short: "Run a rendezvous: STUN, NAT behaviour discovery, registration, introduction",
 		Long: `Run a rendezvous: a STUN server that also registers peers and introduces them to
 each other. With --alternate it opens both addresses with both ports, which NAT
-behaviour discovery (RFC 5780) needs. With --tcp and --tls peers register over TCP
-and TLS as well, from networks that let out nothing else.
+behaviour discovery (RFC 5780) needs; STUN clients of others need --advance as
+well, since their requests are shorter than the answers. With --tcp and --tls
+peers register over TCP and TLS as well, from networks that let out nothing else.
 
 With --ticket-keys only peers register that have a ticket signed by one of the
 keys, for as long as it is good, and each meets only those of its ticket's mesh.
@@ -40,7 +42,7 @@ KEY is its public key, for peers that want to be sure whom they talk to.`,
 		Example: "  p2pmodel rendezvous --listen 198.51.100.1:3478 --alternate 198.51.100.2:3479 --key-file rendezvous.key",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg := rendezvous.ServerConfig{Rand: rand.Reader, Lifetime: lifetime}
+			cfg := rendezvous.ServerConfig{Rand: rand.Reader, Lifetime: lifetime, Advance: advance}
 			var err error
 			if cfg.Listen, err = addressFlag("listen", listen); err != nil {
 				return err
@@ -81,6 +83,7 @@ KEY is its public key, for peers that want to be sure whom they talk to.`,
 	f.StringVar(&keyFile, "key-file", "", "`FILE` with the private key; made if missing (default: a new key each time)")
 	f.StringVar(&ticketKeys, "ticket-keys", "", "`FILE` of the public keys that sign tickets (default: anybody may register)")
 	streams.add(f)
+	f.BoolVar(&advance, "advance", false, "answer STUN requests that are shorter than the answer at once and in full, within bounds; behaviour discovery by clients of others needs it, ours do not")
 	f.DurationVar(&lifetime, "lifetime", rendezvous.DefaultLifetime, "how long a registration lives without refresh")
 	return cmd
 }

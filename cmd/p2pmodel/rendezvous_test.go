@@ -122,11 +122,7 @@ func askBinding(t *testing.T, server string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := stun.Build(pion.MethodBinding, pion.ClassRequest, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Write(m.Raw); err != nil {
+	if _, err := c.Write(stun.Binding(id, stun.PaysForMapped)); err != nil {
 		t.Fatal(err)
 	}
 	c.SetReadDeadline(time.Now().Add(10 * time.Second))

@@ -110,9 +110,8 @@ func (m *Machine) gatherAt(now time.Time, l *link) {
 
 // ask begins a Binding transaction.
 func (m *Machine) ask(now time.Time, l *link, server netip.AddrPort) {
-	w := stun.Write(pion.MethodBinding, pion.ClassRequest, [pion.TransactionIDSize]byte(m.draw(pion.TransactionIDSize)), 8)
-	w.Fingerprint()
-	tx := m.bindings.Start(now, w.Raw(), stun.Schedule{}, &binding{link: l, server: server})
+	id := [pion.TransactionIDSize]byte(m.draw(pion.TransactionIDSize))
+	tx := m.bindings.Start(now, stun.Binding(id, stun.PaysForMapped), stun.Schedule{}, &binding{link: l, server: server})
 	m.Outbox.Send(l.socket, server, bytes.Clone(tx.Request))
 }
 

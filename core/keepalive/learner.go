@@ -347,12 +347,11 @@ func (l *Learner) ask(second bool, port uint16) (id [pion.TransactionIDSize]byte
 	if _, err := io.ReadFull(l.random, id[:]); err != nil {
 		panic(fmt.Sprintf("keepalive: random source: %v", err))
 	}
-	w := stun.Write(pion.MethodBinding, pion.ClassRequest, id, 16)
+	var attributes []stun.Attribute
 	if port != 0 {
-		w.Bytes(pion.AttrResponsePort, binary.BigEndian.AppendUint16(nil, port), []byte{0, 0})
+		attributes = []stun.Attribute{{Type: pion.AttrResponsePort, Value: append(binary.BigEndian.AppendUint16(nil, port), 0, 0)}}
 	}
-	w.Fingerprint()
-	l.out.Push(Ask{Second: second, Payload: w.Raw()})
+	l.out.Push(Ask{Second: second, Payload: stun.Binding(id, stun.PaysForMapped, attributes...)})
 	return id
 }
 

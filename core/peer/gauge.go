@@ -127,9 +127,7 @@ func (m *Machine) question(now time.Time, g *gauge) {
 		g.asked = slices.Delete(g.asked, 0, 1)
 	}
 	g.asked = append(g.asked, q)
-	w := stun.Write(pion.MethodBinding, pion.ClassRequest, q.id, 8)
-	w.Fingerprint()
-	m.toServer(g.cfg.Server, w.Raw())
+	m.toServer(g.cfg.Server, stun.Binding(q.id, stun.PaysForMapped))
 	if g.unanswered.IsZero() {
 		g.unanswered = now
 	}

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	pion "github.com/pion/stun/v3"
-
 	"p2pmodel/core/relay"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
@@ -188,9 +186,7 @@ func (m *Machine) askUDP(now time.Time, l *line) {
 		l.asked = slices.Delete(l.asked, 0, 1)
 	}
 	l.asked = append(l.asked, q)
-	w := stun.Write(pion.MethodBinding, pion.ClassRequest, q.id, 8)
-	w.Fingerprint()
-	m.Outbox.Send(0, l.server, w.Raw())
+	m.Outbox.Send(0, l.server, stun.Binding(q.id, stun.PaysForMapped))
 	if l.conn == nil && l.rounds == 0 {
 		l.next = now.Add(udpFirst)
 		return

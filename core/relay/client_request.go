@@ -66,7 +66,7 @@ func (c *Client) request(now time.Time, r *clientRequest) {
 	r.signer = signer{}
 	switch {
 	case r.kind == requestProbe:
-		w.Text(pion.AttrSoftware, software) // as long as the answer, which nobody has to advance then
+		w.Bytes(stun.AttrPad, padding[:stun.PaysForMapped-w.Len()-4])
 	case as.signer.none():
 		w.Text(pion.AttrSoftware, software)
 		w.Bytes(stun.AttrPad, padding[:max(0, paidFor-w.Len()-4)])

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"p2pmodel/core/budget"
 	"p2pmodel/core/sansio"
 )
 
@@ -38,14 +39,5 @@ func flowOf(s sansio.Socket, client netip.AddrPort) (f flow) {
 // sourceOf is whom an address counts for: itself, or its IPv6 network, since one host
 // has as many addresses of that as it likes.
 func sourceOf(a netip.Addr) host {
-	a = a.Unmap()
-	if a.Is6() {
-		h := a.As16()
-		clear(h[sourcePrefix/8:])
-		return h
-	}
-	return a.As16()
+	return hostOf(budget.Source(a))
 }
-
-// sourcePrefix is how long such a network's prefix is.
-const sourcePrefix = 64

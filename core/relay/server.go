@@ -12,6 +12,7 @@ import (
 
 	pion "github.com/pion/stun/v3"
 
+	"p2pmodel/core/budget"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
 )
@@ -97,7 +98,7 @@ type Server struct {
 	policy peerPolicy
 	nonces *stun.Nonces
 	nobody [32]byte // the key that unknown users are checked with
-	budget *answerBudget
+	credit *budget.Credit
 	// understood are the comprehension-required attributes that we know.
 	understood []pion.AttrType
 	// algorithms is the value of PASSWORD-ALGORITHMS; hashes are the names that
@@ -156,14 +157,14 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
-	budget, err := newAnswerBudget(cfg.Rand, cfg.Advance)
+	credit, err := budget.NewCredit(cfg.Rand, cfg.Advance)
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
 	s := &Server{
 		cfg:          cfg,
 		nonces:       n,
-		budget:       budget,
+		credit:       credit,
 		understood:   understood(cfg.DontFragment),
 		algorithms:   stun.PasswordAlgorithms{stun.PasswordSHA256, stun.PasswordMD5}.Value(),
 		allocations:  make(map[flow]*allocation),

@@ -157,9 +157,11 @@ func (s *Server) respond(now time.Time, r *request, class pion.MessageClass, fil
 		w.Fingerprint()
 	}
 	raw := w.Raw()
-	if r.signer.none() && r.via == listenSocket && !s.budget.spend(now, r.client.Addr(), r.size, len(raw)) {
-		s.stats.DroppedBudget++
-		return nil
+	if r.signer.none() && r.via == listenSocket {
+		if _, paid := s.credit.Spend(now, r.client.Addr(), r.size, len(raw)); !paid {
+			s.stats.DroppedBudget++
+			return nil
+		}
 	}
 	s.Send(r.via, r.client, raw)
 	return raw

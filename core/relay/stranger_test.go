@@ -230,23 +230,3 @@ func TestForgedDatagramsLeaveMemoryFlat(t *testing.T) {
 		remembersNobody(t, server)
 	})
 }
-
-// TestAddressesKeepTheirCreditForThemselves has an address use none that another one
-// with the same slot has saved.
-func TestAddressesKeepTheirCreditForThemselves(t *testing.T) {
-	b, err := newAnswerBudget(seeded(3), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rich := netip.MustParseAddr("198.18.0.1")
-	for poor := rich.Next(); ; poor = poor.Next() {
-		if b.slot(poor) != b.slot(rich) {
-			continue
-		}
-		b.spend(epoch, rich, creditMost, 0)
-		if b.spend(epoch, poor, 20, 21) {
-			t.Errorf("%v was answered with what %v had sent", poor, rich)
-		}
-		return
-	}
-}

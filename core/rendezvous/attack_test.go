@@ -131,8 +131,7 @@ func TestAttackStale(t *testing.T) {
 }
 
 // TestAttackAmplification: who has no key gets no more bytes than it sends, whatever
-// method and class it tries; but Binding's answer, which STUN wants longer than a bare
-// request, and which is rationed.
+// method and class it tries.
 func TestAttackAmplification(t *testing.T) {
 	b := newBesieged(t)
 	peerID, target := idAttribute(stun.AttrPeerID, testKey(1).ID()), idAttribute(stun.AttrTarget, testKey(2).ID())
@@ -148,7 +147,7 @@ func TestAttackAmplification(t *testing.T) {
 				}
 				n++
 				from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, n}), 1)
-				if out := b.attack(from, m.Raw); out > len(m.Raw) && method != pion.MethodBinding {
+				if out := b.attack(from, m.Raw); out > len(m.Raw) {
 					t.Errorf("method %#x, class %v, %d attributes: %d bytes out for %d", uint16(method), class, len(attributes), out, len(m.Raw))
 				}
 			}
@@ -156,12 +155,15 @@ func TestAttackAmplification(t *testing.T) {
 	}
 	in, out := 0, 0
 	for range 100_000 { // in one second, in a victim's name
-		m := binding()
+		m := bare()
 		in += len(m.Raw)
 		out += b.attack(netip.MustParseAddrPort("203.0.113.200:53"), m.Raw)
+		if out > in {
+			t.Fatalf("%d bytes of Binding requests in a victim's name send it %d", in, out)
+		}
 	}
-	if out == 0 || out > in/100 {
-		t.Errorf("%d bytes of Binding requests in a victim's name send it %d, want some and few", in, out)
+	if out == 0 {
+		t.Error("no Binding request is answered")
 	}
 }
 
@@ -185,16 +187,8 @@ func TestAttackFlood(t *testing.T) {
 	if after := b.state(); after != before {
 		t.Errorf("%s\nbefore: %s", after, before)
 	}
-	if h := b.Held(); h.Sources > maxSources+1 {
-		t.Errorf("%d sources are remembered, want at most %d", h.Sources, maxSources)
-	}
-	for range 30 { // who floods no more is forgotten
-		b.now = b.now.Add(time.Second)
-		b.HandleTimeout(b.now)
-	}
-	if h := b.Held(); h.Sources > 2 {
-		t.Errorf("half a minute later %d sources are remembered", h.Sources)
-	}
+	b.now = b.now.Add(30 * time.Second)
+	b.HandleTimeout(b.now)
 	if code := codeOf(b.ones(clientAddress, b.request(testKey(1), clientAddress, 100, stun.MethodRegister))); code != 0 {
 		t.Errorf("after the flood a peer's refresh gets %d", code)
 	}

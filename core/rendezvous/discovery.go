@@ -1,7 +1,6 @@
 package rendezvous
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -167,12 +166,11 @@ func (d *Discovery) HandleBound(now time.Time, s sansio.Socket, _ netip.AddrPort
 }
 
 func (d *Discovery) send(now time.Time, t test, to netip.AddrPort, change byte) {
-	attributes := []pion.Setter{}
+	var attributes []stun.Attribute
 	if change != 0 {
-		attributes = append(attributes, stun.Attribute{Type: pion.AttrChangeRequest, Value: binary.BigEndian.AppendUint32(nil, uint32(change))})
+		attributes = []stun.Attribute{stun.Uint32(pion.AttrChangeRequest, uint32(change))}
 	}
-	m := seal(pion.MethodBinding, pion.ClassRequest, drawID(d.random), nil, attributes...)
-	started := d.inFlight.Start(now, m.Raw, d.sched, t)
+	started := d.inFlight.Start(now, stun.Binding(drawID(d.random), stun.PaysForDiscovery, attributes...), d.sched, t)
 	d.open++
 	d.Send(d.socket(t), to, started.Request)
 }

@@ -5,16 +5,15 @@ type Held struct {
 	Registrations, Rooms int
 	// Notices are requests of the server's own that a peer has still to answer.
 	Notices int
-	// Sources are addresses whose requests are counted, Keys those of peers that it
-	// remembers.
-	Sources, Keys int
+	// Keys are those of peers that it remembers.
+	Keys int
 }
 
 // Held gives them.
 func (s *Server) Held() Held {
 	return Held{
 		Registrations: len(s.peers), Rooms: len(s.rooms), Notices: s.notices.Len(),
-		Sources: len(s.requests.bySource), Keys: len(s.keys),
+		Keys: len(s.keys),
 	}
 }
 

@@ -1,10 +1,5 @@
 package rendezvous
 
-import (
-	"net/netip"
-	"time"
-)
-
 // Limits bound what sources and peers may cost the server. A zero field is its
 // default.
 type Limits struct {
@@ -14,12 +9,11 @@ type Limits struct {
 	RegistrationsPerSource int
 	// Rooms in all; a peer may be in eight.
 	Rooms int
-	// Rate is how many requests a second an address may send, Burst how many
-	// at once. What exceeds it is dropped without an answer.
+	// Rate is how many requests a second an address (an IPv6 /64) may send, Burst how
+	// many at once. What exceeds it is dropped without an answer. Sources are counted
+	// in a table of fixed size, in which two may share a place.
 	Rate, Burst float64
-	// ErrorRate and ErrorBurst are the same for error responses, and for
-	// answers to Binding requests that are longer than these, so that nobody
-	// can be made the target of many by a forged source.
+	// ErrorRate and ErrorBurst are the same for error responses.
 	ErrorRate, ErrorBurst float64
 }
 
@@ -32,9 +26,6 @@ const (
 	defaultErrorRate              = 50
 	defaultErrorBurst             = 100
 
-	// maxSources is how many addresses are counted at a time. When a flood of
-	// forged ones fills the table, new ones share the bucket of all others.
-	maxSources = 65536
 	// maxIntroductions is how many introductions a peer may leave unanswered.
 	maxIntroductions = 64
 	// joinRate and joinBurst are how many a second, and at once, may enter rooms
@@ -73,70 +64,4 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	return l
-}
-
-// budgets are token buckets, one for each source address.
-type budgets struct {
-	rate, burst float64
-	bySource    map[netip.Addr]*bucket
-}
-
-type bucket struct {
-	tokens float64
-	at     time.Time
-}
-
-func newBudgets(rate, burst float64) *budgets {
-	return &budgets{rate: rate, burst: burst, bySource: make(map[netip.Addr]*bucket)}
-}
-
-// spend takes a token of the source's; false if there is none.
-func (b *budgets) spend(now time.Time, source netip.Addr) bool {
-	key := sourceOf(source)
-	k := b.bySource[key]
-	if k == nil {
-		if len(b.bySource) >= maxSources {
-			key = netip.Addr{} // the bucket of all others
-			k = b.bySource[key]
-		}
-		if k == nil {
-			k = &bucket{tokens: b.burst, at: now}
-			b.bySource[key] = k
-		}
-	}
-	k.fill(now, b)
-	if k.tokens < 1 {
-		return false
-	}
-	k.tokens--
-	return true
-}
-
-func (k *bucket) fill(now time.Time, b *budgets) {
-	if passed := now.Sub(k.at); passed > 0 {
-		k.tokens = min(b.burst, k.tokens+passed.Seconds()*b.rate)
-		k.at = now
-	}
-}
-
-// sweep forgets the sources whose buckets are full again.
-func (b *budgets) sweep(now time.Time) {
-	for key, k := range b.bySource {
-		if k.fill(now, b); k.tokens >= b.burst {
-			delete(b.bySource, key)
-		}
-	}
-}
-
-// sourceOf is the unit that limits are counted by: an IPv4 address, or an IPv6
-// /64, which is the least that a customer gets.
-func sourceOf(a netip.Addr) netip.Addr {
-	if a = a.Unmap(); a.Is4() {
-		return a
-	}
-	p, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return a
-	}
-	return p.Addr()
 }

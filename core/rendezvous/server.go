@@ -9,6 +9,7 @@ import (
 
 	pion "github.com/pion/stun/v3"
 
+	"p2pmodel/core/budget"
 	"p2pmodel/core/identity"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
@@ -56,7 +57,12 @@ type ServerConfig struct {
 	// enters and is introduced in the ticket's mesh only. Nil: anybody may
 	// register, and tickets are not looked at. SetAdmission changes it.
 	Admission *ticket.Verifier
-	Limits    Limits
+	// Advance answers Binding requests over UDP that are shorter than their answers at
+	// once and in full: bounded, but more bytes than came. Without it a client whose
+	// requests are bare gets XOR-MAPPED-ADDRESS alone, and that when it asks again.
+	// STUN clients of others need it for behaviour discovery; ours do not.
+	Advance bool
+	Limits  Limits
 }
 
 // Server is the rendezvous, a sansio.Machine. Its events are Listening,
@@ -72,13 +78,15 @@ type Server struct {
 	opened  int
 	failed  bool
 
-	requests, errors *budgets
-	joins            *budgets
-	peers            map[identity.ID]*registration
-	bySource         map[netip.Addr]int
-	rooms            map[string]*room
-	notices          stun.Transactions[notice]
-	keys             map[identity.ID]stun.Integrity
+	// Everybody has a rate of requests, of errors and of rooms to enter; strangers
+	// have a credit for what answers them.
+	requests, errors, joins *budget.Rates
+	credit                  *budget.Credit
+	peers                   map[identity.ID]*registration
+	bySource                map[netip.Addr]int
+	rooms                   map[string]*room
+	notices                 stun.Transactions[notice]
+	keys                    map[identity.ID]stun.Integrity
 	// sequence numbers what we tell peers unasked; it follows the clock, so that
 	// it grows across a restart.
 	sequence uint64
@@ -111,13 +119,13 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		cfg:      cfg,
 		id:       cfg.Key.ID(),
 		nonces:   nonces,
-		requests: newBudgets(cfg.Limits.Rate, cfg.Limits.Burst),
-		errors:   newBudgets(cfg.Limits.ErrorRate, cfg.Limits.ErrorBurst),
-		joins:    newBudgets(joinRate, joinBurst),
 		peers:    make(map[identity.ID]*registration),
 		bySource: make(map[netip.Addr]int),
 		rooms:    make(map[string]*room),
 		keys:     make(map[identity.ID]stun.Integrity),
+	}
+	if err := s.allow(cfg); err != nil {
+		return nil, err
 	}
 	s.sockets = []serverSocket{{wish: cfg.Listen}}
 	if cfg.Alternate.IsValid() {
@@ -132,6 +140,21 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	s.listenForStreams()
 	return s, nil
+}
+
+// allow makes the budgets.
+func (s *Server) allow(cfg ServerConfig) (err error) {
+	l := cfg.Limits
+	for _, r := range []struct {
+		of          **budget.Rates
+		rate, burst float64
+	}{{&s.requests, l.Rate, l.Burst}, {&s.errors, l.ErrorRate, l.ErrorBurst}, {&s.joins, joinRate, joinBurst}} {
+		if *r.of, err = budget.NewRates(cfg.Rand, r.rate, r.burst); err != nil {
+			return err
+		}
+	}
+	s.credit, err = budget.NewCredit(cfg.Rand, cfg.Advance)
+	return err
 }
 
 // check says what is wrong with a configuration, and what to do.
@@ -197,16 +220,14 @@ func (s *Server) HandleDatagram(now time.Time, d sansio.Datagram) {
 		return
 	}
 	if !stun.Is(d.Payload) {
-		if !isStream(d.Socket) && isClassic(d.Payload) && s.requests.spend(now, d.Remote.Addr()) {
-			s.scheduleSweep(now)
+		if !isStream(d.Socket) && isClassic(d.Payload) && s.requests.Spend(now, d.Remote.Addr()) {
 			s.handleClassic(now, d)
 		}
 		return
 	}
-	if !s.requests.spend(now, d.Remote.Addr()) {
+	if !s.requests.Spend(now, d.Remote.Addr()) {
 		return
 	}
-	s.scheduleSweep(now)
 	m, err := s.parser.Parse(d.Payload)
 	if err != nil {
 		return
@@ -237,17 +258,19 @@ type origin struct {
 // reply sends a response the way the request came.
 func (s *Server) reply(to origin, m *pion.Message) { s.Send(to.socket, to.remote, m.Raw) }
 
-// affords reports whether an answer may go to a source that may be forged: one
-// that is no longer than its request always, a longer one as far as the source's
-// budget goes.
-func (s *Server) affords(to origin, size int) bool {
-	return size <= to.size || s.errors.spend(to.now, to.remote.Addr())
+// affords says which of some answers may go to a source that may be forged, the best one
+// first: one that what came from there pays for. Who has a stream has shown where it is.
+func (s *Server) affords(to origin, sizes ...int) (which int, ok bool) {
+	if isStream(to.socket) {
+		return 0, true
+	}
+	return s.credit.Spend(to.now, to.remote.Addr(), to.size, sizes...)
 }
 
 // refuse answers a request of a peer that is authentic under key with an error,
 // as far as the source's budget goes.
 func (s *Server) refuse(to origin, request *pion.Message, key stun.Integrity, code int, reason string, more ...pion.Setter) {
-	if !s.errors.spend(to.now, to.remote.Addr()) {
+	if !s.errors.Spend(to.now, to.remote.Addr()) {
 		return
 	}
 	attributes := append([]pion.Setter{pion.ErrorCodeAttribute{Code: pion.ErrorCode(code), Reason: []byte(reason)}}, more...)
@@ -255,12 +278,16 @@ func (s *Server) refuse(to origin, request *pion.Message, key stun.Integrity, co
 }
 
 // reject is refuse for whoever has not shown who and where it is: as short as
-// an error can be, since the source may be forged.
+// an error can be and paid for, since the source may be forged.
 func (s *Server) reject(to origin, request *pion.Message, code int, more ...pion.Setter) {
-	if !s.errors.spend(to.now, to.remote.Addr()) {
+	if !s.errors.Spend(to.now, to.remote.Addr()) {
 		return
 	}
-	if r, err := stun.Error(request, code, "", more...); err == nil {
+	r, err := stun.Error(request, code, "", more...)
+	if err != nil {
+		return
+	}
+	if _, paid := s.affords(to, len(r.Raw)); paid {
 		s.reply(to, r)
 	}
 }
@@ -282,12 +309,9 @@ func (s *Server) HandleTimeout(now time.Time) {
 	if s.sweep.IsZero() || now.Before(s.sweep) {
 		return
 	}
-	s.requests.sweep(now)
-	s.errors.sweep(now)
-	s.joins.sweep(now)
 	s.expire(now)
 	s.sweep = time.Time{}
-	if len(s.peers)+len(s.requests.bySource)+len(s.errors.bySource)+len(s.joins.bySource) > 0 {
+	if len(s.peers) > 0 {
 		s.scheduleSweep(now)
 	}
 }

@@ -3,6 +3,7 @@ package rendezvous
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	pion "github.com/pion/stun/v3"
@@ -61,27 +62,45 @@ func (s *Server) handleBinding(from origin, m *pion.Message) {
 		}
 		to = netip.AddrPortFrom(to.Addr(), binary.BigEndian.Uint16(portValue))
 	}
-	attributes := []pion.Setter{stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: from.remote}}
+	needed := []pion.Setter{stun.XORAddress{Type: pion.AttrXORMappedAddress, Address: from.remote}}
+	var more []pion.Setter
 	if local := s.localOf(out); !local.Addr().IsUnspecified() {
-		attributes = append(attributes, stun.Address{Type: pion.AttrResponseOrigin, Address: local})
+		more = append(more, stun.Address{Type: pion.AttrResponseOrigin, Address: local})
 	}
 	if discovers {
 		// A MAPPED-ADDRESS that differs from the masked one shows a NAT that
 		// rewrites addresses in payload (RFC 5780 section 6.1).
-		attributes = append(attributes,
+		more = append(more,
 			stun.Address{Type: pion.AttrMappedAddress, Address: from.remote},
 			stun.Address{Type: pion.AttrOtherAddress, Address: s.other(from.socket)})
 	}
 	if paddingErr == nil {
-		attributes = append(attributes, stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, min(len(padding), maxPadding))})
+		needed = append(needed, stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, min(len(padding), maxPadding))})
 	}
-	r, err := stun.Success(m, attributes...)
-	if err == nil && m.Contains(pion.AttrFingerprint) {
-		err = pion.Fingerprint.AddTo(r)
+	if r := s.paidFor(from, m, needed, more); r != nil {
+		s.Send(out, to, r)
 	}
-	if err == nil && s.affords(from, len(r.Raw)) {
-		s.Send(out, to, r.Raw)
+}
+
+// paidFor is the answer to a Binding request, as much of it as what came from there pays
+// for: nil if that is not even what is needed.
+func (s *Server) paidFor(from origin, m *pion.Message, needed, more []pion.Setter) []byte {
+	var answers [2][]byte
+	for i, attributes := range [][]pion.Setter{slices.Concat(needed, more), needed} {
+		r, err := stun.Success(m, attributes...)
+		if err == nil && m.Contains(pion.AttrFingerprint) {
+			err = pion.Fingerprint.AddTo(r)
+		}
+		if err != nil {
+			return nil
+		}
+		answers[i] = r.Raw
 	}
+	which, ok := s.affords(from, len(answers[0]), len(answers[1]))
+	if !ok {
+		return nil
+	}
+	return answers[which]
 }
 
 // answering is the socket that a request wants its answer from; false if it
@@ -126,21 +145,18 @@ func (s *Server) handleClassic(now time.Time, d sansio.Datagram) {
 	if !ok {
 		return
 	}
-	attributes := []pion.Setter{stun.Address{Type: pion.AttrMappedAddress, Address: d.Remote}}
+	needed := []pion.Setter{stun.Address{Type: pion.AttrMappedAddress, Address: d.Remote}}
+	var more []pion.Setter
 	if local := s.sockets[out].local; !local.Addr().IsUnspecified() {
-		attributes = append(attributes, stun.Address{Type: pion.AttrSourceAddress, Address: local})
+		more = append(more, stun.Address{Type: pion.AttrSourceAddress, Address: local})
 	}
 	if len(s.sockets) > 1 {
-		attributes = append(attributes, stun.Address{Type: pion.AttrChangedAddress, Address: s.other(d.Socket)})
+		more = append(more, stun.Address{Type: pion.AttrChangedAddress, Address: s.other(d.Socket)})
 	} else if m.Contains(pion.AttrChangeRequest) {
 		return // we have no other address to answer from
 	}
-	r, err := stun.Success(m, attributes...)
-	if err != nil {
-		return
-	}
-	copy(r.Raw[4:8], cookie[:])
-	if s.affords(origin{now: now, remote: d.Remote, size: len(d.Payload)}, len(r.Raw)) {
-		s.Send(out, d.Remote, r.Raw)
+	if r := s.paidFor(origin{now: now, socket: d.Socket, remote: d.Remote, size: len(d.Payload)}, m, needed, more); r != nil {
+		copy(r[4:8], cookie[:])
+		s.Send(out, d.Remote, r)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	pion "github.com/pion/stun/v3"
 
+	"p2pmodel/core/budget"
 	"p2pmodel/core/identity"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
@@ -124,7 +125,7 @@ func (s *Server) challenge(from origin, m *pion.Message, code int) {
 	if code == stun.CodeUnauthorized {
 		w.Bytes(stun.AttrServerKey, s.id[:])
 	}
-	if r := finish(w, nil); len(r) <= from.size && s.errors.spend(from.now, from.remote.Addr()) {
+	if r := finish(w, nil); len(r) <= from.size && s.errors.Spend(from.now, from.remote.Addr()) {
 		s.Send(from.socket, from.remote, r)
 	}
 }
@@ -172,7 +173,8 @@ func (s *Server) register(from origin, m *pion.Message, peer identity.ID, key st
 		}
 		r = &registration{id: peer, key: key, began: sequence}
 		s.peers[peer] = r
-		s.bySource[sourceOf(from.remote.Addr())]++
+		s.bySource[budget.Source(from.remote.Addr())]++
+		s.scheduleSweep(from.now)
 		r.socket, r.address = from.socket, from.remote
 		s.Emit(PeerRegistered{ID: peer, Address: from.remote})
 	default:
@@ -198,7 +200,7 @@ func (s *Server) overFull(source netip.AddrPort) int {
 	switch {
 	case len(s.peers) >= s.cfg.Limits.Registrations:
 		return stun.CodeCapacity
-	case s.bySource[sourceOf(source.Addr())] >= s.cfg.Limits.RegistrationsPerSource:
+	case s.bySource[budget.Source(source.Addr())] >= s.cfg.Limits.RegistrationsPerSource:
 		return stun.CodeTooMany
 	}
 	return 0
@@ -209,7 +211,7 @@ func (s *Server) moved(from origin, r *registration) {
 	if r.address == from.remote && r.socket == from.socket {
 		return
 	}
-	old, now := sourceOf(r.address.Addr()), sourceOf(from.remote.Addr())
+	old, now := budget.Source(r.address.Addr()), budget.Source(from.remote.Addr())
 	if old != now {
 		s.uncount(old)
 		s.bySource[now]++
@@ -268,7 +270,7 @@ func (s *Server) remove(now time.Time, r *registration, expired bool) {
 		s.notices.CancelIf(func(n notice) bool { return n.to == r.id })
 	}
 	delete(s.peers, r.id)
-	s.uncount(sourceOf(r.address.Addr()))
+	s.uncount(budget.Source(r.address.Addr()))
 	s.Emit(PeerGone{ID: r.id, Expired: expired})
 }
 

@@ -48,7 +48,7 @@ func (s *Server) join(from origin, m *pion.Message, r *registration) {
 		case k == nil && len(s.rooms) >= s.cfg.Limits.Rooms:
 			s.refuse(from, m, r.key, stun.CodeCapacity, "Too Many Rooms")
 			return
-		case !s.joins.spend(from.now, from.remote.Addr()):
+		case !s.joins.Spend(from.now, from.remote.Addr()):
 			s.refuse(from, m, r.key, stun.CodeTooMany, "Joining Too Often")
 			return
 		case k == nil:

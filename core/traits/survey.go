@@ -51,9 +51,7 @@ func (s *Survey) Ask(now time.Time, server netip.AddrPort) {
 	if err != nil {
 		panic("traits: random source: " + err.Error())
 	}
-	w := stun.Write(pion.MethodBinding, pion.ClassRequest, id, 8)
-	w.Fingerprint()
-	t := s.inFlight.Start(now, w.Raw(), schedule, len(s.asked))
+	t := s.inFlight.Start(now, stun.Binding(id, stun.PaysForDiscovery), schedule, len(s.asked))
 	s.asked = append(s.asked, Observation{To: server, Sent: now})
 	s.out.Push(question{server, t.Request})
 }

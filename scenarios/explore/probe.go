@@ -111,7 +111,7 @@ func (p *probe) sample() {
 		h := m.Held()
 		p.server = rendezvous.Held{
 			Registrations: max(p.server.Registrations, h.Registrations), Rooms: max(p.server.Rooms, h.Rooms),
-			Notices: max(p.server.Notices, h.Notices), Sources: max(p.server.Sources, h.Sources), Keys: max(p.server.Keys, h.Keys),
+			Notices: max(p.server.Notices, h.Notices), Keys: max(p.server.Keys, h.Keys),
 		}
 	case interface{ Stats() relay.Stats }:
 		s := m.Stats()

@@ -317,7 +317,7 @@ func (l *lab) rendezvous(host string, args ...string) (*program, netip.AddrPort)
 	l.tb.Helper()
 	first, second := netip.AddrPortFrom(l.address(host, 0), 3478), netip.AddrPortFrom(l.address(host, 1), 3479)
 	p := l.start(host, sim.Program{Path: p2pmodel, Args: append([]string{
-		"rendezvous", "--listen", first.String(), "--alternate", second.String()}, args...)})
+		"rendezvous", "--listen", first.String(), "--alternate", second.String(), "--advance"}, args...)})
 	p.await(`(?m)^rendezvous listening on `+regexp.QuoteMeta(first.String())+` alternate `+regexp.QuoteMeta(second.String())+` key \S+$`, 1)
 	return p, first
 }

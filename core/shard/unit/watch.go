@@ -139,14 +139,11 @@ func (w *watch) ask(ctx context.Context, addr netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	request, err := stun.Build(pion.MethodBinding, pion.ClassRequest, id)
-	if err != nil {
-		return err
-	}
+	request := stun.Binding(id, stun.PaysForMapped)
 	to := net.UDPAddrFromAddrPort(addr)
 	buffer := make([]byte, 2048)
 	for ctx.Err() == nil {
-		if _, err := conn.WriteTo(request.Raw, to); err != nil {
+		if _, err := conn.WriteTo(request, to); err != nil {
 			return err
 		}
 		_ = conn.SetReadDeadline(time.Now().Add(probeResend))

@@ -39,6 +39,13 @@ type query struct {
 	done      func(now time.Time, q *query)
 }
 
+// attrPad is comprehension-optional and in nobody's registry; padding is three more
+// addresses of IPv6 with their headers, and a fingerprint.
+const (
+	attrPad pion.AttrType = 0xFFF0
+	padding               = 4*24 + 8 - 4
+)
+
 // ask sends a Binding request.
 func (m *Machine) ask(now time.Time, q *query) {
 	if q.at == nil {
@@ -55,6 +62,9 @@ func (m *Machine) ask(now time.Time, q *query) {
 	if q.port != 0 {
 		setters = append(setters, pion.RawAttribute{Type: pion.AttrResponsePort, Value: append(binary.BigEndian.AppendUint16(nil, q.port), 0, 0)})
 	}
+	// As long as the answer, or a server that never sends strangers more than came from
+	// them holds it back. Others ignore what they do not know.
+	setters = append(setters, pion.RawAttribute{Type: attrPad, Value: make([]byte, padding)})
 	msg, err := pion.Build(setters...)
 	if err != nil {
 		m.fail(fmt.Errorf("classify: build a request: %w", err))
