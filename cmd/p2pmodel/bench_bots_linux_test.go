@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"p2pmodel/cmd/p2pmodel/play"
+	"p2pmodel/core/freeport"
 )
 
 // What BenchmarkBots runs.
@@ -33,7 +34,7 @@ func BenchmarkBots(b *testing.B) {
 	}
 	binary, dir := build(b), b.TempDir()
 	data, report := filepath.Join(dir, "data"), filepath.Join(dir, "report.json")
-	all := spawn(b, "all", binary, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freePorts(b, 2)), "--log-level", "warn")
+	all := spawn(b, "all", binary, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freeport.Row(b, 2)), "--log-level", "warn")
 	agent := awaitText(b, all.log, "  agent", all.ended)
 	bots := spawn(b, "bots", binary, "play", "--agent", agent, "--ca-file", filepath.Join(data, "ca.crt"), "--account", "bot", "--bots", fmt.Sprint(benchBots),
 		"--no-tick", "--room-size", "8", "--from", "127.1.0.0/16", "--ramp", benchBotsRamp.String(), "--duration", benchBotsStay.String(), "--report-file", report)

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/shard/client"
 )
 
@@ -169,15 +170,13 @@ func row(scraped, name string) string {
 // scrape gives the metrics of everything in one process, after a match.
 func scrape(t *testing.T) string {
 	t.Helper()
-	data, metrics := filepath.Join(t.TempDir(), "data"), taken(t)
+	data, metrics := filepath.Join(t.TempDir(), "data"), freeport.Of(t).String()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var out output
 	ended := make(chan int, 1)
-	// A port that was free a moment ago.
-	metrics = strings.Replace(metrics, "127.0.0.1", "127.0.0.2", 1)
 	go func() {
-		code, _ := execute(ctx, &out, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freePorts(t, 2)), "--metrics-listen", metrics)
+		code, _ := execute(ctx, &out, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freeport.Row(t, 2)), "--metrics-listen", metrics)
 		ended <- code
 	}()
 	agent := awaitText(t, &out, "  agent", ended)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"p2pmodel/cmd/p2pmodel/play"
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/shard/login"
 )
 
@@ -79,7 +80,7 @@ func whole(t *testing.T, args ...string) []string {
 	var out output
 	ended := make(chan int, 1)
 	go func() {
-		code, _ := execute(ctx, &out, append([]string{"all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freePorts(t, 2)), "--log-level", "warn"}, args...)...)
+		code, _ := execute(ctx, &out, append([]string{"all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freeport.Row(t, 2)), "--log-level", "warn"}, args...)...)
 		ended <- code
 	}()
 	t.Cleanup(func() {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/identity"
 	"p2pmodel/core/shard/client"
 	"p2pmodel/core/ticket"
@@ -135,7 +136,7 @@ func TestAccountsAndCertificatesAreReadAgain(t *testing.T) {
 	var out output
 	ended := make(chan int, 1)
 	go func() {
-		code, _ := execute(ctx, &out, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freePorts(t, 2)), "--accounts-file", accounts)
+		code, _ := execute(ctx, &out, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freeport.Row(t, 2)), "--accounts-file", accounts)
 		ended <- code
 	}()
 	agent := awaitText(t, &out, "  agent", ended)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"p2pmodel/core/freeport"
 )
 
 func TestServersBadInput(t *testing.T) {
@@ -99,7 +101,7 @@ func TestPortsInUse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name != "UDP" {
-				c.args = append(c.args, "--udp-port", fmt.Sprint(freePorts(t, 2)))
+				c.args = append(c.args, "--udp-port", fmt.Sprint(freeport.Row(t, 2)))
 			}
 			code, out, says := executeWith(t.Context(), "", append([]string{"all", "--data-dir", filepath.Join(t.TempDir(), "data")}, c.args...)...)
 			last := says[strings.LastIndex(strings.TrimSpace(says), "\n")+1:]
@@ -117,11 +119,11 @@ func TestTwoProcessesDoNotShareAFolder(t *testing.T) {
 	var out output
 	ended := make(chan int, 1)
 	go func() {
-		code, _ := execute(ctx, &out, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freePorts(t, 2)))
+		code, _ := execute(ctx, &out, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freeport.Row(t, 2)))
 		ended <- code
 	}()
 	awaitText(t, &out, "  agent", ended)
-	code, _, says := executeWith(t.Context(), "", "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freePorts(t, 2)))
+	code, _, says := executeWith(t.Context(), "", "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freeport.Row(t, 2)))
 	if code != exitUsage || !strings.Contains(says, "another process works in this folder") {
 		t.Errorf("exit %d, %q", code, says)
 	}

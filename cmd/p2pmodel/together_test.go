@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/identity"
 	"p2pmodel/core/shard/api/agentv1"
 	"p2pmodel/core/shard/client"
@@ -226,30 +227,6 @@ func awaitText(t testing.TB, o fmt.Stringer, text string, ended <-chan int) stri
 	}
 }
 
-// freePorts gives the first of some UDP ports of 127.0.0.1 that nobody uses.
-func freePorts(t testing.TB, n int) int {
-	t.Helper()
-next:
-	for range 100 {
-		first, err := net.ListenPacket("udp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := first.LocalAddr().(*net.UDPAddr).Port
-		first.Close()
-		for i := range n {
-			l, err := net.ListenPacket("udp4", fmt.Sprintf("127.0.0.1:%d", port+i))
-			if err != nil {
-				continue next
-			}
-			l.Close()
-		}
-		return port
-	}
-	t.Fatal("no free ports")
-	return 0
-}
-
 func trust(t testing.TB, file string) *tls.Config {
 	t.Helper()
 	pool, err := service.LoadPool(file)
@@ -261,7 +238,7 @@ func trust(t testing.TB, file string) *tls.Config {
 
 func TestEverythingInOneProcess(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	ports := freePorts(t, 4)
+	ports := freeport.Row(t, 4)
 	for _, generation := range []string{"first", "second"} { // the second finds what the first made
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
@@ -316,7 +293,7 @@ func TestEverythingInOneProcess(t *testing.T) {
 }
 
 func TestAPeerWithoutATicketIsNotAdmitted(t *testing.T) {
-	ports := freePorts(t, 2)
+	ports := freeport.Row(t, 2)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var out output

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/sansio"
 )
 
@@ -97,7 +98,7 @@ func isRefused(t *testing.T, addr netip.AddrPort, password, says string) {
 
 func startPionServer(t *testing.T, program string) netip.AddrPort {
 	t.Helper()
-	addr := freePort(t)
+	addr := freeport.Of(t)
 	var log bytes.Buffer
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, program, "server", "--listen", addr.String(), "--user", "alice", "--password", "secret", "--quota", "2")

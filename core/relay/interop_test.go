@@ -3,7 +3,6 @@ package relay
 import (
 	"bytes"
 	"context"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"p2pmodel/core/sansio"
+	"p2pmodel/core/freeport"
 )
 
 // These tests hold the relay against coturn, which is somebody else's idea of
@@ -80,7 +79,7 @@ func TestCoturnClientThroughOurServer(t *testing.T) {
 // TestOurClientThroughCoturnServer is the other way round.
 func TestOurClientThroughCoturnServer(t *testing.T) {
 	turnserver := coturn(t, "turnserver")
-	addr := freePort(t)
+	addr := freeport.Of(t)
 	dir := t.TempDir()
 	var log bytes.Buffer
 	ctx, cancel := context.WithCancel(context.Background())
@@ -122,15 +121,4 @@ func TestOurClientThroughCoturnServer(t *testing.T) {
 			t.Error("no channel was bound: all went by indications")
 		}
 	}
-}
-
-// freePort is a UDP port of the loopback that was free a moment ago.
-func freePort(t *testing.T) netip.AddrPort {
-	t.Helper()
-	conn, err := sansio.System().ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	return netip.MustParseAddrPort(conn.LocalAddr().String())
 }

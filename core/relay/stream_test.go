@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/sansio"
 )
 
@@ -267,7 +268,7 @@ func TestOurClientThroughCoturnOverStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tcp, secure := freePort(t), freePort(t)
+	tcp, secure := freeport.Of(t), freeport.Of(t)
 	var log bytes.Buffer
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, turnserver, "-n", "--no-cli", "--no-dtls",

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/identity"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
@@ -57,46 +58,19 @@ func next[E any](t *testing.T, r real) E {
 	}
 }
 
-// freePorts are two ports that were free a moment ago on both addresses.
-func freePorts(t *testing.T) (listen, alternate netip.AddrPort) {
-	t.Helper()
-	p := new(portFinder)
-	r := runReal(t, p)
-	r.Do(func(time.Time) {
-		p.Bind(0, netip.MustParseAddrPort("127.0.0.1:0"))
-		p.Bind(1, netip.MustParseAddrPort("127.0.0.2:0"))
-	})
-	one, two := next[netip.AddrPort](t, r), next[netip.AddrPort](t, r)
-	r.Do(func(time.Time) { p.Unbind(0); p.Unbind(1) })
-	return one, two
-}
-
-// portFinder tells what its sockets were bound to.
-type portFinder struct{ sansio.Outbox }
-
-func (p *portFinder) HandleBound(_ time.Time, _ sansio.Socket, local netip.AddrPort, err error) {
-	if err == nil {
-		p.Emit(local)
-	}
-}
-func (p *portFinder) HandleDatagram(time.Time, sansio.Datagram) {}
-func (p *portFinder) HandleInterfaces(time.Time, []netip.Addr)  {}
-func (p *portFinder) HandleTimeout(time.Time)                   {}
-func (p *portFinder) PollTimeout() time.Time                    { return time.Time{} }
-
-// startReal starts a rendezvous on loopback; a port that was taken meanwhile
-// makes it try others.
+// startReal starts a rendezvous on loopback; a port that was taken meanwhile, or is
+// by somebody of 127.0.0.2, makes it try others.
 func startReal(t *testing.T) (address netip.AddrPort, key identity.ID) {
 	t.Helper()
 	for range 10 {
-		listen, alternate := freePorts(t)
+		listen, alternate := freeport.Of(t), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), freeport.Of(t).Port())
 		k, err := identity.NewKey(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s, err := NewServer(ServerConfig{Listen: listen, Alternate: alternate, Key: k, Rand: rand.Reader})
 		if err != nil {
-			continue // both ports happen to be the same
+			t.Fatal(err)
 		}
 		r := runReal(t, s)
 		select {

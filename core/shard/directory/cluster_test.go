@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/shard"
 	"p2pmodel/core/shard/api/insidev1"
 	"p2pmodel/core/shard/engine/natsengine"
@@ -39,7 +40,7 @@ func newCluster(t *testing.T, pinned bool) *cluster {
 	c := &cluster{t: t, records: &buffer{}}
 	var listen, routes [3]string
 	for i := range 3 {
-		listen[i], routes[i] = freePort(t), freePort(t)
+		listen[i], routes[i] = freeport.Of(t).String(), freeport.Of(t).String()
 	}
 	for i := range 3 {
 		var urls []string
@@ -284,16 +285,6 @@ func TestTheNetworkSplits(t *testing.T) {
 	}
 	c.owned(c.units...)
 	c.check()
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // proxy passes connections on, until it is cut.

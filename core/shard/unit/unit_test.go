@@ -14,6 +14,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/identity"
 	"p2pmodel/core/peer"
 	"p2pmodel/core/rendezvous"
@@ -255,7 +256,7 @@ func TestNoRoomsWhileAUDPServerIsDead(t *testing.T) {
 	w.must(err)
 	verifier, err := ticket.NewVerifier(w.signer.Public())
 	w.must(err)
-	at, _ := freePorts(t)
+	at := freeport.Of(t)
 	serve := func() (stop func()) {
 		server, err := rendezvous.NewServer(rendezvous.ServerConfig{Listen: at, Key: key, Rand: rand.Reader, Admission: verifier})
 		w.must(err)

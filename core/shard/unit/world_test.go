@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/identity"
 	"p2pmodel/core/peer"
 	"p2pmodel/core/relay"
@@ -137,7 +137,7 @@ func (w *world) shard(id string, change func(*unit.Config)) *process {
 	verifier, err := ticket.NewVerifier(w.signer.Public())
 	w.must(err)
 	secret := relay.SharedSecret("secret")
-	at, turn := freePorts(w.t)
+	at, turn := freeport.Of(w.t), freeport.Of(w.t)
 	cfg := unit.Config{
 		ID: id, Engine: p.engine, CapacityRooms: 100, CapacityPlayers: 400, Tickets: w.signer,
 		Rendezvous:       game.Rendezvous{Addr: at, Key: key.ID()},
@@ -156,21 +156,6 @@ func (w *world) shard(id string, change func(*unit.Config)) *process {
 	w.must(err)
 	p.stop = w.run(p.Run)
 	return p
-}
-
-// freePorts are two UDP ports that were free just now.
-func freePorts(t *testing.T) (a, b netip.AddrPort) {
-	t.Helper()
-	var ports [2]netip.AddrPort
-	for i := range ports {
-		conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close() // when both are drawn, so that they differ
-		ports[i] = conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	}
-	return ports[0], ports[1]
 }
 
 func (w *world) must(err error) {

@@ -7,8 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/shard"
 	"p2pmodel/core/shard/engine"
 	"p2pmodel/core/shard/engine/layout"
@@ -35,28 +34,13 @@ type site struct {
 	files  layout.Files
 }
 
-// freePort is one that nothing listens at for the moment. It is none of those that
-// systems give to connections that they make, which may be any moment.
-func freePort(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.N(12000)))
-		if err == nil {
-			l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
-}
-
 func newSite(t *testing.T, nodes int) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir(), layout: example}
 	for i := range nodes {
 		name := fmt.Sprintf("n%d", i)
 		s.layout.Nodes = append(s.layout.Nodes, layout.Node{
-			Name: name, Listen: freePort(t), Cluster: freePort(t), Names: []string{"127.0.0.1", "localhost"},
+			Name: name, Listen: freeport.Of(t).String(), Cluster: freeport.Of(t).String(), Names: []string{"127.0.0.1", "localhost"},
 			Dir: filepath.Join(s.dir, "nodes", name), Store: filepath.Join(s.dir, "store", name),
 		})
 	}

@@ -3,7 +3,6 @@ package natsserver_test
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/shard/engine"
 	"p2pmodel/core/shard/engine/natsengine"
 	"p2pmodel/core/shard/engine/natsserver"
@@ -45,21 +45,6 @@ func connect(t *testing.T, cfg natsengine.Config) *natsengine.Engine {
 	}
 	t.Cleanup(func() { e.Close() })
 	return e
-}
-
-// freePort is one that nothing listens at for the moment. It is none of those that
-// systems give to connections that they make, which may be any moment.
-func freePort(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.N(12000)))
-		if err == nil {
-			l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 func until(t *testing.T, what string, condition func() bool) {
@@ -190,7 +175,7 @@ func TestReload(t *testing.T) {
 func TestANodeLeavesInGoodOrder(t *testing.T) {
 	var listen [3]string
 	for i := range listen {
-		listen[i] = freePort(t)
+		listen[i] = freeport.Of(t).String()
 	}
 	var nodes [3]*natsserver.Server
 	var servers []string
