@@ -194,7 +194,7 @@ func TestForgedDatagramsLeaveMemoryFlat(t *testing.T) {
 			if _, err := last.Write(fence.Raw); err != nil {
 				t.Fatal(err)
 			}
-			for err := last.SetReadDeadline(time.Now().Add(20 * time.Second)); ; {
+			for err := last.SetReadDeadline(time.Now().Add(time.Minute)); ; {
 				if err != nil {
 					t.Fatal(err)
 				}
