@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -92,7 +93,10 @@ func TestMalformedMessages(t *testing.T) {
 	w := newWorld(t)
 	broken := &recorder{}
 	w.logs = broken
-	a := w.run("agent-1", generous)
+	a := w.run("agent-1", func(c *agent.Config) {
+		generous(c)
+		c.Times.DetachAfter = time.Hour // no malformed request keeps a session
+	})
 	h := w.honest(t, a)
 	session := w.login(w.raw(a), "mallory")
 	auth := http.Header{"Authorization": {"Bearer " + session.AccessToken}}

@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,7 +19,9 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"go.uber.org/goleak"
+	"golang.org/x/net/http2"
 
 	"p2pmodel/core/shard/agent"
 	"p2pmodel/core/shard/client"
@@ -42,7 +46,8 @@ type order struct {
 	Endpoint  string
 	Count     int
 	Addresses int
-	TLS       bool
+	TLS       bool // and then nothing
+	HTTP2     bool // over TLS, and then nothing but answers to pings
 }
 
 func attack(text string) {
@@ -51,23 +56,34 @@ func attack(text string) {
 		fmt.Println("order:", err)
 		return
 	}
-	var held []net.Conn // or the collector would close them
+	var held []any // or the collector would close them
+	opened, transport := 0, &http2.Transport{}
 	for i := range o.Count {
 		from := &net.TCPAddr{IP: net.IPv4(127, 1, byte(i%o.Addresses>>8), byte(i%o.Addresses)+1)}
-		c, err := (&net.Dialer{LocalAddr: from, Timeout: 5 * time.Second}).Dial("tcp", o.Endpoint)
+		c, err := (&net.Dialer{LocalAddr: from, Timeout: time.Minute}).Dial("tcp", o.Endpoint)
 		if err != nil {
 			continue
 		}
-		if o.TLS {
-			c.SetDeadline(time.Now().Add(10 * time.Second))
-			if tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}).Handshake() != nil {
+		if o.TLS || o.HTTP2 {
+			secure := tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+			if secure.Handshake() != nil {
 				c.Close()
 				continue
 			}
+			c = secure
 		}
 		held = append(held, c)
+		if o.HTTP2 {
+			spoken, err := transport.NewClientConn(c)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			held = append(held, spoken)
+		}
+		opened++
 	}
-	fmt.Println(len(held))
+	fmt.Println(opened)
 	io.Copy(io.Discard, os.Stdin)
 	runtime.KeepAlive(held)
 }
@@ -118,6 +134,8 @@ type honest struct {
 	mu    sync.Mutex
 	took  []time.Duration
 	fails []error
+
+	ran, waited time.Duration // of the process, when it began
 }
 
 func (w *world) honest(t *testing.T, a *running) *honest {
@@ -127,6 +145,7 @@ func (w *world) honest(t *testing.T, a *running) *honest {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.ran, h.waited = processor(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel = cancel
 	go func() {
@@ -139,8 +158,8 @@ func (w *world) honest(t *testing.T, a *running) *honest {
 			}
 			h.mu.Lock()
 			h.took = append(h.took, time.Since(began))
-			if err != nil {
-				h.fails = append(h.fails, err)
+			if err != nil && connect.CodeOf(err) != connect.CodeDeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
+				h.fails = append(h.fails, err) // or it took too long, which is known already
 			}
 			h.mu.Unlock()
 			time.Sleep(60 * time.Millisecond) // below the rate of a session
@@ -153,7 +172,9 @@ func (w *world) honest(t *testing.T, a *running) *honest {
 	return h
 }
 
-// fared ends the asking; nothing may have failed, and nothing taken long.
+// fared ends the asking; nothing may have failed, and nothing taken long. What else
+// the machine did with its processors, the attackers' process among it, is no fault
+// of the Agent's: if that made all last three times as long, honest requests may.
 func (h *honest) fared() {
 	h.t.Helper()
 	h.cancel()
@@ -166,10 +187,32 @@ func (h *honest) fared() {
 		h.t.Fatal("no honest request came through at all")
 	}
 	median, worst := h.took[len(h.took)/2], h.took[len(h.took)-1]
-	h.t.Logf("%d honest requests: median %v, worst %v", len(h.took), median, worst)
-	if median > 250*time.Millisecond || worst > 4*time.Second {
-		h.t.Errorf("honest requests took %v, the worst %v", median, worst)
+	ran, waited := processor(h.t)
+	slower := 1 + float64(waited-h.waited)/float64(max(ran-h.ran, time.Millisecond))
+	h.t.Logf("%d honest requests: median %v, worst %v; for want of a processor all lasted %.1f times as long", len(h.took), median, worst, slower)
+	if float64(median) > slower*float64(250*time.Millisecond) || float64(worst) > slower*float64(4*time.Second) {
+		h.t.Errorf("honest requests took %v, the worst %v; for want of a processor all lasted %.1f times as long", median, worst, slower)
 	}
+}
+
+// processor tells for how long this process's threads ran so far, and for how long
+// they waited for a processor; nothing where the system does not say.
+func processor(t *testing.T) (ran, waited time.Duration) {
+	t.Helper()
+	threads, err := filepath.Glob("/proc/self/task/*/schedstat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads {
+		var r, w time.Duration
+		if text, err := os.ReadFile(thread); err == nil { // or it has just ended
+			if _, err := fmt.Sscan(string(text), &r, &w); err != nil {
+				t.Fatalf("%s: %q: %v", thread, text, err)
+			}
+		}
+		ran, waited = ran+r, waited+w
+	}
+	return ran, waited
 }
 
 // inUse is what the process uses, garbage left out.
@@ -183,54 +226,57 @@ func inUse() int {
 
 const mib = 1 << 20
 
+// patience is for what comes soon, and on a busy machine later.
+const patience = time.Minute
+
 func TestTenThousandConnections(t *testing.T) {
 	for _, row := range []struct {
-		name      string
-		o         order
-		limits    agent.Limits
-		held      int // at most, at a time
-		each      int // bytes, at most
-		untilGone time.Duration
+		name   string
+		o      order
+		limits agent.Limits
+		held   int // at most, at a time
+		each   int // bytes, at most
 	}{
 		{
-			// They are held until the handshake's time is over.
 			name: "from many addresses, silent", o: order{Count: 10000, Addresses: 500},
-			limits: agent.Limits{HandshakeTimeout: 15 * time.Second}, held: 10000, each: 16 << 10, untilGone: 30 * time.Second,
+			held: 10000, each: 16 << 10,
 		},
 		{
 			name: "from one address", o: order{Count: 10000, Addresses: 1},
-			limits: agent.Limits{ConnectionRate: 1e6, ConnectionBurst: 1e6}, held: 512, each: 0, untilGone: 10 * time.Second,
+			limits: agent.Limits{ConnectionRate: 1e6, ConnectionBurst: 1e6}, held: 512,
 		},
 		{
 			name: "beyond the limit of all", o: order{Count: 10000, Addresses: 500},
-			limits: agent.Limits{Connections: 1000}, held: 1000, each: 0, untilGone: 10 * time.Second,
+			limits: agent.Limits{Connections: 1000}, held: 1000,
 		},
 		{
-			name: "with TLS, then silent", o: order{Count: 1000, Addresses: 50, TLS: true},
-			limits: agent.Limits{HandshakeTimeout: 30 * time.Second}, held: 1000, each: 64 << 10, untilGone: 60 * time.Second,
+			name: "with HTTP/2, then silent", o: order{Count: 1000, Addresses: 50, HTTP2: true},
+			held: 1000, each: 64 << 10,
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
 			a := w.run("agent-1", func(c *agent.Config) {
 				c.Limits = row.limits
+				// Nobody is cut off for having been silent, however long it takes to open them all.
+				c.Limits.HandshakeTimeout, c.Limits.HeaderTimeout, c.Limits.IdleTimeout = 5*time.Minute, 5*time.Minute, 5*time.Minute
 			})
 			h := w.honest(t, a)
 			before, goroutines := inUse(), runtime.NumGoroutine()
 			row.o.Endpoint = a.endpoint
 			opened, stop := attacker(t, row.o)
 			// Those that are still being turned away count for a moment.
-			eventually(t, "as many are held as may be", 10*time.Second, func() bool { return a.Connections()-1 >= row.held*95/100 })
-			eventually(t, "no more are held than may be", 10*time.Second, func() bool { return a.Connections()-1 <= row.held })
+			eventually(t, "as many are held as may be", patience, func() bool { return a.Connections()-1 >= row.held*95/100 })
+			eventually(t, "no more are held than may be", patience, func() bool { return a.Connections()-1 <= row.held })
 			held, during := a.Connections()-1, inUse()
 			t.Logf("the attacker opened %d, the Agent holds %d, and %d KiB more than before", opened, held, (during-before)>>10)
 			if each := (during - before) / max(held, 1); row.each > 0 && each > row.each {
 				t.Errorf("a connection costs %d bytes, at most %d", each, row.each)
 			}
 			stop()
-			eventually(t, "all are gone", row.untilGone, func() bool { return a.Connections() <= 1 })
+			eventually(t, "all are gone", patience, func() bool { return a.Connections() <= 1 })
 			h.fared()
-			eventually(t, "goroutines have ended", 10*time.Second, func() bool { return runtime.NumGoroutine() <= goroutines+8 })
+			eventually(t, "goroutines have ended", patience, func() bool { return runtime.NumGoroutine() <= goroutines+8 })
 			if after := inUse(); after > before+8*mib {
 				t.Errorf("%d MiB are left in use, %d were before", after/mib, before/mib)
 			}
@@ -239,46 +285,44 @@ func TestTenThousandConnections(t *testing.T) {
 }
 
 func TestSilentConnectionsAreClosedByThemselves(t *testing.T) {
-	w := newWorld(t)
-	a := w.run("agent-1", func(c *agent.Config) { c.Limits.HandshakeTimeout = 2 * time.Second })
-	_, _ = attacker(t, order{Endpoint: a.endpoint, Count: 500, Addresses: 10})
-	eventually(t, "the silent are gone while they hold on", 20*time.Second, func() bool { return a.Connections() == 0 })
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS %v", secure), func(t *testing.T) {
+			w := newWorld(t)
+			a := w.run("agent-1", func(c *agent.Config) { c.Limits.HandshakeTimeout = 2 * time.Second })
+			_, _ = attacker(t, order{Endpoint: a.endpoint, Count: 500, Addresses: 10, TLS: secure})
+			eventually(t, "the silent are gone while they hold on", patience, func() bool { return a.Connections() == 0 })
+		})
+	}
 }
 
 // Slow lorises send a little at a time.
 func TestSlowRequests(t *testing.T) {
 	w := newWorld(t)
 	a := w.run("agent-1", func(c *agent.Config) {
-		c.Limits.HeaderTimeout, c.Limits.BodyTimeout, c.Limits.IdleTimeout = 500*time.Millisecond, 500*time.Millisecond, 700*time.Millisecond
+		// The header's is the time for a handshake, too.
+		c.Limits.HeaderTimeout, c.Limits.BodyTimeout = 2*time.Second, 2*time.Second
 	})
 	h := w.honest(t, a)
-	head := "POST /p2pmodel.agent.v1.AgentService/Login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
-	for name, text := range map[string]string{"header": head[:len(head)-4] + strings.Repeat("\r\nX: y", 50), "body": head + strings.Repeat(" ", 99)} {
+	head := "POST /p2pmodel.agent.v1.AgentService/Login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n"
+	for name, row := range map[string]struct{ atOnce, slowly string }{
+		"header": {"", head + strings.Repeat("X: y\r\n", 500)},
+		"body":   {head + "\r\n", strings.Repeat(" ", 3999)},
+	} {
 		t.Run(name, func(t *testing.T) {
 			var all sync.WaitGroup
 			for range 20 {
 				all.Go(func() {
-					c, err := tls.Dial("tcp", a.endpoint, &tls.Config{RootCAs: w.trust})
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					defer c.Close()
-					at := 0
-					if name == "body" {
-						at = len(head)
-						c.Write([]byte(head))
-					}
 					began := time.Now()
-					go io.Copy(io.Discard, c)
-					for ; at < len(text); at++ {
-						if _, err := c.Write([]byte{text[at]}); err != nil {
-							return // cut off, as it has to be
+					for time.Since(began) < patience {
+						c, err := tls.Dial("tcp", a.endpoint, &tls.Config{RootCAs: w.trust})
+						if err != nil {
+							continue // this machine had no time for the handshake
 						}
-						if time.Since(began) > 10*time.Second {
-							break
+						defer c.Close()
+						if slowly(c, row.atOnce, row.slowly) {
+							return
 						}
-						time.Sleep(50 * time.Millisecond)
+						break
 					}
 					t.Errorf("nobody cut it off in %v", time.Since(began))
 				})
@@ -287,4 +331,20 @@ func TestSlowRequests(t *testing.T) {
 		})
 	}
 	h.fared()
+}
+
+// slowly sends some bytes at once and others one by one, and tells whether it was cut
+// off meanwhile.
+func slowly(c net.Conn, atOnce, text string) bool {
+	if _, err := io.WriteString(c, atOnce); err != nil {
+		return true
+	}
+	go io.Copy(io.Discard, c)
+	for end := time.Now().Add(patience); time.Now().Before(end) && text != ""; text = text[1:] {
+		if _, err := io.WriteString(c, text[:1]); err != nil {
+			return true
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return false
 }

@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,32 +213,39 @@ func TestConnectionsAreBounded(t *testing.T) {
 		c.Limits.Connections, c.Limits.ConnectionsPerAddress = 12, 8
 		c.Limits.HandshakeTimeout = time.Minute
 	})
-	open := func(from string, n int) (held []net.Conn) {
+	// The Agent decides on connections one after another: when so many are reset and
+	// so many are held as were opened, it has decided on all.
+	open := func(from string, n int, want int) (held []net.Conn) {
+		var gone atomic.Int32
+		before := a.Connections()
 		for range n {
 			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 			c, err := d.Dial("tcp", a.endpoint)
 			if err != nil {
-				continue // reset already
+				gone.Add(1) // reset already
+				continue
 			}
-			t.Cleanup(func() { c.Close() })
-			c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
-			if _, err := c.Read(make([]byte, 1)); errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
-				held = append(held, c)
-			}
+			reset := make(chan struct{})
+			t.Cleanup(func() { c.Close(); <-reset })
+			go func() {
+				defer close(reset)
+				c.Read(make([]byte, 1)) // until it is reset, or closed by the test
+				gone.Add(1)
+			}()
+			held = append(held, c)
 		}
+		eventually(t, fmt.Sprintf("of %d connections from %s %d are held", n, from, want), patience, func() bool {
+			return a.Connections() == before+want && int(gone.Load()) == n-want
+		})
 		return held
 	}
-	first := open("127.0.0.2", 10)
-	if len(first) != 8 {
-		t.Errorf("one address holds %d connections, want 8", len(first))
-	}
-	if n := len(open("127.0.0.3", 6)); n != 4 {
-		t.Errorf("another holds %d, want the 4 that are left", n)
-	}
+	first := open("127.0.0.2", 10, 8)
+	open("127.0.0.3", 6, 4) // of 12 in all
 	for _, c := range first {
 		c.Close()
 	}
-	eventually(t, "a place is free again", 5*time.Second, func() bool { return len(open("127.0.0.4", 1)) == 1 })
+	eventually(t, "places are free again", patience, func() bool { return a.Connections() == 4 })
+	open("127.0.0.4", 1, 1)
 }
 
 func isTimeout(err error) bool {
