@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"p2pmodel/core/freeport"
 )
 
 // switchboard is echo with streams.
@@ -200,12 +202,6 @@ func TestConnectionsThatFail(t *testing.T) {
 	_, to := serving(t, new(switchboard), TLS, StreamConfig{
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil },
 	})
-	nobody, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := tcpAddrPort(nobody.Addr())
-	nobody.Close()
 	silent, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -221,11 +217,15 @@ func TestConnectionsThatFail(t *testing.T) {
 		{"somebody else", to, "other.example", roots, "certificate is valid for relay.example"},
 		{"by address, which it is not", to, "", roots, "127.0.0.1"},
 		{"nobody that we trust", to, "relay.example", strangers, "unknown authority"},
-		{"nobody there", closed, "relay.example", roots, "refused"},
+		{"nobody there", freeport.Of(t), "relay.example", roots, "refused"},
 		{"who says nothing", tcpAddrPort(silent.Addr()), "relay.example", roots, "deadline exceeded"},
 	} {
 		m := new(switchboard)
-		l := run(t, Streams(m, StreamConfig{Roots: row.roots, Handshake: 200 * time.Millisecond}), System())
+		cfg := StreamConfig{Roots: row.roots, Handshake: time.Minute}
+		if row.want == "deadline exceeded" {
+			cfg.Handshake = 200 * time.Millisecond
+		}
+		l := run(t, Streams(m, cfg), System())
 		l.Do(func(time.Time) { m.Connect(1, TLS, row.to, row.who) })
 		e := want[boundEvent](t, l)
 		if e.err == nil || !strings.Contains(e.err.Error(), row.want) || !strings.Contains(e.err.Error(), row.to.String()) {
