@@ -205,11 +205,16 @@ func (s *suite) overload() {
 		_, err := a.Call(short, "served.slow", nil)
 		return errors.Is(err, context.DeadlineExceeded) && running.Load() > 0
 	})
-	// The ones that gave up hold workers or places, too; fill up what is left.
-	for sub.Dropped() == 0 {
-		before := got.len()
+	// The ones that gave up hold workers or places, too; fill up what is left. Nobody
+	// tells of a call that waits: each is given a moment to be refused.
+	for end := time.Now().Add(patience); sub.Dropped() == 0; {
+		if time.Now().After(end) {
+			s.Fatalf("none of %d calls is too much", got.len())
+		}
 		call()
-		s.until("the call waits or is refused", func() bool { return got.len() > before || running.Load() == 2 })
+		for moment := time.Now().Add(50 * time.Millisecond); sub.Dropped() == 0 && time.Now().Before(moment); {
+			time.Sleep(time.Millisecond)
+		}
 	}
 	dropped := sub.Dropped()
 	for range 5 {
