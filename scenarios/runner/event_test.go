@@ -61,14 +61,16 @@ func TestEventsThatProveNothing(t *testing.T) {
 
 // What the timeline does is in the results, with its proof, after the phase that
 // it counts from has begun; and a NAT that it reboots, swaps or rebinds is still
-// the one that was certified.
+// the one that was certified. A black hole has to meet a packet: it is there while b
+// has somebody to speak to, long enough for a busy machine, and over when the path is
+// read.
 func TestTheTimelineIsInTheResults(t *testing.T) {
 	t.Parallel()
 	res := runScenario(t, clockwork(t, `
   - {phase: by the clock, at: 100ms, rebind: {router: nat-a, host: a}}
   - {phase: by the clock, at: 900ms, reboot: nat-a}
   - {phase: by the clock, at: 1800ms, swap: {router: nat-a, nat: full-cone}}
-  - {at: 50ms, every: 400ms, blackhole: {link: b, direction: up, for: 60ms}}
+  - {phase: by the clock, at: 50ms, every: 400ms, times: 3, blackhole: {link: b, direction: up, for: 150ms}}
 `), runner.Sabotage{}, true)
 	want(t, res, scenarios.Expected)
 	kinds := map[sim.EventKind]int{}
@@ -77,11 +79,11 @@ func TestTheTimelineIsInTheResults(t *testing.T) {
 		if e.Proof.State != sim.Proved || !e.Timeline || e.Phase == "" {
 			t.Errorf("%v at %v ms of phase %q: %+v", e.Event, e.AtMS, e.Phase, e.Proof)
 		}
-		if e.Event.Kind != sim.EventBlackhole && e.Phase != "by the clock" {
+		if e.Phase != "by the clock" {
 			t.Errorf("%v was done in phase %q", e.Event, e.Phase)
 		}
 	}
-	if kinds[sim.EventRebind] != 1 || kinds[sim.EventReboot] != 1 || kinds[sim.EventSwap] != 1 || kinds[sim.EventBlackhole] < 3 {
+	if kinds[sim.EventRebind] != 1 || kinds[sim.EventReboot] != 1 || kinds[sim.EventSwap] != 1 || kinds[sim.EventBlackhole] != 3 {
 		t.Errorf("done were %v", kinds)
 	}
 	data, err := json.Marshal(res)
