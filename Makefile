@@ -10,6 +10,9 @@ REPORT   ?= reports/latest
 # Scenarios wait most of the time, so more of them than processors run at once.
 PROCS    ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) * 3 )))
 ARGS     ?=
+# Packages whose tests take longest begin first: else the last one is waited for alone.
+LONGEST  := sim/kernel cmd/natlab scenarios/runner scenarios/explore scenarios/agreement core/relay core/peer nat/ruleset \
+	scenarios/campaign core/shard/directory scenarios/trial scenarios/foreign core/shard/agent core/shard/engine/natsengine sim cmd/p2pmodel
 # How many schedules make differential plays.
 N        ?= 10000
 
@@ -61,7 +64,9 @@ scenarios: bin/suite ## the main job: the whole catalogue on real NATs, with a r
 
 unit: build
 	@echo "make: unit tests $(if $(RACE),with the race detector ($(CC_FOUND)),without the race detector: no C compiler found)"
-	packages=$$($(GO) list $(PACKAGES)) && $(GO) test $(RACE) $$(echo "$$packages" | grep -v '/scenarios/specs$$')
+	packages=$$($(GO) list $(PACKAGES)) && \
+	first=$$(for p in $(LONGEST); do echo "$$packages" | grep "^[^/]*/$$p$$"; done; true) && \
+	$(GO) test $(RACE) $$first $$(echo "$$packages" | grep -v '/scenarios/specs$$')
 	@for tool in turnutils_natdiscovery turnutils_uclient turnserver stun; do \
 		command -v $$tool >/dev/null || echo "make: LEFT OUT: what needs $$tool (apt-get install coturn stun-client, then make judges)"; \
 	done
