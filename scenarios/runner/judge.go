@@ -20,6 +20,8 @@ type judgement struct {
 	// deliveries of payload, by pair.
 	deliveries map[[2]string][]witness.Delivery
 	traces     []witness.Trace
+	attempts   witness.Attempts
+	comings    map[string][]coming // by router
 	// wrong are the reasons against the run, vacuous those why it proves nothing.
 	wrong, vacuous []string
 	seen           []string // evidence
@@ -49,6 +51,8 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 	}
 	j.traces = witness.Traces(o.run.Packets, j.scene)
 	j.attribute()
+	j.attempts = witness.AttemptsIn(j.traces, j.scene)
+	j.comings = comings(j.traces)
 	var broken []string
 	if s.watched {
 		broken = j.watchNATs(phases)

@@ -113,7 +113,7 @@ func (j *judgement) tried(p *phase, from, to string) {
 	a, b := j.s.host(from), j.s.host(to)
 	public := j.public(b)
 	entered, died := 0, map[string]int{}
-	for _, c := range witness.ChecksIn(j.traces, j.scene, a, b) {
+	for _, c := range j.attempts.Checks(a, b) {
 		if !(c.STUN || j.s.v.foreign()) || c.At.Before(j.changed[a]) || c.At.Before(j.changed[b]) || c.At.After(p.end) || !slices.Contains(public, c.Dst.Addr()) {
 			continue
 		}

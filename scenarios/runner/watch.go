@@ -25,6 +25,27 @@ const insideRouter = 50 * time.Millisecond
 // a link, which the model of a NAT does not know.
 const largePacket = 1200
 
+// coming is where a packet came into a router.
+type coming struct {
+	trace *witness.Trace
+	hop   int
+}
+
+// comings are those into each router, trace by trace: in a lab of many routers each
+// trace is looked at once.
+func comings(traces []witness.Trace) map[string][]coming {
+	all := map[string][]coming{}
+	for i := range traces {
+		t := &traces[i]
+		for n := range t.Hops {
+			if h := &t.Hops[n]; h.Direction == witness.In {
+				all[h.Point.Node] = append(all[h.Point.Node], coming{t, n})
+			}
+		}
+	}
+	return all
+}
+
 // watchNATs replays what crossed each NAT through the model of its declared
 // behaviour. It gives a sentence for each NAT that did what it must not.
 func (j *judgement) watchNATs(phases []*phase) (broken []string) {
@@ -126,41 +147,38 @@ func (j *judgement) observations(r sim.Router) []watch.Observation {
 	external := j.s.net.Plan().External(r.Name)
 	realm, _ := j.s.net.Plan().Realm(r.Name) // whoever has a NAT has one
 	var all []watch.Observation
-	for _, t := range j.traces {
+	for _, c := range j.comings[r.Name] {
+		t, i := c.trace, c.hop
+		h := &t.Hops[i]
 		protocol, ok := j.watched(t)
-		if !ok {
+		if !ok || j.untracked(*h) {
 			continue
 		}
-		for i, h := range t.Hops {
-			if h.Point.Node != r.Name || h.Direction != witness.In || j.untracked(h) {
-				continue
-			}
-			o := watch.Observation{
-				At: h.At, Inbound: h.Point.Interface == sim.DefaultUplink,
-				Packet: table.Packet{Protocol: protocol, Src: h.Src, Dst: h.Dst},
-			}
-			if i+1 < len(t.Hops) {
-				next := t.Hops[i+1]
-				if next.Point.Node != r.Name || next.Direction != witness.Out {
-					continue // it came twice: the captures do not tell which of them left
-				}
-				o.Left = &table.Packet{Protocol: protocol, Src: next.Src, Dst: next.Dst}
-				o.LeftInside, o.Until = next.Point.Interface != sim.DefaultUplink, next.At
-			} else {
-				byNAT := t.Drop != nil && t.Drop.Node == r.Name && strings.HasPrefix(t.Drop.Rule, "nat ")
-				if byNAT {
-					o.Dropped, o.Full = string(t.Drop.Cause), t.Drop.Cause == witness.CauseExhausted
-				} else if t.Drop != nil && !o.Inbound && !slices.Contains(external, h.Dst.Addr()) {
-					continue // the router's firewall judges what leaves before its NAT does, and everything else after
-				}
-				o.Excused = !byNAT && (t.Drop != nil || h.At.After(end) || h.TTL <= 1 || t.Size > largePacket || protocol == table.TCP || excused(o))
-			}
-			untouched := o.Left == nil || o.LeftInside && *o.Left == o.Packet
-			if !o.Inbound && realm.Prefix.Contains(h.Dst.Addr()) && o.Dropped == "" && untouched {
-				continue // from one host behind the NAT to another, by the address that it has there
-			}
-			all = append(all, o)
+		o := watch.Observation{
+			At: h.At, Inbound: h.Point.Interface == sim.DefaultUplink,
+			Packet: table.Packet{Protocol: protocol, Src: h.Src, Dst: h.Dst},
 		}
+		if i+1 < len(t.Hops) {
+			next := t.Hops[i+1]
+			if next.Point.Node != r.Name || next.Direction != witness.Out {
+				continue // it came twice: the captures do not tell which of them left
+			}
+			o.Left = &table.Packet{Protocol: protocol, Src: next.Src, Dst: next.Dst}
+			o.LeftInside, o.Until = next.Point.Interface != sim.DefaultUplink, next.At
+		} else {
+			byNAT := t.Drop != nil && t.Drop.Node == r.Name && strings.HasPrefix(t.Drop.Rule, "nat ")
+			if byNAT {
+				o.Dropped, o.Full = string(t.Drop.Cause), t.Drop.Cause == witness.CauseExhausted
+			} else if t.Drop != nil && !o.Inbound && !slices.Contains(external, h.Dst.Addr()) {
+				continue // the router's firewall judges what leaves before its NAT does, and everything else after
+			}
+			o.Excused = !byNAT && (t.Drop != nil || h.At.After(end) || h.TTL <= 1 || t.Size > largePacket || protocol == table.TCP || excused(o))
+		}
+		untouched := o.Left == nil || o.LeftInside && *o.Left == o.Packet
+		if !o.Inbound && realm.Prefix.Contains(h.Dst.Addr()) && o.Dropped == "" && untouched {
+			continue // from one host behind the NAT to another, by the address that it has there
+		}
+		all = append(all, o)
 	}
 	slices.SortStableFunc(all, func(a, b watch.Observation) int { return cmp.Compare(a.At.UnixNano(), b.At.UnixNano()) })
 	watch.Race(all)
@@ -170,7 +188,7 @@ func (j *judgement) observations(r sim.Router) []watch.Observation {
 // watched says which protocol of the model a trace is of. Fragments that never became
 // whole do not get as far as the NAT; of a system's TCP connections not every packet
 // is captured.
-func (j *judgement) watched(t witness.Trace) (table.Protocol, bool) {
+func (j *judgement) watched(t *witness.Trace) (table.Protocol, bool) {
 	switch {
 	case t.Fragment():
 		return 0, false

@@ -2,6 +2,7 @@ package witness
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -36,28 +37,49 @@ func Checks(packets []Packet, scene Scene, from, to string) ([]Check, error) {
 	if err := sees(packets, from, to); err != nil {
 		return nil, err
 	}
-	return ChecksIn(Traces(packets, scene), scene, from, to), nil
+	return AttemptsIn(Traces(packets, scene), scene).Checks(from, to), nil
 }
 
-// ChecksIn is Checks for the traces of packets in which both hosts were seen.
-func ChecksIn(traces []Trace, scene Scene, from, to string) []Check {
-	var result []Check
+// Attempts are the traces that are checks of somebody, by the host that sent them: of a
+// mesh every trace is looked at once, and not once for each pair.
+type Attempts map[string][]attempt
+
+type attempt struct {
+	trace *Trace
+	stun  bool // a Binding request
+}
+
+// AttemptsIn finds those of all hosts. The traces must not change while they are used.
+func AttemptsIn(traces []Trace, scene Scene) Attempts {
+	all := Attempts{}
 	for i := range traces {
 		t := &traces[i]
-		first, last := t.First(), t.Last()
-		if t.Payload == nil || first.Point.Node != from || first.Direction != Out || scene.isServer(first.Dst.Addr()) {
-			continue
-		}
-		if t.Arrived && last.Point.Node != to {
+		first := &t.Hops[0]
+		if t.Payload == nil || first.Direction != Out || scene.isServer(first.Dst.Addr()) || !slices.Contains(scene.Hosts, first.Point.Node) {
 			continue
 		}
 		message, ok := parseSTUN(t.Payload)
 		if ok && (message.class == classSuccess || message.class == classError) {
 			continue
 		}
+		from := first.Point.Node
+		all[from] = append(all[from], attempt{t, ok && message.method == methodBinding && message.class == classRequest})
+	}
+	return all
+}
+
+// Checks is the function of this name, where both hosts were seen.
+func (all Attempts) Checks(from, to string) []Check {
+	var result []Check
+	for _, a := range all[from] {
+		t := a.trace
+		first, last := &t.Hops[0], &t.Hops[len(t.Hops)-1]
+		if t.Arrived && last.Point.Node != to {
+			continue
+		}
 		c := Check{
 			At: first.At, From: from, To: to, Addresses: first.Addresses, Summary: t.Summary, Trace: *t,
-			STUN: ok && message.method == methodBinding && message.class == classRequest,
+			STUN: a.stun,
 		}
 		if t.Arrived {
 			c.Entered, c.EnteredAt = true, last.At

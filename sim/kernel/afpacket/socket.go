@@ -17,9 +17,10 @@ import (
 )
 
 // receiveBuffer is what a socket may hold that nobody has read yet, in bytes of
-// kernel memory; the kernel doubles it. It covers a stall of the reader of
-// several milliseconds at the speed of a veth.
-const receiveBuffer = 16 << 20
+// kernel memory, which are taken only when it does; the kernel doubles it. Small
+// packets take some 770 each: it covers a stall of the reader of several milliseconds
+// at the speed of a veth, and of half a minute in a mesh whose machine is busy.
+const receiveBuffer = 64 << 20
 
 // Options are what differs between the users of packet sockets.
 type Options struct {

@@ -154,7 +154,11 @@ func (r *Recorder) store(at time.Time, point witness.Point, direction witness.Di
 	kept := r.chunk[start:len(r.chunk):len(r.chunk)]
 	// What cannot be parsed is kept all the same: a program may send anything.
 	p, _ := witness.Parse(at, point, direction, kept)
-	r.fresh = append(r.fresh, p)
+	if n := len(r.fresh); n == 0 || len(r.fresh[n-1]) == block {
+		r.fresh = append(r.fresh, make([]witness.Packet, 0, block))
+	}
+	last := &r.fresh[len(r.fresh)-1]
+	*last = append(*last, p)
 	return kept
 }
 

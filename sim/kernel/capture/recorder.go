@@ -6,6 +6,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +33,10 @@ const (
 	// nap is how long packets wait to be read. Waking for each would slow the lab
 	// that is watched; the kernel stamps them, so nothing is lost by waiting.
 	nap = 5 * time.Millisecond
-	// chunk is the unit in which memory for packets is allocated.
+	// chunk is the unit in which memory for packets is allocated, block the same in
+	// packets for what is known of them.
 	chunk = 1 << 20
+	block = 4096
 )
 
 // ErrClosed is the error of calls on a closed Recorder.
@@ -71,7 +74,7 @@ type Recorder struct {
 	mu      sync.Mutex
 	points  map[int]witness.Point // by socket
 	sorted  []witness.Packet      // never changed in place beyond its length: snapshots share it
-	fresh   []witness.Packet
+	fresh   [][]witness.Packet    // not sorted; in blocks, so that they need not move for more of them
 	chunk   []byte
 	used    int
 	skip    []span
@@ -214,23 +217,38 @@ func (r *Recorder) merge() {
 	if len(r.fresh) == 0 {
 		return
 	}
-	byTime := func(a, b witness.Packet) int { return a.At.Compare(b.At) }
-	slices.SortStableFunc(r.fresh, byTime)
+	fresh := inOrder(slices.Concat(r.fresh...))
+	r.fresh = nil
 	overlap := len(r.sorted)
-	for overlap > 0 && r.sorted[overlap-1].At.After(r.fresh[0].At) {
+	for overlap > 0 && r.sorted[overlap-1].At.After(fresh[0].At) {
 		overlap--
 	}
 	if overlap < len(r.sorted) {
 		// Snapshots hold the old slice: what must move goes into a new one.
-		merged := make([]witness.Packet, overlap, len(r.sorted)+len(r.fresh))
-		copy(merged, r.sorted)
-		merged = append(append(merged, r.sorted[overlap:]...), r.fresh...)
-		slices.SortStableFunc(merged[overlap:], byTime)
-		r.sorted = merged
+		late := inOrder(slices.Concat(r.sorted[overlap:], fresh))
+		r.sorted = slices.Concat(r.sorted[:overlap], late)
 	} else {
-		r.sorted = append(r.sorted, r.fresh...)
+		r.sorted = append(r.sorted, fresh...)
 	}
-	r.fresh = nil
+}
+
+// inOrder gives packets in order of time, those of one time as they come. A packet is
+// large: what is sorted is their times, while nobody reads the sockets.
+func inOrder(packets []witness.Packet) []witness.Packet {
+	type place struct {
+		at int64
+		i  int
+	}
+	places := make([]place, len(packets))
+	for i := range packets {
+		places[i] = place{packets[i].At.UnixNano(), i}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.i, b.i)) })
+	out := make([]witness.Packet, len(packets))
+	for i, p := range places {
+		out[i] = packets[p.i]
+	}
+	return out
 }
 
 // Cut leaves out the packets of a time, from (included) to (excluded): those
