@@ -287,16 +287,18 @@ func (r *Runner) seed(v *variant) uint64 {
 	return h.Sum64()
 }
 
-// sessions are the distinct session ids of a pair, as both of its peers saw
-// them.
-func (s *stage) sessions(pair [2]string) []string {
+// sessions are the distinct session ids of a pair, as both of its peers saw them, but
+// for those that had been replaced when the first payload arrived; zero: none did.
+func (s *stage) sessions(pair [2]string, first time.Time) []string {
 	var out []string
-	for _, end := range [][2]string{pair, {pair[1], pair[0]}} {
+	for _, end := range both(pair) {
 		a := s.actors[end[0]]
 		a.mu.Lock()
-		for _, id := range a.sessions[end[1]] {
-			if !slices.Contains(out, id) {
-				out = append(out, id)
+		all := a.sessions[end[1]]
+		for i, m := range all {
+			replaced := i+1 < len(all) && (first.IsZero() || !all[i+1].at.After(first))
+			if !replaced && !slices.Contains(out, m.session) {
+				out = append(out, m.session)
 			}
 		}
 		a.mu.Unlock()

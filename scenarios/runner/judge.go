@@ -285,10 +285,13 @@ func (j *judgement) gap(p *phase, res *scenarios.PhaseResult) {
 }
 
 // sessions makes sure that each pair had one session all the time, by what its
-// peers said and by what their datagrams begin with.
+// peers said and by what their datagrams begin with. A pair that has no path begins
+// anew after a while, and loses nothing by it: sessions count from the one that had
+// the first path.
 func (j *judgement) sessions() {
 	for _, pair := range j.s.pairs() {
-		ids := j.s.sessions(pair)
+		first, _ := witness.FirstByte(j.deliveries[pair])
+		ids := j.s.sessions(pair, first.Arrived)
 		slots := map[string][]string{} // by sender
 		for _, d := range j.deliveries[pair] {
 			if d.Lost() {

@@ -105,7 +105,19 @@ func TestVerdicts(t *testing.T) {
 			tl.talk(0, tl.direct)
 		}, scenarios.Unexpected, "was of 2 sessions by what it begins with"},
 		{"a peer tells of another session", "full-cone", expectDirect, func(tl *tale) {
-			tl.s.actors["b"].sessions["a"] = []string{"00"}
+			tl.s.actors["b"].sessions["a"] = []met{{"00", tl.at(0, 50*ms)}}
+			tl.talk(0, tl.direct)
+		}, scenarios.Unexpected, "had 2 sessions"},
+		{"the session is replaced before it has a path", "full-cone", expectDirect, func(tl *tale) {
+			for _, way := range both([2]string{"a", "b"}) {
+				tl.s.actors[way[0]].sessions[way[1]] = []met{{"00", tl.at(0, -20*ms)}, {"the session", tl.at(0, -10*ms)}}
+			}
+			tl.talk(0, tl.direct)
+		}, scenarios.Expected, "direct"},
+		{"the session is replaced although it has a path", "full-cone", expectDirect, func(tl *tale) {
+			for _, way := range both([2]string{"a", "b"}) {
+				tl.s.actors[way[0]].sessions[way[1]] = []met{{"00", tl.at(0, 50*ms)}, {"the session", tl.at(0, time.Second)}}
+			}
 			tl.talk(0, tl.direct)
 		}, scenarios.Unexpected, "had 2 sessions"},
 		{"the application hears a datagram twice", "full-cone", expectDirect, func(tl *tale) {

@@ -65,8 +65,8 @@ func (s *stage) observe(a *actor, at time.Time, e sansio.Event) {
 			a.introduced[other] = at
 		}
 		session := hex.EncodeToString(e.Session[:])
-		if !slices.Contains(a.sessions[other], session) {
-			a.sessions[other] = append(a.sessions[other], session)
+		if !slices.ContainsFunc(a.sessions[other], func(m met) bool { return m.session == session }) {
+			a.sessions[other] = append(a.sessions[other], met{session, at})
 		}
 		a.settled[other] = time.Time{}
 	case peer.Settled:

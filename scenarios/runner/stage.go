@@ -80,7 +80,7 @@ type actor struct {
 	// What the peer said, by the other peer's name.
 	settled     map[string]time.Time // zero: not settled now
 	introduced  map[string]time.Time // the first time
-	sessions    map[string][]string  // distinct session ids in order
+	sessions    map[string][]met     // distinct ones in order
 	duplicates  int                  // datagrams that arrived again at the application
 	registered  bool
 	relayFailed time.Time      // the first time that it had no allocation to hope for
@@ -88,12 +88,18 @@ type actor struct {
 	changed     chan struct{}  // closed and replaced with each event
 }
 
+// met is when a peer was first introduced to another in a session.
+type met struct {
+	session string // its id
+	at      time.Time
+}
+
 func newActor(p scenarios.Peer, id identity.ID, clock sim.Clock) *actor {
 	return &actor{
 		name: p.Name, host: p.Host, id: id, clock: clock,
 		settled:    map[string]time.Time{},
 		introduced: map[string]time.Time{},
-		sessions:   map[string][]string{},
+		sessions:   map[string][]met{},
 		changed:    make(chan struct{}),
 	}
 }

@@ -83,11 +83,11 @@ func tellScenario(t testing.TB, sc *scenarios.Scenario) *tale {
 	s := &stage{v: v, net: paper{plan: plan}, log: &logbook{}, actors: map[string]*actor{}, seals: map[string]*seal{}, launched: taleStart}
 	tl := &tale{t: t, s: s, session: 's', ports: map[string]uint16{"a": 40000, "b": 50000}}
 	for _, p := range sc.Peers {
-		a := &actor{name: p.Name, host: p.Host, introduced: map[string]time.Time{}, sessions: map[string][]string{}}
+		a := &actor{name: p.Name, host: p.Host, introduced: map[string]time.Time{}, sessions: map[string][]met{}}
 		for _, q := range sc.Peers {
 			if q != p {
 				a.introduced[q.Name] = taleStart.Add(50 * ms)
-				a.sessions[q.Name] = []string{"the session"}
+				a.sessions[q.Name] = []met{{"the session", time.Time{}}}
 			}
 		}
 		s.actors[p.Name] = a
