@@ -5,15 +5,18 @@ package specs_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/gob"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/onsi/ginkgo/v2/types"
 	. "github.com/onsi/gomega"
 
 	"p2pmodel/scenarios"
+	"p2pmodel/sim/witness"
 )
 
 // partName marks the report entries that carry results. Ginkgo passes them from
@@ -22,39 +25,84 @@ const partName = "result"
 
 // part is a result with everything that was recorded, on its way between
 // processes.
-type part struct{ result *scenarios.Result }
+type part struct {
+	Result *scenarios.Result
+	// Packets are those of its runs, each run's own first, in few bytes: as fields of
+	// structs they would take a minute under the race detector.
+	Packets [][]byte
+}
 
 // partOf takes away what the other side has or computes.
 func partOf(res *scenarios.Result) part {
-	out := *res
-	out.Scenario = nil
-	out.Run = withoutPlan(res.Run)
-	out.Controls = slices.Clone(res.Controls)
-	for i := range out.Controls {
-		out.Controls[i].Run = withoutPlan(out.Controls[i].Run)
+	p := part{Result: new(scenarios.Result)}
+	*p.Result = *res
+	p.Result.Scenario = nil
+	p.Result.Controls = slices.Clone(res.Controls)
+	for _, run := range p.runs() {
+		if *run == nil {
+			p.Packets = append(p.Packets, nil)
+			continue
+		}
+		p.Packets = append(p.Packets, packed((*run).Packets))
+		bare := **run
+		bare.Plan, bare.Packets = nil, nil
+		*run = &bare
 	}
-	return part{&out}
+	return p
 }
 
-func withoutPlan(run *scenarios.Run) *scenarios.Run {
-	if run == nil {
-		return nil
+// runs are those of the result, in the order of Packets.
+func (p part) runs() []**scenarios.Run {
+	all := []**scenarios.Run{&p.Result.Run}
+	for i := range p.Result.Controls {
+		all = append(all, &p.Result.Controls[i].Run)
 	}
-	out := *run
-	out.Plan = nil
-	return &out
+	return all
+}
+
+// packed writes packets one after another: time, direction, lengths, names and bytes.
+func packed(packets []witness.Packet) []byte {
+	var b []byte
+	for i := range packets {
+		p := &packets[i]
+		b = binary.BigEndian.AppendUint64(b, uint64(p.At.UnixNano()))
+		b = append(b, byte(p.Direction))
+		for _, field := range [][]byte{[]byte(p.Point.Node), []byte(p.Point.Interface), p.Data} {
+			b = append(binary.BigEndian.AppendUint32(b, uint32(len(field))), field...)
+		}
+	}
+	return b
+}
+
+// unpacked reads what packed wrote.
+func unpacked(b []byte) (packets []witness.Packet) {
+	take := func(n int) (field []byte) {
+		field, b = b[:n:n], b[n:]
+		return field
+	}
+	field := func() []byte { return take(int(binary.BigEndian.Uint32(take(4)))) }
+	for len(b) > 0 {
+		at := time.Unix(0, int64(binary.BigEndian.Uint64(take(8))))
+		p := witness.Packet{At: at, Direction: witness.Direction(take(1)[0])}
+		p.Point.Node, p.Point.Interface, p.Data = string(field()), string(field()), field()
+		packets = append(packets, p)
+	}
+	return packets
 }
 
 // String keeps Ginkgo from printing all packets as the entry's representation.
-func (p part) String() string { return "result of " + p.result.ID }
+func (p part) String() string { return "result of " + p.Result.ID }
 
 // MarshalJSON implements json.Marshaler: a compressed gob, since a run's packets
 // would be unwieldy as JSON.
 func (p part) MarshalJSON() ([]byte, error) {
 	var buf bytes.Buffer
-	zw := gzip.NewWriter(&buf)
-	if err := gob.NewEncoder(zw).Encode(p.result); err != nil {
-		return nil, fmt.Errorf("send the result of %s: %w", p.result.ID, err)
+	zw, err := gzip.NewWriterLevel(&buf, gzip.BestSpeed)
+	if err != nil {
+		return nil, err
+	}
+	if err := gob.NewEncoder(zw).Encode(p); err != nil {
+		return nil, fmt.Errorf("send the result of %s: %w", p.Result.ID, err)
 	}
 	if err := zw.Close(); err != nil {
 		return nil, err
@@ -75,21 +123,18 @@ func resultOf(entry types.ReportEntryValue) *scenarios.Result {
 	Expect(json.Unmarshal(text, &data)).To(Succeed())
 	zr, err := gzip.NewReader(bytes.NewReader(data))
 	Expect(err).NotTo(HaveOccurred())
-	res := &scenarios.Result{}
-	Expect(gob.NewDecoder(zr).Decode(res)).To(Succeed())
-	sc, err := scenarios.Find(res.ID)
+	var got part
+	Expect(gob.NewDecoder(zr).Decode(&got)).To(Succeed())
+	sc, err := scenarios.Find(got.Result.ID)
 	Expect(err).NotTo(HaveOccurred())
-	res.Scenario = sc
-	runs := []*scenarios.Run{res.Run}
-	for _, c := range res.Controls {
-		runs = append(runs, c.Run)
-	}
-	for _, run := range runs {
-		if run != nil {
-			Expect(run.Restore()).To(Succeed())
+	got.Result.Scenario = sc
+	for i, run := range got.runs() {
+		if *run != nil {
+			(*run).Packets = unpacked(got.Packets[i])
+			Expect((*run).Restore()).To(Succeed())
 		}
 	}
-	return res
+	return got.Result
 }
 
 func sortByCatalogue(results []*scenarios.Result) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +41,11 @@ var (
 func TestMain(m *testing.M) {
 	kernel.Init()
 	flag.Parse()
+	// Ginkgo takes what is written to standard error, and has it no more when the
+	// process dies; it prints what its processes wrote before.
+	if err := debug.SetCrashOutput(os.Stderr, debug.CrashOptions{}); err != nil {
+		println("a crash of this process will not be told:", err.Error())
+	}
 	if err := kernel.Enter(); err != nil {
 		println(err.Error())
 		os.Exit(2)
@@ -80,7 +86,7 @@ var _ = Describe("The catalogue", func() {
 		return
 	}
 	for _, sc := range all {
-		It(sc.ID+": "+sc.Title, func(ctx SpecContext) {
+		It(sc.ID+": "+sc.Title, company(sc), func(ctx SpecContext) {
 			needPrograms(sc)
 			end, err := takeTurn(ctx, turnDir, sc)
 			Expect(err).NotTo(HaveOccurred())

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	. "github.com/onsi/ginkgo/v2"
 	"golang.org/x/sys/unix"
 
 	"p2pmodel/scenarios"
@@ -19,6 +20,19 @@ import (
 // dozen processes a lab, and more of them would wait for each other instead of
 // for what they are about.
 const turns = 2
+
+// manyPairs is from how many pairs on a scenario stands alone. Each of a mesh's packets is
+// captured at six places, and under the race detector their reader needs most of a
+// processor: what the kernel cannot keep for it breaks the run.
+const manyPairs = 100
+
+// company says whether a scenario runs beside others.
+func company(sc *scenarios.Scenario) any {
+	if len(sc.Pairs()) >= manyPairs {
+		return Serial
+	}
+	return Label()
+}
 
 // takeTurn waits until a system may run, and gives what ends its turn. One that
 // scans takes all turns, for it leaves nothing of the machine to others. Turns are
