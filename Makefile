@@ -13,7 +13,7 @@ ARGS     ?=
 # Packages whose tests take longest begin first: else the last one is waited for alone.
 LONGEST  := sim/kernel cmd/natlab scenarios/runner scenarios/explore scenarios/agreement core/relay core/peer nat/ruleset \
 	scenarios/campaign core/shard/directory scenarios/trial scenarios/foreign core/shard/agent core/shard/engine/natsengine sim cmd/p2pmodel
-# How many schedules make differential plays.
+# How many schedules make differential plays, and, where it is given, how many rounds make repeat.
 N        ?= 10000
 
 # The race detector needs cgo and a C compiler.
@@ -27,7 +27,7 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build examples generate scenarios test unit agree labs differential planted lint cross bench bench-connect bench-pion judges interop qemu clean
+.PHONY: help build examples generate scenarios repeat test unit agree labs differential planted lint cross bench bench-connect bench-pion judges interop qemu clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
@@ -54,13 +54,18 @@ bin/suite: build
 	@$(GO) test -c $(SUITE_RACE) -o bin/scenarios.test ./scenarios/specs
 
 scenarios: bin/suite ## the main job: the whole catalogue on real NATs, with a report
-	@mkdir -p $(REPORT); rm -f $(REPORT)/.table
-	@status=0; [ -t 1 ] || export NO_COLOR=1; \
+	@mkdir -p $(REPORT); rm -f $(REPORT)/.table $(REPORT)/.race.*
+	@status=0; [ -t 1 ] || export NO_COLOR=1; export GORACE="log_path=$(abspath $(REPORT))/.race $$GORACE"; \
 	$(ROOTLESS) bin/ginkgo run --procs=$(PROCS) $${NO_COLOR:+--no-color} \
 		--silence-skips $(ARGS) bin/scenarios.test \
 		-- --p2pmodel=$(abspath bin/p2pmodel) --report=$(abspath $(REPORT)) --table=$(abspath $(REPORT))/.table || status=$$?; \
 	if [ -f $(REPORT)/.table ]; then echo; cat $(REPORT)/.table; rm -f $(REPORT)/.table; fi; \
+	for race in $(REPORT)/.race.*; do if [ -f "$$race" ]; then echo; cat "$$race"; rm -f "$$race"; fi; done; \
 	$(OWN); exit $$status
+
+repeat: build examples ## scenarios N times, each round with the next seed, and of each how often it was as expected: N=50 ARGS='TC-01 TC-02'
+	@mkdir -p $(REPORT)
+	@status=0; bin/natlab run --repeat $(if $(filter command line environment,$(origin N)),$(N),50) --report $(REPORT) $(ARGS) || status=$$?; $(OWN); exit $$status
 
 unit: build
 	@echo "make: unit tests $(if $(RACE),with the race detector ($(CC_FOUND)),without the race detector: no C compiler found)"

@@ -146,7 +146,12 @@ func explain(w io.Writer, rep *scenarios.Report, g group, width int, color bool)
 	failures := g.failures()
 	for i, res := range failures {
 		if i == explained {
-			fmt.Fprintf(w, "\n  … and %d more of %s\n", len(failures)-explained, g.id)
+			var seeds []string
+			for _, rest := range failures[i:] {
+				seeds = append(seeds, fmt.Sprint(rest.Seed))
+			}
+			fmt.Fprintln(w)
+			paragraph(w, "  ", "    ", fmt.Sprintf("… and %d more of %s, seeds %s", len(seeds), g.id, strings.Join(seeds, ", ")), width)
 			return
 		}
 		name := g.id
