@@ -96,7 +96,7 @@ func serve(t *testing.T, alternate bool) netip.AddrPort {
 	case <-ready:
 	case err := <-done:
 		t.Fatalf("the rendezvous ended: %v", err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the rendezvous does not listen")
 	}
 	return cfg.Listen

@@ -98,7 +98,7 @@ func TestRendezvousListensAndStops(t *testing.T) {
 			if code != 0 {
 				t.Errorf("exit %d after the signal, want 0", code)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("it does not stop")
 		}
 	}
@@ -125,7 +125,7 @@ func askBinding(t *testing.T, server string) {
 	if _, err := c.Write(stun.Binding(id, stun.PaysForMapped)); err != nil {
 		t.Fatal(err)
 	}
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 2000)
 	n, err := c.Read(buf)
 	if err != nil {

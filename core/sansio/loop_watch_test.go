@@ -42,7 +42,7 @@ func TestLoopEndsAfterItsWatchHasEnded(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("Run had not returned 10 s after its context ended")
+	case <-time.After(patience):
+		t.Fatalf("Run had not returned %v after its context ended", patience)
 	}
 }

@@ -62,7 +62,7 @@ func TestABusyMachineLosesNothing(t *testing.T) {
 				s.queue(Datagram{Remote: remote, Payload: []byte(text)})
 			}
 			s.flush()
-			if err := to.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			if err := to.SetReadDeadline(time.Now().Add(patience)); err != nil {
 				t.Fatal(err)
 			}
 			got := make([]byte, 10)

@@ -29,7 +29,7 @@ func TestSourceIsChosen(t *testing.T) {
 		if _, err := other.WriteToUDPAddrPort([]byte("to the third"), netip.AddrPortFrom(third, port)); err != nil {
 			t.Skipf("this system has no address %v: %v", third, err)
 		}
-		if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		b := &batch{}
@@ -48,7 +48,7 @@ func TestSourceIsChosen(t *testing.T) {
 		to := other.LocalAddr().(*net.UDPAddr).AddrPort()
 		text := []byte("from the third")
 		io.write([]outgoing{{remote: netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), local: third, end: len(text)}}, text)
-		if err := other.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := other.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		got := make([]byte, 100)

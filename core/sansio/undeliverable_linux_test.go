@@ -140,7 +140,7 @@ func TestDontFragment(t *testing.T) {
 		to, text := addrPort(other.LocalAddr()), make([]byte, 3000)
 		out := func(size int, whole bool) outgoing { return outgoing{remote: to, whole: whole, end: size} }
 		io.write([]outgoing{out(3000, true), out(1400, true), out(2999, false), out(2998, true), out(2997, false)}, text)
-		_ = other.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = other.SetReadDeadline(time.Now().Add(patience))
 		for _, want := range []int{1400, 2999, 2997} {
 			n, _, err := other.ReadFrom(make([]byte, 4000))
 			if err != nil || n != want {

@@ -269,7 +269,7 @@ func (s *socket) send(to netip.AddrPort, text string) {
 }
 
 // patience is how long a test waits for what must come.
-const patience = 3 * time.Second
+const patience = 30 * time.Second
 
 // receive waits for a datagram.
 func (s *socket) receive() (netip.AddrPort, string) {

@@ -176,7 +176,7 @@ func TestOverNATS(t *testing.T) {
 		t.Fatalf("%v, %v", ticket, err)
 	}
 	stopOne()
-	eventually(t, "ann is at the other Agent", 10*time.Second, func() bool { return ann.Endpoint() == two.Addr().String() })
+	eventually(t, "ann is at the other Agent", patience, func() bool { return ann.Endpoint() == two.Addr().String() })
 	if got, err := ann.GetRoom(ctx, room.Id); err != nil || got.State != agentv1.RoomState_ROOM_STATE_PLAYING {
 		t.Fatalf("%v, %v", got, err)
 	}
@@ -186,7 +186,7 @@ func TestOverNATS(t *testing.T) {
 	if said := next[*agentv1.Event_Chat](t, ann, 10*time.Second); said.Chat.Text != "still there?" {
 		t.Errorf("ann hears %v", said)
 	}
-	eventually(t, "bob sees both online", 10*time.Second, func() bool {
+	eventually(t, "bob sees both online", patience, func() bool {
 		got, err := bob.GetRoom(ctx, room.Id)
 		return err == nil && len(got.Members) == 2 && got.Members[0].Online && got.Members[1].Online
 	})
