@@ -50,6 +50,7 @@ var machines = []string{
 // applications hold of such a machine.
 var drivers = []string{
 	"core/sansio/loop*.go", "core/sansio/socket*.go", "core/sansio/streams.go", "core/sansio/stream_config.go", "core/sansio/watch*.go", "core/sansio/system*.go",
+	"core/sansio/siege/*.go", // for tests, over real sockets
 	"core/peer/peer.go", "core/peer/conn*.go", "core/peer/mesh.go", "core/ice/agent.go",
 	"nat/certify/classify/run.go",
 	"sim/virtual/task.go", // its goroutines take turns

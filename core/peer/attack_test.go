@@ -252,23 +252,28 @@ func TestAttackReflection(t *testing.T) {
 // forgeries gives the n-th forged datagram: of each kind that a socket takes, with as
 // much true as somebody knows who has seen the packets but has no keys.
 func (g *target) forgeries(n int) (from netip.AddrPort, datagram []byte) {
+	return forgery(n, len(g.seen), func(i int) (netip.AddrPort, []byte) { return g.seen[i].SeenSource, g.seen[i].Payload }, g.b.machine.sessions[0].slot)
+}
+
+// forgery is that of somebody who has seen some datagrams, and the session's slot.
+func forgery(n, seen int, at func(i int) (netip.AddrPort, []byte), slot uint32) (from netip.AddrPort, datagram []byte) {
 	r := random(uint64(n), 99)
 	from = netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(r.IntN(250))}), uint16(1+r.IntN(60000)))
-	model := g.seen[r.IntN(len(g.seen))]
+	source, model := at(r.IntN(seen))
 	if r.IntN(2) == 0 {
-		from = model.SeenSource
+		from = source
 	}
 	b := make([]byte, r.IntN(1500))
 	_, _ = r.Read(b)
 	switch n % 7 {
 	case 0: // noise
 	case 1: // true but for a bit
-		b = bytes.Clone(model.Payload)
+		b = bytes.Clone(model)
 		b[len(b)-1-r.IntN(min(len(b), 20))] ^= 1 << r.IntN(8)
 	case 2: // a frame with a true index
 		if len(b) > secure.Overhead {
 			b[0] = byte(frameData)
-			binary.BigEndian.PutUint32(b[1:], g.b.machine.sessions[0].slot<<8|1)
+			binary.BigEndian.PutUint32(b[1:], slot<<8|1)
 		}
 	case 3: // a bare STUN header of any method and class
 		b = binary.BigEndian.AppendUint16(nil, uint16(r.IntN(1<<14)))
@@ -281,12 +286,12 @@ func (g *target) forgeries(n int) (from netip.AddrPort, datagram []byte) {
 			binary.BigEndian.PutUint16(b[2:], uint16(len(b)-4))
 		}
 	case 5: // a STUN message with a true FINGERPRINT and no true integrity
-		if b = bytes.Clone(model.Payload); stun.Is(b) && len(b) > 40 {
+		if b = bytes.Clone(model); stun.Is(b) && len(b) > 40 {
 			b[len(b)-20] ^= 1
 			binary.BigEndian.PutUint32(b[len(b)-4:], crc32.ChecksumIEEE(b[:len(b)-8])^0x5354554e)
 		}
 	case 6: // cut short
-		b = model.Payload[:r.IntN(len(model.Payload))]
+		b = model[:r.IntN(len(model))]
 	}
 	return from, b
 }

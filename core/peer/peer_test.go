@@ -17,9 +17,13 @@ import (
 	"p2pmodel/core/relay"
 	"p2pmodel/core/rendezvous"
 	"p2pmodel/core/sansio"
+	"p2pmodel/core/sansio/siege"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	siege.Enter()
+	goleak.VerifyTestMain(m)
+}
 
 // servers are a rendezvous and a relay on the loopback interface.
 type servers struct {

@@ -14,9 +14,13 @@ import (
 	"go.uber.org/goleak"
 
 	"p2pmodel/core/sansio"
+	"p2pmodel/core/sansio/siege"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	siege.Enter()
+	goleak.VerifyTestMain(m)
+}
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 

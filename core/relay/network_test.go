@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	pion "github.com/pion/stun/v3"
 
 	"p2pmodel/core/sansio"
+	"p2pmodel/core/sansio/siege"
 	"p2pmodel/core/stun"
 )
 
@@ -53,11 +55,16 @@ type world struct {
 	events   []sansio.Event
 	binds    int
 	whole    int // datagrams that left with DontFragment
+
+	// Where the server runs over the kernel's sockets: its field, and by what its
+	// clients reach it. Of the above it has server and events.
+	field  *siege.Field
+	way    sansio.Transport
+	secure *tls.Config
 }
 
-func newWorld(t *testing.T, change func(*ServerConfig)) *world {
-	t.Helper()
-	cfg := ServerConfig{
+func worldConfig() ServerConfig {
+	return ServerConfig{
 		Listen:         serverAddr,
 		RelayAddress:   relayAddr,
 		PortLow:        50000,
@@ -66,6 +73,11 @@ func newWorld(t *testing.T, change func(*ServerConfig)) *world {
 		Authenticators: []Authenticator{Users{"alice": "secret-a", "bob": "secret-b"}},
 		Rand:           seeded(1),
 	}
+}
+
+func newWorld(t *testing.T, change func(*ServerConfig)) *world {
+	t.Helper()
+	cfg := worldConfig()
 	if change != nil {
 		change(&cfg)
 	}
@@ -153,10 +165,21 @@ func (w *world) deliver(from, to netip.AddrPort, payload []byte) {
 }
 
 // send is a datagram from anybody to the server's sockets.
-func (w *world) send(from, to netip.AddrPort, payload []byte) { w.deliver(from, to, payload) }
+func (w *world) send(from, to netip.AddrPort, payload []byte) {
+	w.t.Helper()
+	if w.field != nil {
+		w.sendRunning(from, to, payload)
+		return
+	}
+	w.deliver(from, to, payload)
+}
 
 // pass lets time pass, waking the server when it wants to be woken.
 func (w *world) pass(d time.Duration) {
+	if w.field != nil {
+		w.field.Pass(d)
+		return
+	}
 	end := w.now.Add(d)
 	for {
 		at := w.server.PollTimeout()
@@ -174,6 +197,10 @@ func (w *world) pass(d time.Duration) {
 
 // take empties what arrived at an address.
 func (w *world) take(at netip.AddrPort) []arrival {
+	w.t.Helper()
+	if w.field != nil {
+		return w.takeRunning(at)
+	}
 	a := w.arrivals[at]
 	delete(w.arrivals, at)
 	return a

@@ -11,7 +11,6 @@ import (
 
 	pion "github.com/pion/stun/v3"
 
-	"p2pmodel/core/sansio"
 	"p2pmodel/core/stun"
 )
 
@@ -29,8 +28,15 @@ type saying struct {
 
 var otherClient = netip.MustParseAddrPort("198.51.100.2:5000")
 
-func newBesieged(t testing.TB) *besieged {
-	b := &besieged{bench: newBench(t, ServerConfig{})}
+// everywhere has an attack go on against a server in simulated time, and against one that
+// runs over the kernel's sockets.
+func everywhere(t *testing.T, attack func(*testing.T, *besieged)) {
+	t.Run("simulated", func(t *testing.T) { attack(t, newBesieged(t, newBench(t, ServerConfig{}))) })
+	t.Run("running", func(t *testing.T) { attack(t, newBesieged(t, unopened(t, ServerConfig{}).running(t))) })
+}
+
+func newBesieged(t testing.TB, of *bench) *besieged {
+	b := &besieged{bench: of}
 	ask := func(from netip.AddrPort, m *pion.Message) {
 		b.asked = append(b.asked, saying{from, bytes.Clone(m.Raw)})
 		if code := codeOf(b.ones(from, m)); code != 0 {
@@ -61,28 +67,38 @@ func (b *besieged) ones(from netip.AddrPort, m *pion.Message) answer {
 
 // attack hands over a datagram and counts what is sent to whomever.
 func (b *besieged) attack(from netip.AddrPort, payload []byte) (out int) {
-	for socket := range sansio.Socket(1) {
-		for _, a := range b.give(socket, from, payload) {
-			out += len(a.raw)
-		}
+	if b.field != nil {
+		_, out = b.field.Flood(serverAddress, 1, func(int) (netip.AddrPort, []byte) { return from, payload })
+		return out
+	}
+	for _, a := range b.give(0, from, payload) {
+		out += len(a.raw)
 	}
 	return out
 }
 
 // state is all that attacks might change.
-func (b *besieged) state() string {
-	s := fmt.Sprintf("%d rooms", len(b.rooms))
-	for _, n := range []byte{1, 2} {
-		if r := b.peers[testKey(n).ID()]; r != nil {
-			s += fmt.Sprintf(", %d at %v with %q", n, r.address, r.offer)
+func (b *besieged) state() (s string) {
+	b.inside(func() {
+		s = fmt.Sprintf("%d rooms", len(b.rooms))
+		for _, n := range []byte{1, 2} {
+			if r := b.peers[testKey(n).ID()]; r != nil {
+				s += fmt.Sprintf(", %d at %v with %q", n, r.address, r.offer)
+			}
 		}
-	}
-	h := b.Held()
-	return s + fmt.Sprintf(", %d registrations, %d notices", h.Registrations, h.Notices)
+		s += fmt.Sprintf(", %d registrations", len(b.peers))
+	})
+	return s
 }
 
-func TestAttackSpoofedSource(t *testing.T) {
-	b := newBesieged(t)
+func (b *besieged) held() (h Held) {
+	b.inside(func() { h = b.Held() })
+	return h
+}
+
+func TestAttackSpoofedSource(t *testing.T) { everywhere(t, attackSpoofedSource) }
+
+func attackSpoofedSource(t *testing.T, b *besieged) {
 	before := b.state()
 	for _, s := range b.asked {
 		for _, from := range []netip.AddrPort{netip.MustParseAddrPort("203.0.113.9:9"), netip.AddrPortFrom(s.from.Addr(), s.from.Port()+1)} {
@@ -97,8 +113,9 @@ func TestAttackSpoofedSource(t *testing.T) {
 	}
 }
 
-func TestAttackReplay(t *testing.T) {
-	b := newBesieged(t)
+func TestAttackReplay(t *testing.T) { everywhere(t, attackReplay) }
+
+func attackReplay(t *testing.T, b *besieged) {
 	before := b.state()
 	for range 20 {
 		for _, s := range b.asked {
@@ -106,7 +123,7 @@ func TestAttackReplay(t *testing.T) {
 				t.Errorf("a copy of %d bytes makes the server send %d", len(s.payload), out)
 			}
 		}
-		b.now = b.now.Add(time.Second)
+		b.pass(time.Second)
 	}
 	if after := b.state(); after != before {
 		t.Errorf("%s\nbefore: %s", after, before)
@@ -114,26 +131,26 @@ func TestAttackReplay(t *testing.T) {
 }
 
 // TestAttackStale: nonces end, and so does what was asked with them.
-func TestAttackStale(t *testing.T) {
-	b := newBesieged(t)
-	b.now = b.now.Add(2 * time.Hour)
-	b.HandleTimeout(b.now)
-	b.give(0, clientAddress, nil) // what it says of those who have expired
+func TestAttackStale(t *testing.T) { everywhere(t, attackStale) }
+
+func attackStale(t *testing.T, b *besieged) {
+	b.pass(2 * time.Hour)
 	for _, s := range b.asked {
 		got := b.give(0, s.from, s.payload)
 		if len(got) != 1 || codeOf(got[0]) != stun.CodeStaleNonce {
 			t.Errorf("a request of two hours ago: %d answers; want one 438", len(got))
 		}
 	}
-	if h := b.Held(); h.Registrations != 0 || h.Rooms != 0 || h.Notices != 0 {
+	if h := b.held(); h.Registrations != 0 || h.Rooms != 0 || h.Notices != 0 {
 		t.Errorf("two hours later there are %+v", h)
 	}
 }
 
 // TestAttackAmplification: who has no key gets no more bytes than it sends, whatever
 // method and class it tries.
-func TestAttackAmplification(t *testing.T) {
-	b := newBesieged(t)
+func TestAttackAmplification(t *testing.T) { everywhere(t, attackAmplification) }
+
+func attackAmplification(t *testing.T, b *besieged) {
 	peerID, target := idAttribute(stun.AttrPeerID, testKey(1).ID()), idAttribute(stun.AttrTarget, testKey(2).ID())
 	unknown := stun.Attribute{Type: 0x7777}
 	padding := stun.Attribute{Type: pion.AttrPadding, Value: make([]byte, 64)}
@@ -154,8 +171,8 @@ func TestAttackAmplification(t *testing.T) {
 		}
 	}
 	in, out := 0, 0
-	for range 100_000 { // in one second, in a victim's name
-		m := bare()
+	m := bare()
+	for range 2000 { // at once, in a victim's name
 		in += len(m.Raw)
 		out += b.attack(netip.MustParseAddrPort("203.0.113.200:53"), m.Raw)
 		if out > in {
@@ -167,10 +184,15 @@ func TestAttackAmplification(t *testing.T) {
 	}
 }
 
-func TestAttackFlood(t *testing.T) {
-	b := newBesieged(t)
+func TestAttackFlood(t *testing.T) { everywhere(t, attackFlood) }
+
+func attackFlood(t *testing.T, b *besieged) {
 	before := b.state()
 	flood := func(from, to int) {
+		if b.field != nil {
+			b.field.Flood(serverAddress, to-from, func(n int) (netip.AddrPort, []byte) { return b.forgery(from + n) })
+			return
+		}
 		for n := from; n < to; n++ {
 			source, payload := b.forgery(n)
 			b.attack(source, payload)
@@ -187,8 +209,7 @@ func TestAttackFlood(t *testing.T) {
 	if after := b.state(); after != before {
 		t.Errorf("%s\nbefore: %s", after, before)
 	}
-	b.now = b.now.Add(30 * time.Second)
-	b.HandleTimeout(b.now)
+	b.pass(30 * time.Second)
 	if code := codeOf(b.ones(clientAddress, b.request(testKey(1), clientAddress, 100, stun.MethodRegister))); code != 0 {
 		t.Errorf("after the flood a peer's refresh gets %d", code)
 	}
@@ -228,8 +249,9 @@ func heapInUse() uint64 {
 	return m.HeapAlloc
 }
 
-func TestAttackOversized(t *testing.T) {
-	b := newBesieged(t)
+func TestAttackOversized(t *testing.T) { everywhere(t, attackOversized) }
+
+func attackOversized(t *testing.T, b *besieged) {
 	before := b.state()
 	big := make([]byte, 60_000)
 	for _, s := range b.asked {

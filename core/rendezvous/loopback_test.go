@@ -13,10 +13,14 @@ import (
 	"p2pmodel/core/freeport"
 	"p2pmodel/core/identity"
 	"p2pmodel/core/sansio"
+	"p2pmodel/core/sansio/siege"
 	"p2pmodel/core/stun"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	siege.Enter()
+	goleak.VerifyTestMain(m)
+}
 
 const patience = time.Minute
 

@@ -19,8 +19,10 @@ func (b *bench) request(by identity.Key, from netip.AddrPort, sequence uint64, m
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	var nonce string
+	b.inside(func() { nonce = b.nonces.Issue(b.now, from) })
 	all := []pion.Setter{idAttribute(stun.AttrPeerID, by.ID()), sequenceAttribute(sequence),
-		stun.Attribute{Type: pion.AttrNonce, Value: []byte(b.nonces.Issue(b.now, from))}}
+		stun.Attribute{Type: pion.AttrNonce, Value: []byte(nonce)}}
 	return seal(method, pion.ClassRequest, drawID(random(sequence)), key, append(all, attributes...)...)
 }
 

@@ -12,6 +12,7 @@ import (
 	pion "github.com/pion/stun/v3"
 
 	"p2pmodel/core/sansio"
+	"p2pmodel/core/sansio/siege"
 	"p2pmodel/core/sansio/simnet"
 	"p2pmodel/core/stun"
 )
@@ -21,11 +22,67 @@ type bench struct {
 	*Server
 	t   testing.TB
 	now time.Time
+	// field is where the server runs, if it runs over the kernel's sockets.
+	field *siege.Field
+}
+
+// running has the server of a bench run over the kernel's sockets.
+func (b *bench) running(t testing.TB) *bench {
+	b.t.Helper()
+	ready := make(chan sansio.Event, 2)
+	b.field = siege.Run(t, b.Server, sansio.StreamConfig{}, func(e sansio.Event) {
+		switch e.(type) {
+		case Listening, ListenFailed:
+			ready <- e
+		}
+	})
+	select {
+	case e := <-ready:
+		if e, failed := e.(ListenFailed); failed {
+			t.Fatalf("listen: %v", e.Err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the rendezvous does not listen")
+	}
+	return b
+}
+
+// inside looks into the server between its calls.
+func (b *bench) inside(do func()) {
+	if b.field == nil {
+		do()
+		return
+	}
+	b.field.Do(func(now time.Time) {
+		b.now = now
+		do()
+	})
+}
+
+// pass lets time pass.
+func (b *bench) pass(d time.Duration) {
+	if b.field != nil {
+		b.field.Pass(d)
+		return
+	}
+	b.now = b.now.Add(d)
+	b.HandleTimeout(b.now)
+	b.give(0, clientAddress, nil) // what it says of those who have expired
 }
 
 var clientAddress = netip.MustParseAddrPort("198.51.100.1:5000")
 
 func newBench(t testing.TB, cfg ServerConfig) *bench {
+	t.Helper()
+	b := unopened(t, cfg)
+	for w, ok := b.PollBind(); ok; w, ok = b.PollBind() {
+		b.HandleBound(b.now, w.Socket, w.Local, nil)
+	}
+	return b
+}
+
+// unopened is a bench whose sockets nobody has opened yet.
+func unopened(t testing.TB, cfg ServerConfig) *bench {
 	t.Helper()
 	if !cfg.Listen.IsValid() {
 		cfg.Listen, cfg.Alternate = serverAddress, alternateAddress
@@ -35,11 +92,7 @@ func newBench(t testing.TB, cfg ServerConfig) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{Server: s, t: t, now: simnet.Epoch}
-	for w, ok := s.PollBind(); ok; w, ok = s.PollBind() {
-		s.HandleBound(b.now, w.Socket, w.Local, nil)
-	}
-	return b
+	return &bench{Server: s, t: t, now: simnet.Epoch}
 }
 
 // answer is a datagram of the server's, parsed.
@@ -53,6 +106,13 @@ type answer struct {
 // give hands a datagram to the server and collects what it sends.
 func (b *bench) give(socket sansio.Socket, from netip.AddrPort, payload []byte) (answers []answer) {
 	b.t.Helper()
+	if b.field != nil {
+		for _, d := range b.field.Answers(from, b.sockets[socket].wish, payload) {
+			m, _ := stun.Parse(d.Payload)
+			answers = append(answers, answer{m, d.Payload, d.Socket, d.Remote})
+		}
+		return answers
+	}
 	b.HandleDatagram(b.now, sansio.Datagram{Socket: socket, Remote: from, Payload: payload})
 	for d, ok := b.PollTransmit(); ok; d, ok = b.PollTransmit() {
 		m, _ := stun.Parse(d.Payload)
