@@ -81,6 +81,7 @@ func (m *Machine) updateOffer(now time.Time) bool {
 }
 
 func (m *Machine) setLocal(now time.Time, s *session) {
+	s.agent.SetRelays(m.trusted())
 	s.agent.SetLocal(now, socketBase, m.direct())
 	for _, x := range s.hard.sockets {
 		if x.adopted {
@@ -93,6 +94,19 @@ func (m *Machine) setLocal(now time.Time, s *session) {
 			s.agent.Withdraw(now, a.base)
 		}
 	}
+}
+
+// trusted are the addresses of our relays.
+func (m *Machine) trusted() (list []netip.Addr) {
+	for _, r := range m.servers.Relays {
+		list = append(list, r.Server.Addr().Unmap())
+	}
+	for _, a := range m.relays {
+		if r := a.relayed.Addr(); r.IsValid() && !slices.Contains(list, r) {
+			list = append(list, r)
+		}
+	}
+	return list
 }
 
 func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {

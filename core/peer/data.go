@@ -58,9 +58,9 @@ func (m *Machine) Stats() Stats {
 }
 
 // Send sends a datagram to a peer over the session's present path. It is not
-// repeated if it gets lost. Before there is a first path it may leave already, by
-// ways on which the peer's checks came, as far as those may be answered with
-// (punch.Agent.Early). The error is ErrNoSession, ErrNoPath or ErrTooLarge.
+// repeated if it gets lost. While there is no path, or only one that is in doubt, it
+// may leave by ways on which the peer's checks came, as far as those may be answered
+// with (punch.Agent.Early). The error is ErrNoSession, ErrNoPath or ErrTooLarge.
 func (m *Machine) Send(now time.Time, peer identity.ID, payload []byte) error {
 	s := m.sessionWith(peer)
 	if s == nil {
@@ -72,10 +72,11 @@ func (m *Machine) Send(now time.Time, peer identity.ID, payload []byte) error {
 	if !s.channel.Ready() {
 		return fmt.Errorf("send to %s: %w", peer.Short(), ErrNoPath)
 	}
-	ways := []Path{{}}
+	ways := s.agent.Early(now, secure.Overhead+len(payload))
 	if path, ok := s.agent.Path(); ok {
-		ways[0] = path
-	} else if ways = s.agent.Early(secure.Overhead + len(payload)); len(ways) == 0 {
+		ways = append(ways, path)
+	}
+	if len(ways) == 0 {
 		return fmt.Errorf("send to %s: %w", peer.Short(), ErrNoPath)
 	}
 	frame, err := s.channel.Seal(byte(frameData), payload)
@@ -141,7 +142,7 @@ func (m *Machine) receiveFrame(now time.Time, b punch.Base, from netip.AddrPort,
 		return
 	}
 	m.acquainted(s)
-	s.agent.NoteReceived(now, b, from)
+	s.agent.NoteReceived(now, b, from, len(datagram))
 	if frameType(kind) == frameBye {
 		m.end(now, s, ErrClosedByPeer)
 		return

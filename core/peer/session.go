@@ -199,7 +199,7 @@ func (m *Machine) sessionByID(id SessionID) *session {
 func (m *Machine) pumpSession(now time.Time, s *session) (busy bool) {
 	for t, ok := s.agent.PollTransmit(); ok; t, ok = s.agent.PollTransmit() {
 		busy = true
-		if s.stranger() && !m.strangers.take(now) {
+		if s.stranger() && !m.strangers.take(now, len(t.Payload)) {
 			m.stats.Withheld++
 			continue
 		}

@@ -18,10 +18,12 @@ const (
 	// maxStrangers bounds those that strangers began. One more takes the place
 	// of the oldest.
 	maxStrangers = 64
-	// strangerRate is how many checks a second all strangers together get,
-	// strangerBurst how many at once: a full room finds its paths within it.
+	// strangerRate is how many checks of usualCheck bytes a second all strangers
+	// together get, strangerBurst how many at once: a full room finds its paths
+	// within it.
 	strangerRate  = 256
 	strangerBurst = 1024
+	usualCheck    = 160
 	// maxEstimate is the longest round trip that an offer is believed: checks of
 	// a peer that gives no sign go on for 48 of them.
 	maxEstimate = 2 * time.Second
@@ -69,14 +71,15 @@ type allowance struct {
 	at    time.Time
 }
 
-func (a *allowance) take(now time.Time) bool {
+func (a *allowance) take(now time.Time, size int) bool {
 	if passed := now.Sub(a.at); passed > 0 {
 		a.spent = max(0, a.spent-passed.Seconds()*strangerRate)
 		a.at = now
 	}
-	if a.spent+1 > strangerBurst {
+	cost := max(1, float64(size)/usualCheck)
+	if a.spent+cost > strangerBurst {
 		return false
 	}
-	a.spent++
+	a.spent += cost
 	return true
 }

@@ -157,6 +157,10 @@ type Agent struct {
 	nominated  *pair
 	nomination uint32
 
+	// relays are the addresses of relays that let nobody in but whom their client has
+	// permitted.
+	relays []netip.Addr
+
 	// complete: neither side will have more candidates. revoked: we want no
 	// more datagrams of the peer's.
 	complete, revoked bool

@@ -65,7 +65,7 @@ func (a *Agent) SetRemote(now time.Time, candidates []Candidate) {
 			if c.Addr == p.remote.Addr {
 				// What was learned from a check has a proper name now
 				// (RFC 8838 section 11.4).
-				p.remote = c
+				p.remote, p.strange = c, false
 				p.withdrawn = slices.Contains(a.leaving, p.base)
 				a.prioritise(p)
 				return false

@@ -2,6 +2,7 @@ package punch
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -113,50 +114,128 @@ func TestOpening(t *testing.T) {
 	}
 }
 
-// TestEarlyIsBounded: before a path is proved at most three times what came from an
-// address goes there, and nothing to addresses from which nothing came.
-func TestEarlyIsBounded(t *testing.T) {
+// TestNothingIsAmplified: before a check to an address is answered no more bytes go
+// there than came from there, whatever came and however often: copies of a check with
+// and without what pays for one in return, data of the application's in between, over
+// hours. What is paid for is used: the address is checked, and answered.
+func TestNothingIsAmplified(t *testing.T) {
 	for _, row := range []struct {
 		name            string
 		noSplit, direct bool
-	}{{"split", false, true}, {"plain", true, false}} {
+		fill, copies    int
+		every           time.Duration
+		offered         bool
+	}{
+		{"one check", false, true, paidSize - 96, 1, 0, false},
+		{"one short check", false, false, 0, 1, 0, false},
+		{"checks", false, true, paidSize - 96, 40, 10 * ms, false},
+		{"short checks", false, true, 0, 40, 10 * ms, false},
+		{"short checks, rarely", false, false, 0, 40, time.Minute, false},
+		{"without split paths", true, false, paidSize - 96, 40, 10 * ms, false},
+		{"an offered address", false, true, 0, 40, 10 * ms, true},
+	} {
 		a := lone(t, false)
 		a.cfg.NoSplit = row.noSplit
+		a.SetRelays([]netip.Addr{addrPort("203.0.113.200:1").Addr()})
+		from := stranger
 		a.SetRemote(epoch, []Candidate{reflexive(addrPort("203.0.113.7:53"))})
-		if ways := a.Early(1); len(ways) != 0 {
+		if row.offered {
+			a.SetRemote(epoch, []Candidate{reflexive(from)})
+		}
+		if ways := a.Early(epoch, 1); len(ways) != 0 {
 			t.Fatalf("%s: early data to %+v, from which nothing came", row.name, ways)
 		}
-		drain(a)
-		got, sent := 0, 0
-		for i := range 5 {
-			b := fromB(t, check{id: transactionID{byte(i)}, controlling: true}, credB, credA)
-			got += len(b)
-			a.HandleDatagram(epoch.Add(time.Duration(i)*10*ms), socketBase, stranger, b)
-			for range 100 {
-				for _, way := range a.Early(50) {
-					if way.Remote != stranger {
+		in, out, data, checked, answered := 0, 0, 0, 0, 0
+		now := epoch
+		take := func() {
+			for _, x := range drain(a) {
+				if x.Remote != from {
+					continue
+				}
+				if m := request(t, x.Payload); m.Type == pion.BindingSuccess {
+					answered++
+				} else if checked++; row.offered {
+					continue // it leaves in any case
+				}
+				out += len(x.Payload)
+			}
+			if out > in {
+				t.Fatalf("%s: %d bytes for %d after %v", row.name, out, in, now.Sub(epoch))
+			}
+		}
+		run := func(until time.Time) {
+			for wake := a.PollTimeout(); !wake.IsZero() && wake.Before(until); wake = a.PollTimeout() {
+				now = wake
+				a.HandleTimeout(now)
+				take()
+			}
+			now = until
+		}
+		take()
+		for i := range row.copies {
+			b := fromB(t, check{id: transactionID{byte(i)}, controlling: true, fill: row.fill}, credB, credA)
+			in += len(b)
+			a.HandleDatagram(now, socketBase, from, b)
+			take()
+			for range 10 {
+				for _, way := range a.Early(now, 50) {
+					if way.Remote != from {
 						t.Fatalf("%s: early data to %v", row.name, way.Remote)
 					}
-					sent += 50
+					out += 50
+					data += 50
 				}
 			}
-			for _, x := range drain(a) {
-				if x.Remote == stranger {
-					sent += len(x.Payload)
-				}
+			run(now.Add(row.every))
+			if i == row.copies/2 {
+				a.Restart(now)
 			}
 		}
-		if early := a.Stats().Early > 0; early != row.direct {
-			t.Errorf("%s: early data: %v, want %v", row.name, early, row.direct)
+		run(now.Add(time.Hour))
+		if (data > 0) != row.direct {
+			t.Errorf("%s: %d bytes of early data, want some: %v", row.name, data, row.direct)
 		}
-		if sent > amplification*got {
-			t.Errorf("%s: %d bytes for %d, want at most three times as many", row.name, sent, got)
+		if checked == 0 || answered == 0 && row.name != "one short check" {
+			t.Errorf("%s: %d checks and %d answers", row.name, checked, answered)
 		}
 	}
 	a := standard(t, func(c *Config) { c.Controlling = false })
 	a.HandleDatagram(epoch, socketBase, stranger, fromB(t, check{controlling: true}, credB, credA))
-	if a.Early(1) != nil {
+	if a.Early(epoch, 1) != nil {
 		t.Error("a standard agent says something before a pair is valid")
+	}
+}
+
+// TestEarlyOverTheRelay: to a relayed address of the peer's on a relay of ours data goes
+// as soon as a check came from there, as much as there is; on any other relay, or to an
+// address that the peer has not offered, as to any address.
+func TestEarlyOverTheRelay(t *testing.T) {
+	relay := addrPort("203.0.113.200:50000")
+	for _, row := range []struct {
+		name             string
+		trusted, offered bool
+		want             bool
+	}{{"ours", true, true, true}, {"another one", false, true, false}, {"not offered", true, false, false}} {
+		a := lone(t, false)
+		if row.trusted {
+			a.SetRelays([]netip.Addr{relay.Addr()})
+		}
+		offer := []Candidate{reflexive(addrPort("203.0.113.7:53"))}
+		if row.offered {
+			offer = append(offer, relayed(relay))
+		}
+		a.SetRemote(epoch, offer)
+		if len(a.Early(epoch, 1)) != 0 {
+			t.Errorf("%s: early data before anything came", row.name)
+		}
+		a.HandleDatagram(epoch, socketBase, relay, fromB(t, check{controlling: true, priority: checkPriority(relayed(relay))}, credB, credA))
+		sent := 0
+		for range 100 {
+			sent += len(a.Early(epoch, 1000))
+		}
+		if (sent == 100) != row.want || !row.want && sent != 0 {
+			t.Errorf("%s: %d of 100 datagrams leave, want all: %v", row.name, sent, row.want)
+		}
 	}
 }
 

@@ -93,8 +93,8 @@ func (a *Agent) send(now time.Time, p *pair) {
 	}
 	a.transmits.Push(Transmit{p.base, p.remote.Addr, payload})
 	a.stats.ChecksSent++
-	if p.remote.Kind == PeerReflexive {
-		p.spent += len(payload) // else the check would have left anyway
+	if a.charged(p) {
+		p.spent += len(payload)
 	}
 	p.triggered = false
 	p.lastSent = now
@@ -131,6 +131,11 @@ func (a *Agent) sendNew(now time.Time, p *pair) []byte {
 			c.nomination = a.nomination
 		}
 	}
+	size := a.leastCheck() + rideRoom(c.ride)
+	if a.charged(p) && size > a.credit(p) {
+		c.ride = nil
+	}
+	c.fill = a.fill(p, size)
 	if p.state == waiting {
 		p.state = inProgress
 		p.started, p.sends = now, 0

@@ -258,7 +258,7 @@ func (n *network) flush() {
 			case Settled:
 				s.settledAt = n.now.Sub(n.start)
 			case PathChanged:
-				if e.New.Kind == Direct {
+				if e.New.Kind == Direct && e.Old.Kind != Direct {
 					s.directAt = n.now.Sub(n.start)
 				}
 			}

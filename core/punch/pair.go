@@ -62,8 +62,11 @@ type pair struct {
 	loss float64
 	// betterSince is since when the pair has been better than the one in use.
 	betterSince time.Time
+	// strange: no check of the pair leaves but because of what came. The peer has not
+	// offered the remote address, or the pair had failed already.
+	strange bool
 	// got and spent are the bytes of authentic packets that came from the remote
-	// side, and of what was sent there because of them, see Early.
+	// side, and of what was sent there because of them, see credit.go.
 	got, spent int
 
 	// check is the transaction of the check that is under way, and rto its first

@@ -94,13 +94,16 @@ func (a *Agent) handleRequest(now time.Time, b Base, from netip.AddrPort, m *pio
 		a.heard = now
 	}
 	a.arrived(now, m) // what it asks for, the answer carries
-	success := a.success(now, m, from)
-	a.answer(b, from, success)
 	if p == nil {
+		a.answer(b, from, a.success(now, m, from, size))
 		return true // there is one that does as well
 	}
 	p.heard = now
-	p.got, p.spent = p.got+size, p.spent+len(success)
+	p.got += size
+	if success := a.success(now, m, from, min(size, a.credit(p)-a.reserve(now, p))); success != nil {
+		a.answer(b, from, success)
+		p.spent += len(success)
+	}
 	if c.useCandidate && !a.controlling {
 		a.acceptNomination(p, c.nomination)
 	}
@@ -176,8 +179,16 @@ func (a *Agent) learn(now time.Time, b Base, from netip.AddrPort, c check) (p *p
 	if s := a.selected; s != nil && now.Sub(s.lastSent) > a.rto(s) {
 		s.next = now // the peer may have moved: does it still answer there?
 	}
-	p = a.addPair(now, b, remote)
-	return p, p != nil
+	if p = a.addPair(now, b, remote); p == nil {
+		return nil, false
+	}
+	p.strange = !a.offered(from)
+	return p, true
+}
+
+// offered says whether an address is one of those that the peer has offered.
+func (a *Agent) offered(addr netip.AddrPort) bool {
+	return slices.ContainsFunc(a.remotes, func(r Candidate) bool { return r.Addr == addr })
 }
 
 const (
@@ -210,6 +221,9 @@ func (a *Agent) mayLearn(now time.Time) bool {
 // trigger checks the reverse of a pair that a check arrived on
 // (RFC 8445 section 7.3.1.4).
 func (a *Agent) trigger(now time.Time, p *pair) {
+	if a.owes(p) && a.credit(p) < a.leastCheck() && (p.strange || p.state != waiting) {
+		return // not paid for
+	}
 	switch p.state {
 	case waiting, frozen:
 		p.state, p.next, p.triggered = waiting, now, true
@@ -222,7 +236,7 @@ func (a *Agent) trigger(now time.Time, p *pair) {
 		// Its own check may have been sent before the peer's NAT was open.
 		// Half a retransmission apart, or answers that get lost would make the
 		// two sides trigger each other at the speed of the link.
-		if soonest := p.lastSent.Add(a.rto(p) / 2); soonest.Before(p.next) {
+		if soonest := p.lastSent.Add(a.rto(p) / 2); p.next.IsZero() || soonest.Before(p.next) {
 			p.next, p.triggered = soonest, true
 		}
 	case failed:
@@ -232,6 +246,7 @@ func (a *Agent) trigger(now time.Time, p *pair) {
 		if p.retriggers < maxRetriggers || !a.cfg.Extended {
 			p.retriggers++
 			p.state, p.next, p.triggered = waiting, now, true
+			p.strange = a.cfg.Extended
 		}
 	case succeeded:
 		// Nothing to prove.
@@ -377,11 +392,22 @@ func (a *Agent) handleError(now time.Time, f flight, m *pion.Message) {
 	a.step(now)
 }
 
-// NoteReceived says that authenticated data of the peer arrived on a base.
-func (a *Agent) NoteReceived(now time.Time, b Base, from netip.AddrPort) {
-	if p := a.pathTo(b, from); p != nil {
-		p.rhythm += (min(now.Sub(p.heard), longSilence) - p.rhythm) / 4
-		p.heard = now
+// NoteReceived says that so many bytes of authenticated data of the peer arrived on a
+// base. They pay for checks, too.
+func (a *Agent) NoteReceived(now time.Time, b Base, from netip.AddrPort, size int) {
+	p := a.pathTo(b, from)
+	if p == nil {
+		return
+	}
+	p.rhythm += (min(now.Sub(p.heard), longSilence) - p.rhythm) / 4
+	p.heard = now
+	if p.remote.Addr != from {
+		return
+	}
+	p.got += size
+	if a.owes(p) && p.state == inProgress && p.next.IsZero() {
+		a.trigger(now, p)
+		a.step(now)
 	}
 }
 

@@ -30,6 +30,7 @@ func (a *Agent) Rebind(now time.Time) {
 func (a *Agent) recheck(now time.Time) {
 	for _, p := range a.pairs {
 		p.retriggers, p.betterSince = 0, time.Time{}
+		p.strange = p.strange && !a.offered(p.remote.Addr)
 		if p.state != succeeded {
 			p.state, p.triggered = waiting, false
 		}

@@ -45,11 +45,14 @@ func (a *Agent) arrived(now time.Time, m *pion.Message) (answer bool) {
 	return err == nil && len(value) <= MaxRide && a.cfg.Rider.HandleMessage(now, value)
 }
 
-// success answers a check.
-func (a *Agent) success(now time.Time, m *pion.Message, from netip.AddrPort) []byte {
+// success answers a check, in at most so many bytes; nil: that is too few.
+func (a *Agent) success(now time.Time, m *pion.Message, from netip.AddrPort, most int) []byte {
 	answer := writeSuccess(m, from, a.local, a.ride(now))
-	if len(answer) > len(m.Raw) {
+	if len(answer) > most {
 		answer = writeSuccess(m, from, a.local, nil)
+	}
+	if len(answer) > most {
+		return nil
 	}
 	return answer
 }

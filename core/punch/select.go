@@ -313,6 +313,9 @@ func (a *Agent) sendDue(now time.Time) {
 		if p == nil {
 			return
 		}
+		if a.broke(p) {
+			continue
+		}
 		a.send(now, p)
 		if a.nextSlot.Before(now) {
 			a.nextSlot = now

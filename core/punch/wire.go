@@ -16,6 +16,12 @@ import (
 // is comprehension-optional.
 const attrNomination pion.AttrType = 0xC001
 
+// attrFill makes a check longer, so that it pays for what it asks for; what is in it
+// says nothing. PADDING (RFC 5780 section 7.6) would have to be understood.
+const attrFill pion.AttrType = 0xFFF1
+
+var filling [paidSize]byte
+
 // codeRoleConflict is 487 (RFC 8445 section 7.3.1.1).
 const codeRoleConflict = 487
 
@@ -39,6 +45,7 @@ type check struct {
 	controlling bool
 	tieBreaker  uint64
 	ride        []byte // of a Rider; nil: nothing
+	fill        int    // bytes of attrFill, with its header; 0: there is none
 }
 
 var errNotOurs = errors.New("not a STUN message of this session")
@@ -120,7 +127,7 @@ const (
 
 // writeCheck makes a connectivity check (RFC 8445 section 7.1).
 func writeCheck(c check, local, remote credentials) []byte {
-	w := stun.Write(pion.MethodBinding, pion.ClassRequest, c.id, checkRoom+len(remote.ufrag)+1+len(local.ufrag)+rideRoom(c.ride))
+	w := stun.Write(pion.MethodBinding, pion.ClassRequest, c.id, checkRoom+len(remote.ufrag)+1+len(local.ufrag)+rideRoom(c.ride)+c.fill)
 	w.Text(pion.AttrUsername, remote.ufrag, ":", local.ufrag)
 	w.Uint32(pion.AttrPriority, c.priority)
 	role := pion.AttrICEControlled
@@ -136,6 +143,9 @@ func writeCheck(c check, local, remote credentials) []byte {
 	}
 	if c.ride != nil {
 		w.Bytes(attrRide, c.ride)
+	}
+	if c.fill > 0 {
+		w.Bytes(attrFill, filling[:c.fill-4])
 	}
 	return seal(w, remote)
 }

@@ -51,7 +51,7 @@ var stranger = addrPort("203.0.113.9:999")
 // TestNothingForTheUnauthenticated: whoever does not know the password gets no
 // packet and leaves no state.
 func TestNothingForTheUnauthenticated(t *testing.T) {
-	good := fromB(t, check{id: transactionID{1}}, credB, credA)
+	good := fromB(t, check{id: transactionID{1}, fill: paidSize - 96}, credB, credA)
 	plain, err := stun.Build(pion.MethodBinding, pion.ClassRequest, transactionID{2},
 		pion.NewUsername("aaaa:bbbb"), stun.Uint32(pion.AttrPriority, 1), pion.Fingerprint)
 	if err != nil {

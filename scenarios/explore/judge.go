@@ -72,11 +72,6 @@ const (
 // tells four addresses (RFC 5780 section 6.1).
 const discovery = 8
 
-// peerAllowance is what a peer may send to a stranger who plays a genuine check
-// again from another address: ICE answers it, and asks back whether somebody is
-// there (RFC 8445 section 7.3.1.4), as often as for any pair.
-const peerAllowance = 4 << 10
-
 // outcome is what came of one run.
 type outcome struct {
 	res      *scenarios.Result
@@ -343,7 +338,7 @@ func (o *outcome) strangers() (all []Finding) {
 			case o.at(o.sc.Rendezvous, from):
 				bound += discovery * requests[from]
 			default:
-				bound += peerAllowance
+				bound = sent[from] // of peers, who may be played their checks again
 			}
 			if got[from] > bound {
 				all = append(all, Finding{Amplified, fmt.Sprintf("%s, which never authenticated, sent %d bytes to %v and got %d, at most %d are allowed",
