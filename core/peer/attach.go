@@ -126,7 +126,8 @@ func (m *Machine) pumpRendezvous(now time.Time) (busy bool) {
 			m.Emit(TicketRenewed{})
 		case rendezvous.ReflexiveChanged:
 			m.Emit(ReflexiveChanged{Old: e.Old, New: e.New})
-			if f := m.former; f == nil || f.decided {
+			roamed := !m.reflexive.IsValid() // all that has been begun anew already
+			if f := m.former; !roamed && (f == nil || f.decided) {
 				if e.Old.Addr() == e.New.Addr() {
 					m.cliff(now)
 				}

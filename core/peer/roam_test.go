@@ -134,9 +134,11 @@ func TestRoaming(t *testing.T) {
 	}
 }
 
-// TestBothRoam at the same time.
+// TestBothRoam at the same time: one hears the other again two round trips of 80 ms
+// later, and what a datagram each 5 ms adds to that, the other one half of one more.
 func TestBothRoam(t *testing.T) {
 	w := newWorld(t, 1)
+	w.guesses = true // and split paths
 	a, b := w.pair(portRestricted, portRestricted, laboratory)
 	w.net.Until(10*time.Second, settled(a, b))
 	session := a.session(b)
@@ -144,6 +146,27 @@ func TestBothRoam(t *testing.T) {
 		w.peers = append(w.peers, n) // another external address
 		_, to := w.home(portRestricted)
 		n.host.Move(to, netip.AddrFrom4([4]byte{192, 168, 7, byte(3 + i)}))
+	}
+	moved, heard := w.net.Now(), map[*node]time.Duration{}
+	for i := range 200 {
+		_ = a.send(b, fmt.Sprint("roamed", i))
+		_ = b.send(a, fmt.Sprint("roamed", i))
+		w.net.Run(5 * ms)
+		for _, n := range []*node{a, b} {
+			if heard[n] == 0 && slices.ContainsFunc(n.got, func(s string) bool { return strings.HasPrefix(s, "roamed") }) {
+				heard[n] = w.net.Now().Sub(moved)
+			}
+		}
+	}
+	if first, last := min(heard[a], heard[b]), max(heard[a], heard[b]); first > 180*ms || last > 220*ms {
+		t.Errorf("they hear each other again after %v and %v, want two and two and a half round trips of 80 ms", first, last)
+	}
+	for _, n := range []*node{a, b} {
+		got := slices.Clone(n.got)
+		slices.Sort(got)
+		if len(heard) != 2 || len(slices.Compact(got)) != len(n.got) {
+			t.Errorf("%s: %d heard, or a datagram was delivered twice", n.name, len(heard))
+		}
 	}
 	w.net.Run(5 * time.Second)
 	w.want(a, b, Direct)

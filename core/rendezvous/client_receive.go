@@ -84,6 +84,7 @@ func (c *Client) handleError(now time.Time, p *pending, m *pion.Message) {
 			return
 		}
 		c.send(now, p)
+		c.pipeline(now, p)
 	case again && stun.IsCode(err, stun.CodeConflict):
 		// Our clock went back since the last registration: go on from there.
 		if s, bad := getSequence(m); bad == nil && p.signed {

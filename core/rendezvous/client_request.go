@@ -38,6 +38,25 @@ func (c *Client) send(now time.Time, p *pending) {
 	c.transmit(t.Request)
 }
 
+// pipeline sends introductions right behind a REGISTER from another address than
+// before: the server knows us, and its answer would take a round trip more. Who
+// roams waits for that. One that overtakes the REGISTER is answered all the same, or
+// asked for again.
+func (c *Client) pipeline(now time.Time, behind *pending) {
+	if behind.method != stun.MethodRegister || c.registered || c.ticketPending || c.serverSequence == 0 {
+		return
+	}
+	waiting := c.waiting
+	c.waiting = nil
+	for _, w := range waiting {
+		if w.method == stun.MethodConnect {
+			c.send(now, w)
+		} else {
+			c.waiting = append(c.waiting, w)
+		}
+	}
+}
+
 // schedule is the configured one, or one that follows the round-trip time and
 // slows down while nobody answers. It does not double between the requests of
 // one transaction: after a cut of seconds, the first request that gets through
