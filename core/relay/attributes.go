@@ -112,8 +112,19 @@ func addAddressErrorCode(w *stun.Writer, f family, code pion.ErrorCode) {
 // addressErrorCodeOf is the inverse of addAddressErrorCode.
 func addressErrorCodeOf(a pion.Attributes) (number byte, code int, present bool) {
 	raw, present := a.Get(stun.AttrAddressErrorCode)
+	if !present {
+		raw, present = a.Get(stun.AttrDraftAddressError)
+	}
 	if !present || len(raw.Value) < 4 {
 		return 0, 0, false
 	}
 	return raw.Value[0], int(raw.Value[2]&7)*100 + int(raw.Value[3]), true
+}
+
+// additionalFamily gives ADDITIONAL-ADDRESS-FAMILY, by RFC 8656's number or by coturn's.
+func additionalFamily(a pion.Attributes) (raw pion.RawAttribute, present bool) {
+	if raw, present = a.Get(stun.AttrAdditionalAddressFamily); !present {
+		raw, present = a.Get(stun.AttrDraftAdditionalFamily)
+	}
+	return raw, present
 }

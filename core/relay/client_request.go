@@ -117,6 +117,7 @@ func (c *Client) askAllocation(w *stun.Writer) {
 		w.Uint32(pion.AttrRequestedAddressFamily, familyIPv6<<24)
 	case BothFamilies:
 		w.Uint32(stun.AttrAdditionalAddressFamily, familyIPv6<<24)
+		w.Uint32(stun.AttrDraftAdditionalFamily, familyIPv6<<24) // whoever knows neither ignores it
 	}
 	if c.wantWhole {
 		w.Bytes(pion.AttrDontFragment)

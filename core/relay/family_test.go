@@ -57,6 +57,8 @@ func TestServerFamilies(t *testing.T) {
 		{"IPv6 by name", bothFamilies, []pion.Setter{wants(familyIPv6)}, 0, []netip.Addr{relayAddr6}, 0, 0},
 		{"IPv6 with an even port", bothFamilies, []pion.Setter{wants(familyIPv6), attribute(pion.AttrEvenPort, 0)}, 0, []netip.Addr{relayAddr6}, 0, 0},
 		{"both", bothFamilies, []pion.Setter{additional}, 0, []netip.Addr{relayAddr, relayAddr6}, 0, 0},
+		{"both, by coturn's number", bothFamilies, []pion.Setter{attribute(stun.AttrDraftAdditionalFamily, familyIPv6, 0, 0, 0)}, 0, []netip.Addr{relayAddr, relayAddr6}, 0, 0},
+		{"both, by either number", bothFamilies, []pion.Setter{additional, attribute(stun.AttrDraftAdditionalFamily, familyIPv6, 0, 0, 0)}, 0, []netip.Addr{relayAddr, relayAddr6}, 0, 0},
 		{"both, of a server of IPv4", nil, []pion.Setter{additional}, 0, []netip.Addr{relayAddr}, familyIPv6, 440},
 		{"both, of a server of IPv6", onlyIPv6, []pion.Setter{additional}, 0, []netip.Addr{relayAddr6}, familyIPv4, 440},
 		{"IPv6 of a server of IPv4", nil, []pion.Setter{wants(familyIPv6)}, 440, nil, 0, 0},

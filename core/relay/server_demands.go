@@ -32,7 +32,7 @@ func (s *Server) demands(now time.Time, r *request, p *pendingAllocate) (code pi
 	}
 	_, wantsEven := r.attributes.Get(pion.AttrEvenPort)
 	_, wantsFamily := r.attributes.Get(pion.AttrRequestedAddressFamily)
-	_, wantsBoth := r.attributes.Get(stun.AttrAdditionalAddressFamily)
+	_, wantsBoth := additionalFamily(r.attributes)
 	if claim, claims := r.attributes.Get(pion.AttrReservationToken); claims {
 		if wantsEven || wantsFamily || wantsBoth || len(claim.Value) != len(token{}) {
 			return pion.CodeBadRequest, nil
@@ -52,7 +52,7 @@ func (s *Server) demands(now time.Time, r *request, p *pendingAllocate) (code pi
 func (s *Server) wantsAddresses(r *request, p *pendingAllocate) pion.ErrorCode {
 	p.wanted = []family{four}
 	named, wantsFamily := r.attributes.Get(pion.AttrRequestedAddressFamily)
-	additional, wantsBoth := r.attributes.Get(stun.AttrAdditionalAddressFamily)
+	additional, wantsBoth := additionalFamily(r.attributes)
 	even, wantsEven := r.attributes.Get(pion.AttrEvenPort)
 	if wantsEven {
 		if len(even.Value) != 1 {

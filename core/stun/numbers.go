@@ -64,6 +64,10 @@ const (
 	AttrAdditionalAddressFamily stun.AttrType = 0x8000
 	AttrAddressErrorCode        stun.AttrType = 0x8001
 	AttrICMP                    stun.AttrType = 0x8004
+	// AttrDraftAdditionalFamily and AttrDraftAddressError are the same two by the
+	// numbers that coturn has for them, from before RFC 8656 (draft-martinsen-tram-ssoda).
+	AttrDraftAdditionalFamily stun.AttrType = 0x8032
+	AttrDraftAddressError     stun.AttrType = 0x8033
 	// AttrMobilityTicket is RFC 8016's (section 3.4).
 	AttrMobilityTicket stun.AttrType = 0x8030
 )
