@@ -1,22 +1,19 @@
 package relay
 
 import (
-	"bytes"
-	"context"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"p2pmodel/core/freeport"
-	"p2pmodel/core/sansio"
+	"p2pmodel/scenarios/interop"
 )
 
-// These tests hold the relay against pion/turn: its client and its server are a
-// program in a module of its own, which go builds here.
+// pion/turn's client and server are a program in a module of its own, which go builds
+// here.
 const pionTurnModule = "../../scenarios/foreign/pion-turn"
 
 func pionTurn(t *testing.T) string {
@@ -24,96 +21,75 @@ func pionTurn(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "pion-turn")
 	out, err := exec.CommandContext(t.Context(), "go", "-C", pionTurnModule, "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
-		t.Skipf("LEFT OUT: pion-turn cannot be built, so our relay was not held against pion/turn: %v\n%s", err, out)
+		t.Skipf("LEFT OUT: pion-turn cannot be built, so we were not held against pion/turn: %v\n%s", err, out)
 	}
 	return path
 }
 
+// pionTurnVersion is like "v5.1.2".
+var pionTurnVersion = sync.OnceValue(func() string {
+	out, _ := exec.Command("go", "-C", pionTurnModule, "list", "-m", "-f", "{{.Version}}", "github.com/pion/turn/v5").Output()
+	return strings.TrimSpace(string(out))
+})
+
 func TestPionClientThroughOurServer(t *testing.T) {
+	t.Parallel()
 	program := pionTurn(t)
-	run := func(t *testing.T, args ...string) (string, error) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		out, err := exec.CommandContext(ctx, program, append([]string{"client"}, args...)...).CombinedOutput()
-		return string(out), err
-	}
-	server, loop, at, _ := startStreamServer(t)
-	for _, c := range []struct{ transport, addr string }{
-		{"udp", at.Addr.String()}, {"tcp", at.TCP.String()}, {"tls", at.TLS.String()},
-	} {
-		t.Run(c.transport, func(t *testing.T) {
-			out, err := run(t, "--server", c.addr, "--transport", c.transport, "--user", "alice", "--password", "secret")
-			if err != nil || !strings.Contains(out, "50 datagrams each way, none lost") {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
-	}
-	for name, c := range map[string]struct {
-		args []string
-		says string
+	expired, hmac := SharedSecret("north").Credentials("carol", time.Now().Add(-time.Minute))
+	good, password := SharedSecret("north").Credentials("carol", time.Now().Add(time.Hour))
+	const arrived = "50 datagrams each way, none lost"
+	for _, c := range []struct {
+		over, tried, args string
+		// refused is the code with which we refuse; empty: all arrives.
+		refused string
+		six     bool
 	}{
-		"a wrong password":        {[]string{"--user", "alice", "--password", "guess"}, "error 401"},
-		"an unknown user":         {[]string{"--user", "mallory", "--password", "secret"}, "error 401"},
-		"IPv6, which we have not": {[]string{"--user", "alice", "--password", "secret", "--relay6"}, "error 440"},
+		{over: "UDP", tried: "channels"},
+		{over: "TCP", tried: "channels"},
+		{over: "TLS", tried: "channels"},
+		{over: "UDP", tried: "IPv6 relayed addresses", args: "--relay6", six: true},
+		{over: "TLS", tried: "IPv6 relayed addresses", args: "--relay6", six: true},
+		{over: "UDP over IPv6", tried: "channels", args: "--local ::1 --relay4", six: true},
+		{over: "UDP over IPv6", tried: "IPv6 relayed addresses", args: "--local ::1", six: true},
+		{over: "UDP", tried: "time-limited credentials", args: "--user " + good + " --password " + password},
+		{over: "UDP", tried: "a wrong password", args: "--password guess", refused: "401"},
+		{over: "TLS", tried: "a wrong password", args: "--password guess", refused: "401"},
+		{over: "UDP", tried: "an unknown user", args: "--user mallory", refused: "401"},
+		{over: "UDP", tried: "credentials that expired a minute ago", args: "--user " + expired + " --password " + hmac, refused: "401"},
+		{over: "UDP", tried: "a third allocation of one user", args: "--more 1", refused: "486"},
+		{over: "UDP", tried: "a private peer", args: "--peer 10.0.0.1:9", refused: "403"},
+		{over: "UDP", tried: "a peer that the operator denies", args: "--peer 127.9.9.9:9", refused: "403"},
+		{over: "TCP", tried: "connections to peers, RFC 6062", args: "--relay-tcp", refused: "442"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			out, err := run(t, append(c.args, "--server", at.Addr.String())...)
-			if err == nil || !strings.Contains(out, c.says) {
-				t.Errorf("%v, want %s:\n%s", err, c.says, out)
+		t.Run(c.over+" "+c.tried, func(t *testing.T) {
+			expected := arrived
+			if c.refused != "" {
+				expected = "refused: " + c.refused
+			}
+			interop.Try(t, interop.Row{Client: "pion/turn " + pionTurnVersion(), Server: ourRelay, Over: c.over, Tried: c.tried, Expected: expected})
+			if c.six {
+				needsIPv6(t)
+			}
+			t.Parallel()
+			r := startForeignRelay(t, func(cfg *ServerConfig) {
+				cfg.DenyPeers = prefixes("127.9.0.0/16")
+				cfg.MaxAllocationsPerUser = 2
+				if c.over == "UDP over IPv6" {
+					cfg.Listen = netip.AddrPortFrom(loopback6(), 0)
+				}
+			})
+			transport, _, _ := strings.Cut(strings.ToLower(c.over), " ")
+			args := append([]string{"client", "--server", r.by(c.over).String(), "--transport", transport, "--user", "alice", "--password", "secret"}, strings.Fields(c.args)...)
+			out, err := run(t, time.Minute, program, args...)
+			switch says := "error " + c.refused; {
+			case c.refused == "" && (err != nil || !strings.Contains(out, arrived)):
+				t.Errorf("it ends with %v:\n%s", err, out)
+			case c.refused != "" && (err == nil || !strings.Contains(out, says)):
+				t.Errorf("it ends with %v and does not say %q:\n%s", err, says, out)
+			}
+			if st := r.stats(); c.refused == "401" && st.Created != 0 {
+				t.Errorf("%d allocations were made", st.Created)
 			}
 		})
 	}
-	loop.Do(func(time.Time) {
-		if st := server.Stats(); st.Created != 6 {
-			t.Errorf("%d allocations were made, want two by each transport", st.Created)
-		}
-	})
-}
-
-func TestOurClientThroughPionServer(t *testing.T) {
-	addr := startPionServer(t, pionTurn(t))
-	a, b := startClient(t, addr, "alice", "secret"), startClient(t, addr, "alice", "secret")
-	relayedA, relayedB := await(t, a.allocated, "a's allocation").Relayed, await(t, b.allocated, "b's allocation").Relayed
-	a.permit(t, relayedB)
-	b.permit(t, relayedA)
-	exchange(t, a, b, relayedA, relayedB, 200, 1000)
-	t.Run("a third allocation, past the quota", func(t *testing.T) { isRefused(t, addr, "secret", "486") })
-	t.Run("a wrong password", func(t *testing.T) { isRefused(t, addr, "guess", "400") })
-	for _, c := range []*runningClient{a, b} {
-		c.loop.Do(func(now time.Time) { c.Close(now) })
-	}
-}
-
-// isRefused has a client ask in vain; says is in its error.
-func isRefused(t *testing.T, addr netip.AddrPort, password, says string) {
-	t.Helper()
-	result := make(chan sansio.Event, 8)
-	runLoop(t, newClientMachine(addr, "alice", password), func(e sansio.Event) { result <- e })
-	failed, ok := await(t, result, "the refusal").(AllocateFailed)
-	if !ok || !strings.Contains(failed.Err.Error(), says) {
-		t.Errorf("%+v, want a failure that says %q", failed, says)
-	}
-}
-
-func startPionServer(t *testing.T, program string) netip.AddrPort {
-	t.Helper()
-	addr := freeport.Of(t)
-	var log bytes.Buffer
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "server", "--listen", addr.String(), "--user", "alice", "--password", "secret", "--quota", "2")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait() // ends by the signal
-		if t.Failed() {
-			t.Logf("pion-turn said:\n%s", &log)
-		}
-	})
-	return addr
 }

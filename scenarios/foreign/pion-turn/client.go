@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -15,7 +16,9 @@ import (
 type client struct {
 	server, local, transport string
 	user, password           *string
-	six                      bool
+	four, six, tcp           bool
+	more                     int
+	peer                     string
 	messages, size           int
 	patience                 time.Duration
 }
@@ -38,6 +41,9 @@ func (c *client) run() error {
 		}
 		fmt.Printf("relayed %s after %d ms\n", s.relay.LocalAddr(), time.Since(began).Milliseconds())
 	}
+	if done, err := c.askMore(&sides[0]); done || err != nil {
+		return err
+	}
 	// Whoever sends first asks for its permission: what the other one sends before is lost.
 	for i, s := range sides {
 		if err := s.client.CreatePermission(sides[1-i].relay.LocalAddr()); err != nil {
@@ -55,12 +61,36 @@ func (c *client) run() error {
 	return nil
 }
 
+// askMore asks for what is asked for beside data, and reports whether that was all.
+func (c *client) askMore(s *side) (done bool, err error) {
+	for range c.more {
+		var third side
+		defer third.close()
+		if err := c.allocate(&third); err != nil {
+			return true, err
+		}
+	}
+	if c.peer != "" {
+		peer, err := net.ResolveUDPAddr("udp", c.peer)
+		if err == nil {
+			err = s.client.CreatePermission(peer)
+		}
+		if err != nil {
+			return true, fmt.Errorf("permission: %w", err)
+		}
+	}
+	return c.more > 0 || c.peer != "", nil
+}
+
 func (c *client) allocate(s *side) (err error) {
 	if s.conn, err = c.connect(); err != nil {
 		return err
 	}
 	cfg := turn.ClientConfig{STUNServerAddr: c.server, TURNServerAddr: c.server, Conn: s.conn, Username: *c.user, Password: *c.password}
-	if c.six {
+	switch {
+	case c.four:
+		cfg.RequestedAddressFamily = turn.RequestedAddressFamilyIPv4
+	case c.six:
 		cfg.RequestedAddressFamily = turn.RequestedAddressFamilyIPv6
 	}
 	if s.client, err = turn.NewClient(&cfg); err != nil {
@@ -68,6 +98,12 @@ func (c *client) allocate(s *side) (err error) {
 	}
 	if err = s.client.Listen(); err != nil {
 		return err
+	}
+	if c.tcp {
+		if _, err = s.client.AllocateTCP(); err != nil {
+			return fmt.Errorf("allocate connections: %w", err)
+		}
+		return errors.New("relayed connections were given")
 	}
 	if s.relay, err = s.client.Allocate(); err != nil {
 		return fmt.Errorf("allocate: %w", err)
