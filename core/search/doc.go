@@ -12,7 +12,8 @@
 // side for 99.9 %. Nobody should; the relay is there.
 //
 // What it costs is bounded by constants: an Opener sends at most one datagram each
-// OpenEvery, a Prober one each ProbeEvery and Probes in all. Both are plans only: who owns
+// OpenEvery, a Prober one each ProbeEvery and Probes in all; who is late catches up, ten
+// at once at most. Both are plans only: who owns
 // sockets does as they say, and stops at the first hit. They have no I/O and no clock.
 package search
 
@@ -39,10 +40,22 @@ const (
 	// OpenAgain is when each socket sends again, before a NAT forgets a mapping
 	// that nothing has come back to (10 s, MikroTik's for one-way traffic).
 	OpenAgain = 8 * time.Second
+	// mostBehind is how many datagrams may follow at once because whoever drives the plan
+	// came late: on a busy machine 5 ms become 20, and a search that would not catch up
+	// would be over after a quarter of its probes.
+	mostBehind = 10
 	// Longest bounds a search: its probes, and a while for the last ones to be
 	// answered.
 	Longest = Probes*ProbeEvery + 2*time.Second
 )
+
+// paced is when the datagram after one that was due at due, and leaves now, is due.
+func paced(due, now time.Time, every time.Duration) time.Time {
+	if oldest := now.Add(-mostBehind * every); due.Before(oldest) {
+		due = oldest
+	}
+	return due.Add(every)
+}
 
 // Chance is the probability that at least one of so many probes, each to another
 // port, meets one of so many open ones.

@@ -24,7 +24,7 @@ func (o *Opener) Poll(now time.Time) (socket int, ok bool) {
 	}
 	socket = o.sent
 	o.sent++
-	o.next = now.Add(OpenEvery)
+	o.next = paced(o.next, now, OpenEvery)
 	if o.sent == o.sockets {
 		o.sent = 0
 		o.round++

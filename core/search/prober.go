@@ -43,7 +43,7 @@ func (p *Prober) Poll(now time.Time) (port uint16, ok bool) {
 	if now.Before(p.next) || p.probes == 0 {
 		return 0, false
 	}
-	p.next = now.Add(ProbeEvery)
+	p.next = paced(p.next, now, ProbeEvery)
 	p.probes--
 	if p.likely.left > 0 && p.probes >= Probes/2 {
 		port = p.likely.draw(p.random)

@@ -48,6 +48,43 @@ func TestProber(t *testing.T) {
 	}
 }
 
+// TestLateDrivers: who comes late catches up, a few probes at once; a busy machine does
+// not make a search longer, and nobody's absence makes a flood.
+func TestLateDrivers(t *testing.T) {
+	for _, c := range []struct {
+		late time.Duration
+		most int // at once
+		all  time.Duration
+	}{
+		{time.Millisecond, 1, Probes * ProbeEvery},
+		{20 * time.Millisecond, 5, Probes*ProbeEvery + 20*time.Millisecond},
+		{time.Second, mostBehind + 1, time.Duration(Probes/(mostBehind+1)+1) * time.Second},
+	} {
+		p := NewProber(began, [16]byte{}, Probes, 0, 0)
+		most, now := 0, began
+		for ; p.Left() > 0; now = now.Add(c.late) {
+			n := 0
+			for _, ok := p.Poll(now); ok; _, ok = p.Poll(now) {
+				n++
+			}
+			most = max(most, n)
+		}
+		if took := now.Sub(began); most > c.most || took > c.all {
+			t.Errorf("woken each %v: %d probes at once, all in %v; want %d and %v at most", c.late, most, took, c.most, c.all)
+		}
+	}
+	o := NewOpener(began, Sockets)
+	now, n := began, 0
+	for ; !o.Opened(); now = now.Add(20 * time.Millisecond) {
+		for _, ok := o.Poll(now); ok && !o.Opened(); _, ok = o.Poll(now) {
+			n++
+		}
+	}
+	if took := now.Sub(began); took > Sockets*OpenEvery+40*time.Millisecond {
+		t.Errorf("opened in %v by a driver that comes each 20 ms", took)
+	}
+}
+
 // TestPause: what waits sends nothing, and goes on later.
 func TestPause(t *testing.T) {
 	p := NewProber(began, [16]byte{}, 3, 0, 0)
