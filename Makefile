@@ -80,9 +80,11 @@ unit: build
 judges: build ## foreign programs as judges: coturn's tools, Debian's stun and aioice, which must be installed
 	P2PMODEL_JUDGES=require $(GO) test -count=1 -v ./scenarios/foreign
 
-interop: ## our relay and coturn's, pion/turn's clients and servers, a line each; our ICE agent and pion/ice, aioice: a table of all classic NATs
-	$(GO) test -count=1 -v -run 'Coturn|Pion' ./core/relay
-	P2PMODEL_JUDGES=require $(GO) test -count=1 -v -timeout 20m -run 'TestICE' ./scenarios/foreign -interop $(ARGS)
+interop: ## who understands whom: coturn, pion/turn, pion/ice and aioice with our relay, its client and our ICE agent, as one table; to reports/interop as well
+	@mkdir -p bin; $(GO) build -o bin/interop ./cmd/interop
+	@{ $(GO) test -json -count=1 -timeout 20m -run 'Coturn|Pion' ./core/relay -interop; \
+	P2PMODEL_JUDGES=require $(GO) test -json -count=1 -timeout 40m -run 'TestICE|TestTurn' ./scenarios/foreign -interop $(ARGS); } | bin/interop reports/interop; \
+	status=$$?; $(OWN); exit $$status
 
 test: unit ## all tests, the scenarios included
 	@$(MAKE) --no-print-directory scenarios SUITE_RACE=$(RACE)

@@ -58,7 +58,7 @@ func TestLateDrivers(t *testing.T) {
 	}{
 		{time.Millisecond, 1, Probes * ProbeEvery},
 		{20 * time.Millisecond, 5, Probes*ProbeEvery + 20*time.Millisecond},
-		{time.Second, mostBehind + 1, time.Duration(Probes/(mostBehind+1)+1) * time.Second},
+		{time.Second, mostBehind + 1, time.Duration(Probes/(mostBehind+1)+2) * time.Second},
 	} {
 		p := NewProber(began, [16]byte{}, Probes, 0, 0)
 		most, now := 0, began

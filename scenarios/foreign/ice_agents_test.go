@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -66,18 +67,27 @@ func (a iceAgent) command(tb testing.TB) (path string, args []string) {
 	return p2pmodel, []string{"ice"}
 }
 
-// version is whom we met, for the table.
-func (a iceAgent) version() string {
+// named is the agent with its version.
+func (a iceAgent) named() string {
 	switch a {
 	case pionICE:
-		out, _ := exec.Command("go", "-C", "pion-ice", "list", "-m", "-f", "{{.Version}}", "github.com/pion/ice/v4").Output()
-		return string(out)
+		return "pion/ice " + pionVersion()
 	case aioICE:
-		out, _ := exec.Command(python, "-c", "import aioice; print(aioice.__version__)").Output()
-		return string(out)
+		return "aioice " + aioVersion()
 	}
-	return ""
+	return "p2pmodel ice"
 }
+
+var (
+	pionVersion = sync.OnceValue(func() string {
+		out, _ := exec.Command("go", "-C", "pion-ice", "list", "-m", "-f", "{{.Version}}", "github.com/pion/ice/v4").Output()
+		return strings.TrimSpace(string(out))
+	})
+	aioVersion = sync.OnceValue(func() string {
+		out, _ := exec.Command(python, "-c", "import aioice; print(aioice.__version__)").Output()
+		return strings.TrimSpace(string(out))
+	})
+)
 
 // buildPion compiles pion-ice, a module of its own, beside our program.
 var buildPion = sync.OnceValues(func() (string, error) {

@@ -10,6 +10,7 @@ import (
 
 	"p2pmodel/nat"
 	"p2pmodel/nat/oracle"
+	"p2pmodel/scenarios/interop"
 	"p2pmodel/sim/witness"
 )
 
@@ -43,7 +44,6 @@ func iceReaches(tb testing.TB, a, b string) witness.Path {
 // expects has the two settle, and their payload take the path that the oracle says.
 func (e encounter) expects(tb testing.TB) *meeting {
 	tb.Helper()
-	tb.Log(e)
 	m := e.meet(tb)
 	m.settle()
 	e.judge(tb, m.observed())
@@ -55,21 +55,24 @@ func (e encounter) expects(tb testing.TB) *meeting {
 // that may be the relay's although there is a direct one.
 func (e encounter) judge(tb testing.TB, got witness.Path) {
 	tb.Helper()
+	interop.Observe(tb, "%v", got)
 	want := iceReaches(tb, e.natA, e.natB)
 	if got != want && !(e.aioControls() && got == witness.Relay) {
 		tb.Errorf("the witness says that the path is %v, want %v", got, want)
 	}
 }
 
+// role is what flags make an agent.
+func role(flags []string, otherwise string) string {
+	if i := slices.Index(flags, "--role"); i >= 0 {
+		return flags[i+1]
+	}
+	return otherwise
+}
+
 // aioControls reports whether aioice may be the side that nominates: by its role, or
 // because a conflict of roles leaves it to chance.
 func (e encounter) aioControls() bool {
-	role := func(flags []string, otherwise string) string {
-		if i := slices.Index(flags, "--role"); i >= 0 {
-			return flags[i+1]
-		}
-		return otherwise
-	}
 	a, b := role(e.flagsA, "controlling"), role(e.flagsB, "controlled")
 	return e.a == aioICE && (a == "controlling" || a == b) || e.b == aioICE && (b == "controlling" || a == b)
 }
@@ -93,6 +96,7 @@ func TestICE(t *testing.T) {
 			{a: other, b: ourICE, natA: "symmetric", natB: "port-restricted-cone", coturn: true},
 		} {
 			t.Run(string(other)+" "+c.natA+" "+c.natB, func(t *testing.T) {
+				interop.Try(t, c.row(t, c.natA+" × "+c.natB))
 				t.Parallel()
 				c.expects(t)
 			})
@@ -106,8 +110,10 @@ func TestICERoles(t *testing.T) {
 	for _, other := range []iceAgent{pionICE, aioICE} {
 		for name, role := range map[string][]string{"controlling": controlling, "controlled": controlled} {
 			t.Run(string(other)+" both "+name, func(t *testing.T) {
+				e := encounter{a: ourICE, b: other, natA: "port-restricted-cone", natB: "port-restricted-cone", flagsA: role, flagsB: role}
+				interop.Try(t, e.row(t, "a conflict of roles: both "+name))
 				t.Parallel()
-				encounter{a: ourICE, b: other, natA: "port-restricted-cone", natB: "port-restricted-cone", flagsA: role, flagsB: role}.expects(t)
+				e.expects(t)
 			})
 		}
 	}
@@ -123,6 +129,11 @@ func TestICEWithoutTrickle(t *testing.T) {
 	} {
 		c.natA, c.natB = "restricted-cone", "port-restricted-cone"
 		t.Run(string(c.b), func(t *testing.T) {
+			who := c.a
+			if c.flagsB != nil {
+				who = c.b
+			}
+			interop.Try(t, c.row(t, string(who)+" does not trickle"))
 			t.Parallel()
 			c.expects(t)
 		})
@@ -132,8 +143,10 @@ func TestICEWithoutTrickle(t *testing.T) {
 // TestICELite: a lite agent of pion/ice only answers; we control, whatever we were
 // told.
 func TestICELite(t *testing.T) {
+	e := encounter{a: pionICE, b: ourICE, natB: "symmetric", flagsA: []string{"--lite", "--role", "controlled"}}
+	interop.Try(t, e.row(t, "a lite agent"))
 	t.Parallel()
-	encounter{a: pionICE, b: ourICE, natB: "symmetric", flagsA: []string{"--lite", "--role", "controlled"}}.expects(t)
+	e.expects(t)
 }
 
 // TestICERestart: either side restarts in the middle, and payload goes on over a path
@@ -147,6 +160,11 @@ func TestICERestart(t *testing.T) {
 	} {
 		c.natA, c.natB = "port-restricted-cone", "port-restricted-cone"
 		t.Run(c.String(), func(t *testing.T) {
+			who := c.a
+			if c.flagsB != nil {
+				who = c.b
+			}
+			interop.Try(t, c.row(t, "an ICE restart by "+string(who)))
 			t.Parallel()
 			m := c.expects(t)
 			for _, p := range []*program{m.a, m.b} {
@@ -164,16 +182,20 @@ func TestICERestart(t *testing.T) {
 // 30 s for that. pion/ice takes 5 s to disconnect and 25 s more to fail, aioice six
 // checks that fail.
 func TestICEConsent(t *testing.T) {
-	t.Parallel()
-	if !*interop {
+	if !*wholeTable {
 		t.Skip("LEFT OUT: it takes 40 s; make interop runs it")
 	}
+	t.Parallel()
 	const says = `(?i)"event":"state".*"text":"failed`
 	for _, other := range []iceAgent{pionICE, aioICE} {
 		for _, stopped := range []string{"ours", "theirs"} {
 			t.Run(string(other)+", "+stopped+" stops", func(t *testing.T) {
+				e := encounter{a: ourICE, b: other, natA: "port-restricted-cone", natB: "full-cone"}
+				r := e.row(t, "consent: "+stopped+" stops")
+				r.Expected = "noticed after 20 to 40 s"
+				interop.Try(t, r)
 				t.Parallel()
-				m := encounter{a: ourICE, b: other, natA: "port-restricted-cone", natB: "full-cone"}.expects(t)
+				m := e.expects(t)
 				gone, left := m.b, m.a
 				if stopped == "ours" {
 					gone, left = m.a, m.b
@@ -184,7 +206,7 @@ func TestICEConsent(t *testing.T) {
 				at := m.Now()
 				left.awaitWithin(says, 1, 2*patience)
 				took := m.Now().Sub(at)
-				t.Logf("%s: noticed after %v", left.name, took.Round(100*time.Millisecond))
+				interop.Observe(t, "noticed after %.1f s", took.Seconds())
 				if stopped == "theirs" && (took < 20*time.Second || took > 40*time.Second) {
 					t.Errorf("noticed after %v, want 30 s and what is left of a check's interval", took)
 				}

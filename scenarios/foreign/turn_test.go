@@ -5,12 +5,15 @@ package foreign_test
 import (
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
+	"p2pmodel/scenarios/interop"
 	"p2pmodel/sim"
 	"p2pmodel/sim/witness"
 )
@@ -100,6 +103,7 @@ func TestTurnClient(t *testing.T) {
 	} {
 		for _, nat := range []string{"port-restricted-cone", "symmetric"} {
 			t.Run(c.name+" behind "+nat, func(t *testing.T) {
+				interop.Try(t, uclientRow("UDP, behind "+nat, c.name, "100 datagrams, none lost"))
 				t.Parallel()
 				court.call(t, "turnutils_uclient", "turnutils_peer")
 				const clients, messages, size = 4, 25, 170
@@ -131,6 +135,17 @@ func TestTurnClient(t *testing.T) {
 		}
 	}
 }
+
+// uclientRow is a run of uclient as a row of the table of interoperability.
+func uclientRow(over, tried, expected string) interop.Row {
+	return interop.Row{Client: "turnutils_uclient " + coturnVersion(), Server: "p2pmodel relay", Over: over, Tried: tried, Expected: expected}
+}
+
+// coturnVersion is like "4.6.1"; uclient, which does not tell, comes with the server.
+var coturnVersion = sync.OnceValue(func() string {
+	out, _ := exec.Command("turnserver", "--version").CombinedOutput()
+	return regexp.MustCompile(`\d+\.\d+\.\d+`).FindString(string(out))
+})
 
 // withPeer gives -e its address, and starts the peer there.
 func (l *lab) withPeer(options []string) (full []string, echo bool) {
@@ -208,6 +223,11 @@ func TestTurnClientIsRefused(t *testing.T) {
 		{"the relay's loopback", []string{"-e", "127.0.0.1", "-u", turnUser, "-w", turnPassword}, "error 403 (Forbidden)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			why := "401"
+			if code := strings.TrimPrefix(c.says, "error "); code != c.says {
+				why = code[:3]
+			}
+			interop.Try(t, uclientRow("UDP, behind port-restricted-cone", c.name, "refused: "+why))
 			t.Parallel()
 			court.call(t, "turnutils_uclient")
 			l := stand(t, turnLab("port-restricted-cone"))
@@ -223,6 +243,7 @@ func TestTurnClientIsRefused(t *testing.T) {
 // TestTurnClientWithoutPermission has uclient send to a peer that it has not
 // asked permission for: nothing may get there.
 func TestTurnClientWithoutPermission(t *testing.T) {
+	interop.Try(t, uclientRow("UDP, behind port-restricted-cone", "data without a permission (-I)", "nothing arrives"))
 	t.Parallel()
 	court.call(t, "turnutils_uclient", "turnutils_peer")
 	l := stand(t, turnLab("port-restricted-cone"))
