@@ -25,6 +25,7 @@ type iceFlags struct {
 	listen, stun, turn, username string
 	passwordFile, role           string
 	noTrickle, relayOnly         bool
+	renomination                 bool
 	interval, restartAfter       time.Duration
 }
 
@@ -69,6 +70,7 @@ docs/programs.md says, one JSON object a line, so that it stands in a peer's pla
 	flags.StringVar(&f.role, "role", "", "controlling or controlled (default: controlling if $LAB_DIALS is 1)")
 	flags.BoolVar(&f.noTrickle, "no-trickle", false, "tell all candidates at once, when they are known")
 	flags.BoolVar(&f.relayOnly, "relay-only", false, "tell and use relayed candidates only")
+	flags.BoolVar(&f.renomination, "renomination", false, "move to a better path later, where the other side announces that, too")
 	flags.DurationVar(&f.interval, "interval", 20*time.Millisecond, "time between two datagrams")
 	flags.DurationVar(&f.restartAfter, "restart-after", 0, "how long after the first path an ICE restart begins; 0: never")
 	return cmd
@@ -96,7 +98,7 @@ func (f *iceFlags) config() (cfg signalling.Config, err error) {
 		return cfg, usage("--restart-after %v is negative", f.restartAfter)
 	}
 	f.name, f.peer = box.Own, box.Other
-	cfg = signalling.Config{Mailbox: box, Trickle: !f.noTrickle, ICE: ice.Config{Rand: rand.Reader, RelayOnly: f.relayOnly}}
+	cfg = signalling.Config{Mailbox: box, Trickle: !f.noTrickle, ICE: ice.Config{Rand: rand.Reader, RelayOnly: f.relayOnly, Renomination: f.renomination}}
 	switch role := f.role; {
 	case role == "controlling", role == "" && os.Getenv("LAB_DIALS") == "1":
 		cfg.ICE.Controlling = true

@@ -26,6 +26,9 @@ type Description struct {
 const (
 	OptionICE2    = "ice2"
 	OptionTrickle = "trickle"
+	// OptionRenomination is draft-thatcher-ice-renomination's: later nominations, which
+	// have a number, replace earlier ones.
+	OptionRenomination = "renomination"
 )
 
 const (

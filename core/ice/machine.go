@@ -34,6 +34,10 @@ type Config struct {
 	// RelayOnly leaves out candidates that would tell where we are, and all pairs
 	// but relayed ones of ours.
 	RelayOnly bool
+	// Renomination announces that a nomination is not final: where the other side does
+	// so, too, the controlling one moves to a better path that comes late, and away from
+	// one that stops answering (draft-thatcher-ice-renomination).
+	Renomination bool
 	// Gather is how long servers may take: after it gathering is done with what
 	// there is. Zero: DefaultGather.
 	Gather time.Duration
@@ -159,8 +163,12 @@ func (m *Machine) tieBreaker() uint64 { return binary.BigEndian.Uint64(m.draw(8)
 // Local is what the other side has to know: our credentials, and the candidates
 // so far.
 func (m *Machine) Local() Description {
+	options := []string{OptionICE2, OptionTrickle}
+	if m.cfg.Renomination {
+		options = append(options, OptionRenomination)
+	}
 	return Description{
-		Ufrag: m.session.ufrag, Password: m.session.password, Options: []string{OptionICE2, OptionTrickle},
+		Ufrag: m.session.ufrag, Password: m.session.password, Options: options,
 		Candidates: slices.Clone(m.locals), Complete: m.gathered,
 	}
 }

@@ -2,6 +2,7 @@ package ice
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -140,6 +141,42 @@ func TestPatience(t *testing.T) {
 	}
 	b.runner.Do(func(now time.Time) { _ = b.machine.SetRemote(now, a.machine.Local()) })
 	w.want(punch.ViaRelay, a, b)
+}
+
+// TestRenomination: a candidate that comes when the relayed path has been nominated is
+// nominated in its place where both announced that, and by nobody else.
+func TestRenomination(t *testing.T) {
+	for _, row := range []struct{ x, y, moves bool }{{true, true, true}, {true, false, false}, {false, true, false}} {
+		w := newWorld(t, 1)
+		x, y := w.side("x", fullCone, Config{Controlling: true, Renomination: row.x}), w.side("y", fullCone, Config{Renomination: row.y})
+		w.net.Until(5*time.Second, func() bool { return x.gatheringDone() && y.gatheringDone() })
+		relayedOnly := func(d Description) Description {
+			d.Complete = false
+			d.Candidates = slices.DeleteFunc(slices.Clone(d.Candidates), func(c Candidate) bool { return c.Kind != punch.Relayed })
+			return d
+		}
+		ofX, ofY := x.machine.Local(), y.machine.Local()
+		tell := func(to *node, d Description) {
+			to.runner.Do(func(now time.Time) {
+				if err := to.machine.SetRemote(now, d); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		tell(x, relayedOnly(ofY))
+		tell(y, relayedOnly(ofX))
+		if !w.net.Until(20*time.Second, func() bool { return x.settled() && y.settled() }) || x.machine.Path().Kind != punch.ViaRelay {
+			t.Fatalf("at first the paths are %v and %v", x.machine.Path(), y.machine.Path())
+		}
+		tell(x, ofY)
+		tell(y, ofX)
+		direct := func() bool {
+			return x.machine.Path().Kind == punch.Direct && y.machine.Path().Kind == punch.Direct
+		}
+		if moved := w.net.Until(20*time.Second, direct); moved != row.moves {
+			t.Errorf("announced by the controlling side %v, by the other %v: moved %v to %v and %v", row.x, row.y, moved, x.machine.Path(), y.machine.Path())
+		}
+	}
 }
 
 // TestConsent: who is gone is noticed after 30 s without an answer, and nothing is

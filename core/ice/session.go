@@ -83,6 +83,7 @@ func (m *Machine) begin(now time.Time, s *session, d Description) error {
 	if s.agent == nil {
 		m.open(now, s)
 	}
+	s.agent.SetRenomination(m.cfg.Renomination && d.Has(OptionRenomination))
 	err := s.agent.SetCredentials(now, punch.Credentials{
 		LocalUfrag: s.ufrag, LocalPwd: s.password, RemoteUfrag: d.Ufrag, RemotePwd: d.Password,
 	})

@@ -235,6 +235,10 @@ func (a *Agent) SetExtended(extended bool) {
 	}
 }
 
+// SetRenomination says anew what Config.Renomination says, for owners who learn what the
+// peer announces after the agent was made.
+func (a *Agent) SetRenomination(both bool) { a.cfg.Renomination, a.polled = both, false }
+
 // Path is the path in use.
 func (a *Agent) Path() (Path, bool) {
 	if a.selected == nil {

@@ -268,9 +268,10 @@ func (a *Agent) acceptNomination(p *pair, number uint32) {
 }
 
 // recogniseNamed takes the best of the valid pairs that the peer nominated without a
-// number: it may nominate several (RFC 5245 section 8.1.1.2).
+// number: it may nominate several (RFC 5245 section 8.1.1.2). Once it numbers them, as
+// pion/ice does from the second one on, only numbers count.
 func (a *Agent) recogniseNamed() {
-	if a.controlling {
+	if a.controlling || a.nomination != 0 && a.renominates() {
 		return
 	}
 	for _, p := range a.pairs {

@@ -178,6 +178,48 @@ func TestICERestart(t *testing.T) {
 	}
 }
 
+// TestICERenomination: both announce it, and the first path is the relay's, because
+// pion-ice keeps all other candidates to itself. Once it does not, whoever controls
+// moves to the direct path, by a nomination with a number, and the other one follows.
+func TestICERenomination(t *testing.T) {
+	for _, c := range []struct {
+		e     encounter
+		tried string
+	}{
+		{encounter{a: ourICE, b: pionICE, flagsA: []string{"--renomination"}, flagsB: []string{"--renomination", "--hold-direct"}}, "renomination by us"},
+		{encounter{a: pionICE, b: ourICE, flagsA: []string{"--renomination", "--hold-direct"}, flagsB: []string{"--renomination"}}, "renomination by pion/ice"},
+	} {
+		c.e.natA, c.e.natB = "full-cone", "full-cone"
+		t.Run(c.tried, func(t *testing.T) {
+			r := c.e.row(t, c.tried)
+			r.Expected = "relay, then direct"
+			interop.Try(t, r)
+			t.Parallel()
+			m := c.e.meet(t)
+			m.settle()
+			if got := m.observed(); got != witness.Relay {
+				t.Fatalf("at first the path is %v", got)
+			}
+			theirs := m.b
+			if c.e.a == pionICE {
+				theirs = m.a
+			}
+			if err := theirs.Signal(int(syscall.SIGUSR1)); err != nil {
+				t.Fatal(err)
+			}
+			for deadline := m.Now().Add(patience); ; {
+				got := m.observed()
+				if got == witness.Direct {
+					return
+				}
+				if m.Now().After(deadline) {
+					t.Fatalf("the path is still %v after %v", got, patience)
+				}
+			}
+		})
+	}
+}
+
 // TestICEConsent: one side stops answering, and the other one notices; RFC 7675 gives
 // 30 s for that. pion/ice takes 5 s to disconnect and 25 s more to fail, aioice six
 // checks that fail.

@@ -15,6 +15,8 @@ type Message struct {
 	Password string `json:"password,omitempty"`
 	// Lite comes with credentials: the side only answers checks.
 	Lite bool `json:"lite,omitempty"`
+	// Options come with credentials: ice-options, of which "renomination" counts.
+	Options []string `json:"options,omitempty"`
 	// Candidate is a line as RFC 8839 has it.
 	Candidate string `json:"candidate,omitempty"`
 	// Complete: there are no more candidates.

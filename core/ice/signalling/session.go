@@ -93,7 +93,7 @@ func (s *Session) report(ctx context.Context, cfg Config, notes <-chan sansio.Ev
 		return err
 	}
 	credentials := func() error {
-		return cfg.Mailbox.tell(ctx, Message{Ufrag: local.Ufrag, Password: local.Password})
+		return cfg.Mailbox.tell(ctx, Message{Ufrag: local.Ufrag, Password: local.Password, Options: local.Options})
 	}
 	candidate := func(c ice.Candidate) error {
 		c.Ufrag = local.Ufrag
@@ -142,7 +142,7 @@ func (s *Session) hear(m Message, onRemote func()) error {
 		if onRemote != nil {
 			onRemote()
 		}
-		err = s.SetRemote(ice.Description{Ufrag: m.Ufrag, Password: m.Password, Lite: m.Lite})
+		err = s.SetRemote(ice.Description{Ufrag: m.Ufrag, Password: m.Password, Options: m.Options, Lite: m.Lite})
 	case m.Candidate != "":
 		var c ice.Candidate
 		if c, err = ice.ParseCandidate(m.Candidate); err == nil {

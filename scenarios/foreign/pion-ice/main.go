@@ -56,9 +56,17 @@ func run(ctx context.Context, args []string) error {
 		flags.DurationVar(&c.acceptWait, "accept-wait", -1, "how long a direct pair is not taken although it works (default pion's own: 0, 500ms, 1s by kind)")
 		flags.DurationVar(&c.relayWait, "relay-wait", relayWait, "the same of pairs over the relay; negative: pion's own, 2s")
 		flags.BoolVar(&c.lite, "lite", false, "only answer checks (ICE-lite)")
+		flags.BoolVar(&c.renomination, "renomination", false, "move to a better path later, where the other side announces that, too")
+		hold := flags.Bool("hold-direct", false, "tell and hear of candidates that are not relayed on SIGUSR1 only")
 		flags.DurationVar(&c.restartAfter, "restart-after", 0, "how long after the first path an ICE restart begins; 0: never")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
+		}
+		if *hold {
+			c.direct = make(chan struct{})
+			wanted := make(chan os.Signal, 1)
+			signal.Notify(wanted, syscall.SIGUSR1)
+			go func() { <-wanted; close(c.direct) }()
 		}
 		return c.run(ctx)
 	}

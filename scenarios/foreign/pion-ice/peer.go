@@ -28,6 +28,10 @@ type config struct {
 	gathered       bool // credentials are told last
 	lite           bool
 	restartAfter   time.Duration
+	renomination   bool
+	// direct is closed when candidates that are not relayed may be told and heard of;
+	// nil: at once.
+	direct chan struct{}
 	// checks is the time between two; acceptWait and relayWait are how long pairs
 	// are not taken although they work. 0, and negative: pion's own.
 	checks, acceptWait, relayWait time.Duration
@@ -92,6 +96,9 @@ func (c config) run(ctx context.Context) error {
 		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
 	}
 	options = append(options, c.waits()...)
+	if c.renomination {
+		options = append(options, ice.WithRenomination(ice.DefaultNominationValueGenerator()), ice.WithAutomaticRenomination(time.Second))
+	}
 	if c.lite {
 		options = append(options, ice.WithICELite(true), ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}))
 	}

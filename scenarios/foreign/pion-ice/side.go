@@ -41,11 +41,18 @@ func (s *side) tellCredentials(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return tell(ctx, s.signal, s.peer, message{Ufrag: ufrag, Password: password, Lite: s.lite})
+	m := message{Ufrag: ufrag, Password: password, Lite: s.lite}
+	if s.renomination {
+		m.Options = []string{"renomination"}
+	}
+	return tell(ctx, s.signal, s.peer, m)
 }
 
 // found takes a candidate of ours, nil after the last one.
 func (s *side) found(ctx context.Context, k ice.Candidate) error {
+	if k != nil && s.holds(ctx, k, func() { _ = tell(ctx, s.signal, s.peer, message{Candidate: k.Marshal()}) }) {
+		return nil
+	}
 	if k != nil && !s.noTrickle {
 		return tell(ctx, s.signal, s.peer, message{Candidate: k.Marshal()})
 	}
@@ -73,7 +80,26 @@ func (s *side) found(ctx context.Context, k ice.Candidate) error {
 			return s.tellCredentials(ctx)
 		}
 	}
+	if s.direct != nil {
+		return nil // there will be more
+	}
 	return tell(ctx, s.signal, s.peer, message{Complete: true})
+}
+
+// holds keeps a candidate that is not relayed back until such are wanted, and reports
+// whether it does.
+func (s *side) holds(ctx context.Context, k ice.Candidate, then func()) bool {
+	if s.direct == nil || k.Type() == ice.CandidateTypeRelay {
+		return false
+	}
+	go func() {
+		select {
+		case <-s.direct:
+			then()
+		case <-ctx.Done():
+		}
+	}()
+	return true
 }
 
 // hear takes a message of the other side's.
@@ -85,6 +111,9 @@ func (s *side) hear(ctx context.Context, m message) error {
 		k, err := ice.UnmarshalCandidate(m.Candidate)
 		if err != nil {
 			return fmt.Errorf("a candidate of the other peer: %w", err)
+		}
+		if s.holds(ctx, k, func() { _ = s.agent.AddRemoteCandidate(k) }) {
+			return nil
 		}
 		return s.agent.AddRemoteCandidate(k)
 	}

@@ -21,6 +21,8 @@ type message struct {
 	Candidate string `json:"candidate,omitempty"`
 	Complete  bool   `json:"complete,omitempty"` // no more candidates: pion/ice does not ask
 	Lite      bool   `json:"lite,omitempty"`     // with credentials
+	// Options are ice-options, with credentials.
+	Options []string `json:"options,omitempty"`
 }
 
 const (
