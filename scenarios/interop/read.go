@@ -17,7 +17,8 @@ type event struct {
 	Time                          time.Time
 	Action, Package, Test, Output string
 	Key, Value                    string
-	ImportPath                    string // of a build
+	Elapsed                       float64 // seconds
+	ImportPath                    string  // of a build
 }
 
 // running is a test, or with an empty name a package, that has not ended.
@@ -65,7 +66,9 @@ func Read(from io.Reader, ended func(Row)) (*Table, error) {
 }
 
 func (r *reader) take(e event) {
-	r.clock(e.Time)
+	if r.table.Began.IsZero() {
+		r.table.Began = e.Time
+	}
 	if e.Action == "build-output" || e.Action == "build-fail" {
 		r.build.WriteString(e.Output)
 		return
@@ -84,6 +87,9 @@ func (r *reader) take(e event) {
 	case "attr":
 		r.attribute(t, name, e)
 	case "pass", "fail", "skip":
+		if e.Test == "" {
+			r.table.Seconds += e.Elapsed
+		}
 		r.end(t, name, e)
 		delete(r.tests, name)
 	}
@@ -151,17 +157,6 @@ func words(output string) (first, last string) {
 		return oneLine(output), oneLine(output)
 	}
 	return oneLine(all[0][1]), oneLine(strings.TrimPrefix(all[len(all)-1][1], "LEFT OUT: "))
-}
-
-// clock notes when the runs began and how long they took.
-func (r *reader) clock(at time.Time) {
-	switch {
-	case at.IsZero():
-	case r.table.Began.IsZero():
-		r.table.Began = at
-	default:
-		r.table.Seconds = max(r.table.Seconds, at.Sub(r.table.Began).Seconds())
-	}
 }
 
 // conclude names what did not end, and adds what nobody can.

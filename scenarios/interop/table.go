@@ -14,7 +14,7 @@ import (
 type Table struct {
 	Schema   int       `json:"schema"` // 1
 	Began    time.Time `json:"began"`
-	Seconds  float64   `json:"seconds"`
+	Seconds  float64   `json:"seconds"` // of all runs, added up
 	Rows     []Row     `json:"rows"`
 	Failures []Failure `json:"failures,omitempty"`
 }
