@@ -166,11 +166,11 @@ func (m *Machine) registered(now time.Time, reflexive netip.AddrPort) {
 // more, and the relay may know us no longer either.
 func (m *Machine) moved(now time.Time, reflexive netip.AddrPort) {
 	m.reflexive = reflexive
-	m.survey = survey{}
+	m.forgetTraits()
 	m.updateOffer(now)
 	m.doubtRelay(now)
 	m.rebindAll(now)
-	m.examine(now)
+	m.examineAnew(now)
 }
 
 // doubtRelay makes sure of the allocation. A relay that was restarted says

@@ -65,7 +65,7 @@ func (m *Machine) HandleInterfaces(now time.Time, addrs []netip.Addr) {
 func (m *Machine) roam(now time.Time) {
 	m.stats.Roams++
 	m.home, m.reflexive = netip.Addr{}, netip.AddrPort{}
-	m.survey = survey{}
+	m.forgetTraits()
 	for _, a := range slices.Clone(m.relays) {
 		if a.leaving {
 			m.drop(now, a) // it was the old network's
@@ -84,7 +84,7 @@ func (m *Machine) roam(now time.Time) {
 	}
 	m.rebindAll(now)
 	if len(m.addrs) > 0 {
-		m.examine(now)
+		m.examineAnew(now)
 	}
 }
 
@@ -94,7 +94,7 @@ func (m *Machine) keep(now time.Time) {
 	m.stats.Roams++
 	m.former = &former{addr: m.home, since: now}
 	m.reflexive = netip.AddrPort{}
-	m.survey = survey{}
+	m.forgetTraits()
 	for _, a := range m.relays {
 		a.local = m.home
 	}
@@ -132,7 +132,7 @@ func (m *Machine) decideFormer(now time.Time, local netip.Addr) {
 			s.agent.Move(formerBase, socketBase)
 		}
 		m.former = nil
-		m.examine(now)
+		m.examineAnew(now)
 		return
 	}
 	f.decided, m.home = true, local
@@ -147,7 +147,7 @@ func (m *Machine) decideFormer(now time.Time, local netip.Addr) {
 	m.arrange()
 	m.regauge(now)
 	m.steer(now)
-	m.examine(now)
+	m.examineAnew(now)
 }
 
 // endFormer leaves the former address.

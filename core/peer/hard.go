@@ -171,7 +171,7 @@ func (m *Machine) pursue(now time.Time, s *session) {
 	}
 	switch p {
 	case partGuess:
-		m.undertake(now, s, newGuess(m, s, now, []netip.AddrPort{s.hard.vouched}))
+		m.undertake(now, s, newGuess(m, s, now, []netip.AddrPort{s.meets()}))
 	case partMeet:
 		m.undertake(now, s, newMeeting(m, s, now, 0))
 	case partOpen:
@@ -218,6 +218,9 @@ func (m *Machine) conclusion(now time.Time, s *session, kind PathKind) {
 		return
 	}
 	s.hard.attempt = nil
+	if k := s.hard.errand.kind; k == hintPorts || k == hintMeet {
+		s.hard.errand.next = time.Time{} // they lead nowhere any more
+	}
 	path, _ := s.agent.Path()
 	won := kind == Direct && a.covers(path)
 	keep := socketBase
@@ -230,6 +233,9 @@ func (m *Machine) conclusion(now time.Time, s *session, kind PathKind) {
 	} else if kind != Direct || won {
 		s.hard.refusals = 0
 		m.remember(now, s, a.technique(), won)
+		if again := m.secondTry(now, s); !won && !again.IsZero() {
+			s.retryAt = earlier(s.retryAt, again)
+		}
 	}
 	if won && a.technique() == Prediction {
 		m.stats.Hard.Predicted++
@@ -248,6 +254,9 @@ func (m *Machine) hardPath(now time.Time, s *session, e punch.PathChanged) {
 		m.conclusion(now, s, Direct)
 		s.leave(now, m, e.New.Base)
 	case Relay:
+		if o, ok := s.hard.attempt.(*opening); ok && o.to != s.meets() {
+			m.hardAgain(now, s, true) // the peer has another port by now
+		}
 		m.pursue(now, s)
 	}
 }
@@ -262,14 +271,29 @@ func (m *Machine) tellSettled(now time.Time, s *session, path Path) {
 	}
 }
 
-// hardAgain forgets what was tried: checks begin anew, in another network perhaps.
+// hardAgain forgets what was tried: checks begin anew, in another network of ours or the
+// peer's perhaps. Then what is under way leads nowhere, which says nothing of either.
 func (m *Machine) hardAgain(now time.Time, s *session, moved bool) {
 	s.hard.guesses, s.hard.searched, s.hard.asked = 0, false, false
-	if moved {
+	path, _ := s.agent.Path()
+	switch {
+	case moved:
 		s.hard.attempt = nil
-		path, _ := s.agent.Path()
 		m.shutBut(now, s, path.Base)
+	case path.Kind == Relay:
+		m.doubtTraits(now)
 	}
+}
+
+// meets is where an easy peer's socket is met: where the rendezvous has seen it, and at
+// that address by the port that our relay has seen last, which is a later one where its
+// NAT has given it another.
+func (s *session) meets() netip.AddrPort {
+	path, _ := s.agent.Path()
+	if path.Kind == Relay && s.hard.peer.Easy() && path.Remote.Addr() == s.hard.vouched.Addr() {
+		return path.Remote
+	}
+	return s.hard.vouched
 }
 
 // hardEnd gives back what a session that ends has.

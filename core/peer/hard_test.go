@@ -35,6 +35,27 @@ func TestPrediction(t *testing.T) {
 	}
 }
 
+// TestTraitsAreLearnedAnew: what was concluded wrongly while the network changed is
+// corrected when a relayed session looks for a direct path again, by another socket, which is closed.
+func TestTraitsAreLearnedAnew(t *testing.T) {
+	w := newWorld(t, 1)
+	w.guesses = true
+	cfg := Config{Techniques: Techniques{NoBirthday: true}}
+	a, b := w.peer("a", symmetric, cfg), w.peer("b", portRestricted, cfg)
+	w.net.Run(500 * ms)
+	a.machine.survey.traits.Allocation, a.machine.survey.traits.Delta = traits.Unseen, 0
+	a.connect(b)
+	if !w.net.Until(5*time.Second, func() bool { return a.path(b).Kind == Relay }) {
+		t.Fatalf("no relayed path\n%s", a.history())
+	}
+	if !w.net.Until(20*time.Second, func() bool { return a.path(b).Kind == Direct && b.path(a).Kind == Direct }) {
+		t.Errorf("no direct path: %v\n%s\n%s", a.machine.survey.traits, a.history(), b.history())
+	}
+	if a.machine.survey.socket != 0 || a.machine.survey.traits.Allocation != traits.Sequential {
+		t.Errorf("after the survey: socket %d, %v", a.machine.survey.socket, a.machine.survey.traits)
+	}
+}
+
 // TestPredictionIsLeftOut: who opts out is neither told nor asked, and so is the other
 // side.
 func TestPredictionIsLeftOut(t *testing.T) {
@@ -93,7 +114,7 @@ func TestExperience(t *testing.T) {
 	a, b := w.pair(portRestricted, portRestricted, Config{})
 	w.net.Run(2 * time.Second)
 	m, s, now := a.machine, a.machine.sessionWith(b.id()), w.net.Now()
-	for i, wait := range []time.Duration{hopelessFor, 2 * hopelessFor, 4 * hopelessFor} {
+	for i, wait := range []time.Duration{TriedAgainAfter, hopelessFor, 2 * hopelessFor, 4 * hopelessFor} {
 		m.remember(now, s, Birthday, false)
 		if m.worthwhile(now.Add(wait-time.Second), s, Birthday) || !m.worthwhile(now.Add(wait), s, Birthday) {
 			t.Errorf("after %d failures it is not left alone for %v", i+1, wait)

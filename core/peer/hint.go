@@ -102,12 +102,15 @@ func decodeHint(b []byte) (h hint, err error) {
 // errand is a hint on its way.
 type errand struct {
 	id      [pion.TransactionIDSize]byte
+	kind    hintKind
 	payload []byte
-	left    int
+	tries   int
 	next    time.Time // zero: none is on its way
 }
 
-// hintTries is how often a hint is sent, a path's round trip and a half apart.
+// hintTries is how often a hint is sent: a path's round trip and a half after the first
+// time, and then after twice as long each time, 4.7 s in all on most paths. That
+// outlives a path that has died and its successor's coming.
 const hintTries = 6
 
 // tell sends a hint over the session's path until it is answered. A later one takes
@@ -122,21 +125,31 @@ func (m *Machine) tell(now time.Time, s *session, h hint) {
 	w.Bytes(stun.AttrHint, h.encode())
 	w.Sign(stun.ShortTerm(s.remote.pwd))
 	w.Fingerprint()
-	e.payload, e.left = w.Raw(), hintTries
+	e.kind, e.payload, e.tries = h.Kind, w.Raw(), 0
 	m.stats.Hard.Hints++
 	m.runErrand(now, s)
 }
 
 func (m *Machine) runErrand(now time.Time, s *session) {
 	e := &s.hard.errand
-	path, ok := s.agent.Path()
-	if e.left == 0 || !ok {
+	if e.tries == hintTries {
 		e.next = time.Time{}
+		m.unheard(now, s)
 		return
 	}
-	e.left--
-	e.next = now.Add(m.roundTrip(s) * 3 / 2)
-	m.transmit(now, path.Base, path.Remote, e.payload)
+	e.next = now.Add(m.roundTrip(s) * 3 / 2 << e.tries)
+	e.tries++
+	if path, ok := s.agent.Path(); ok {
+		m.transmit(now, path.Base, path.Remote, e.payload)
+	}
+}
+
+// unheard ends a search of which the peer cannot be told: it says nothing of the networks.
+func (m *Machine) unheard(now time.Time, s *session) {
+	if o, ok := s.hard.attempt.(*opening); ok && s.hard.errand.kind == hintSearch {
+		o.over, o.refused = true, true
+		m.advance(now, s)
+	}
 }
 
 // roundTrip is that of the session's path, with something for a busy host.

@@ -86,6 +86,9 @@ func (m *Machine) upgradeLater(now time.Time, s *session) {
 	}
 	s.upgrades++
 	s.retryAt = now.Add(wait)
+	if again := m.secondTry(now, s); !again.IsZero() {
+		s.retryAt = earlier(s.retryAt, again)
+	}
 }
 
 // keepTrying does what is due for sessions: another introduction, the end of a
@@ -161,7 +164,11 @@ func (m *Machine) connectFailed(now time.Time, e rendezvous.ConnectFailed) {
 
 // introduced takes what the rendezvous says of a peer.
 func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
-	if e.Peer == m.ID() || m.buried.has(e.Session) {
+	if e.Peer == m.ID() {
+		return
+	}
+	if at, ok := m.buried.since(e.Session); ok {
+		m.insisted(now, e, at)
 		return
 	}
 	if !m.allows(e.Peer) {
@@ -199,6 +206,27 @@ func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
 	}
 	m.update(now, s, o, e)
 	m.correct(now, e)
+}
+
+// insistAfter is when the rendezvous repeats no introduction any more: one that comes
+// about a session which was buried before is new.
+const insistAfter = 5 * time.Second
+
+// insisted takes an introduction about a session that is buried. A peer that goes on with it
+// does not know the one that we have instead: an introduction that came late may have made us
+// choose the older of two. Where ours has never had a path, a third ends that.
+func (m *Machine) insisted(now time.Time, e rendezvous.Introduced, buried time.Time) {
+	s := m.sessionWith(e.Peer)
+	if e.Initiator || s == nil || s.established || now.Sub(buried) < insistAfter || now.Sub(s.introducedAt) < insistAfter || !m.allows(e.Peer) {
+		return
+	}
+	fresh, err := m.connect(now, e.Peer)
+	if err != nil {
+		return
+	}
+	fresh.dialed, fresh.pathlessAt = s.dialed, s.pathlessAt
+	m.end(now, s, ErrReplaced)
+	m.introduce(now, fresh)
 }
 
 // correct introduces us anew to a peer that may just have been told our last offer
@@ -270,6 +298,7 @@ func (m *Machine) update(now time.Time, s *session, o offer, e rendezvous.Introd
 	}
 	s.remoteGeneration = o.Generation
 	s.takeTraits(o)
+	vouched := s.hard.vouched
 	s.hard.vouched = unmap(e.Reflexive)
 	candidates := withReflexive(o.Candidates, unmap(e.Reflexive))
 	m.permit(now, s, candidates)
@@ -278,6 +307,7 @@ func (m *Machine) update(now time.Time, s *session, o offer, e rendezvous.Introd
 	if settled && !first {
 		// A new introduction in the life of a session: one side asks for new
 		// checks, because something has changed.
+		m.hardAgain(now, s, vouched.Addr() != s.hard.vouched.Addr())
 		s.agent.Restart(now)
 	}
 	m.pursue(now, s)

@@ -177,6 +177,7 @@ type Machine struct {
 
 	// survey, extras and experiences are what hard NATs need; extras are by base.
 	survey      survey
+	lastSurvey  sansio.Socket
 	extras      map[punch.Base]*extra
 	lastExtra   punch.Base
 	experiences []Experience
@@ -243,6 +244,9 @@ func (m *Machine) HandleBound(now time.Time, s sansio.Socket, local netip.AddrPo
 		m.pump(now)
 		return
 	}
+	if m.boundSurvey(now, s, local, err) {
+		return
+	}
 	if s == probeSocket {
 		if l := m.upkeep.learner; l != nil {
 			l.HandleBound(now, err)
@@ -277,7 +281,7 @@ func (m *Machine) HandleDatagram(now time.Time, d sansio.Datagram) {
 	m.cameTo = d.Local
 	switch {
 	case m.fromStream(now, d), m.answersUDP(now, from, d.Payload), m.learns(now, d.Socket, from, d.Payload):
-	case m.surveyed(now, from, d.Payload):
+	case m.surveyed(now, d):
 	case m.rendezvous.HandleDatagram(now, from, d.Payload):
 	case m.answered(now, from, d.Payload), m.relayed(now, local, from, d.Payload):
 	default:

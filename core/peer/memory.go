@@ -22,8 +22,11 @@ type Experience struct {
 const (
 	// maxExperiences bounds what is remembered; the oldest goes first.
 	maxExperiences = 256
-	// hopelessFor is how long a technique that failed is left alone between two
-	// networks; it doubles with each failure in a row, up to hopelessMost.
+	// TriedAgainAfter is how long a technique that failed once is left alone between two
+	// networks: a packet may have been lost, or a mapping of either side.
+	TriedAgainAfter = 30 * time.Second
+	// hopelessFor is how long one is that failed twice in a row; it doubles with each
+	// further failure, up to hopelessMost.
 	hopelessFor  = 10 * time.Minute
 	hopelessMost = 24 * time.Hour
 )
@@ -65,7 +68,26 @@ func (m *Machine) remember(now time.Time, s *session, t Technique, worked bool) 
 // and the peer's.
 func (m *Machine) worthwhile(now time.Time, s *session, t Technique) bool {
 	e, known := m.recall(s, t)
-	return !known || e.Worked || !now.Before(e.At.Add(min(hopelessFor<<min(max(e.Failures-1, 0), 8), hopelessMost)))
+	return !known || e.Worked || !now.Before(e.At.Add(e.pause()))
+}
+
+// pause is how long a technique that failed is left alone.
+func (e Experience) pause() time.Duration {
+	if e.Failures < 2 {
+		return TriedAgainAfter
+	}
+	return min(hopelessFor<<min(e.Failures-2, 8), hopelessMost)
+}
+
+// secondTry is when a technique may be tried a second time in a session that one has
+// failed; zero: it may already, or none has.
+func (m *Machine) secondTry(now time.Time, s *session) (at time.Time) {
+	for _, t := range []Technique{Prediction, Birthday} {
+		if e, known := m.recall(s, t); known && !e.Worked && e.Failures == 1 && now.Before(e.At.Add(TriedAgainAfter)) {
+			at = earlier(at, e.At.Add(TriedAgainAfter))
+		}
+	}
+	return at
 }
 
 // proven reports whether a technique worked there last time: then it does not wait until

@@ -25,7 +25,7 @@ type opening struct {
 }
 
 func newOpening(m *Machine, s *session, now time.Time) *opening {
-	return &opening{m: m, s: s, to: s.hard.vouched, plan: search.NewOpener(now, search.Sockets)}
+	return &opening{m: m, s: s, to: s.meets(), plan: search.NewOpener(now, search.Sockets)}
 }
 
 func (*opening) technique() Technique     { return Birthday }

@@ -143,6 +143,7 @@ func (m *Machine) changeRendezvous(now time.Time) {
 		return
 	}
 	m.moving, m.offered = true, nil // whatever the last one knew
+	m.survey.others = [2]netip.AddrPort{}
 	m.updateOffer(now)
 	m.rendezvous.Start(now)
 }

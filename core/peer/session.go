@@ -310,4 +310,10 @@ func (t *tombstones) add(now time.Time, id SessionID) {
 	t.ids, t.times = append(t.ids, id), append(t.times, now)
 }
 
-func (t *tombstones) has(id SessionID) bool { return slices.Contains(t.ids, id) }
+// since is when a session was buried; false: it is not.
+func (t *tombstones) since(id SessionID) (time.Time, bool) {
+	if i := slices.Index(t.ids, id); i >= 0 {
+		return t.times[i], true
+	}
+	return time.Time{}, false
+}
