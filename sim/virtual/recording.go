@@ -3,6 +3,7 @@ package virtual
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"p2pmodel/sim"
 	"p2pmodel/sim/witness"
@@ -51,6 +52,11 @@ func (r *recording) see(n *Network, p *packet, at *witness.Point, d witness.Dire
 	}
 	if p.protocol == protocolUDP {
 		w.Payload = p.data[sizeIP+sizeUDP : len(p.data) : len(p.data)]
+	}
+	if len(r.packets) == cap(r.packets) {
+		// Twice as many rather than append's quarter more: most of what a recording costs
+		// is to move it.
+		r.packets = slices.Grow(r.packets, max(len(r.packets), 1024))
 	}
 	r.packets = append(r.packets, w)
 }

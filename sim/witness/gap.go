@@ -70,6 +70,7 @@ func Gaps(deliveries []Delivery, change, until time.Time, stood ...Span) []Gap {
 		k := direction{d.From, d.To}
 		if by[k] == nil {
 			order = append(order, k)
+			by[k] = make([]Delivery, 0, len(deliveries))
 		}
 		by[k] = append(by[k], d)
 	}

@@ -97,6 +97,9 @@ func (t Trace) String() string {
 // old are given up.
 const manyOpen = 32
 
+// hopsOfTrace is how many hops most traces have, through two routers.
+const hopsOfTrace = 8
+
 // tracing is a trace that may go on.
 type tracing struct {
 	trace *Trace
@@ -119,8 +122,8 @@ func Traces(packets []Packet, scene Scene) []Trace {
 	}
 	packets = Reassemble(packets) // a router may divide a packet, or make it whole again
 	seed := maphash.MakeSeed()
-	open := map[uint64][]tracing{}
-	var traces []*Trace
+	open := make(map[uint64][]tracing, len(packets)/hopsOfTrace)
+	traces := make([]*Trace, 0, len(packets)/hopsOfTrace)
 	for _, p := range packets {
 		h, err := parseHeader(p.Data)
 		if err != nil {
@@ -137,7 +140,7 @@ func Traces(packets []Packet, scene Scene) []Trace {
 			i = continues(candidates, hop, h.id)
 		}
 		if i < 0 {
-			t := &Trace{Protocol: h.protocol, Summary: Summary(p), Size: len(p.Data), Payload: p.Payload, data: p.Data}
+			t := &Trace{Hops: make([]Hop, 0, hopsOfTrace), Protocol: h.protocol, Summary: Summary(p), Size: len(p.Data), Payload: p.Payload, data: p.Data}
 			traces = append(traces, t)
 			candidates = append(candidates, tracing{trace: t})
 			i = len(candidates) - 1
