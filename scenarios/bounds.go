@@ -29,6 +29,7 @@ const (
 	DisturbPartition Disturbance = "partition" // peers and a server are parted
 	DisturbRestrict  Disturbance = "restrict"  // a peer reaches the servers only
 	DisturbStop      Disturbance = "stop"      // a server is down and starts anew
+	DisturbRestart   Disturbance = "restart"   // a peer dies and starts anew
 	DisturbQuiet     Disturbance = "quiet"     // no payload
 	DisturbInject    Disturbance = "inject"    // a stranger sends what is not its own
 )
@@ -38,7 +39,7 @@ func Disturbances() []Disturbance {
 	return []Disturbance{
 		DisturbLoss, DisturbBurst, DisturbReorder, DisturbDuplicate, DisturbCorrupt, DisturbDelay, DisturbRate,
 		DisturbCut, DisturbBlackhole, DisturbFlap, DisturbFlush, DisturbRebind, DisturbReboot, DisturbMove,
-		DisturbPartition, DisturbRestrict, DisturbStop, DisturbQuiet, DisturbInject,
+		DisturbPartition, DisturbRestrict, DisturbStop, DisturbRestart, DisturbQuiet, DisturbInject,
 	}
 }
 

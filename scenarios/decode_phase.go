@@ -111,6 +111,13 @@ func (d *decoder) action(n *document.Node) Action {
 		a.Count = m.Need("count").Int(1, maxCount)
 	case a.Kind == ActStart, a.Kind == ActDrain, a.Kind == ActKill && d.sc.System != nil && n.Find("program").Name() != "program":
 		d.systemAction(&a, n)
+	case a.Kind == ActRestart && n.Kind() == document.Mapping && n.Find("peer").Name() == "peer":
+		d.needOurPeers(n)
+		if d.sc.System != nil {
+			n.KeyErrorf("players of a system are not started anew")
+			return a
+		}
+		a.Target = OnPeer(d.word(n.Map("peer").Need("peer"), "peer", d.peers))
 	case a.Kind == ActStop, a.Kind == ActRestart && !d.aboutProgram(n):
 		if d.sc.System != nil {
 			n.KeyErrorf("the servers of a system are killed, started and drained")

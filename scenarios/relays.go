@@ -105,8 +105,22 @@ func (d *decoder) decodeTLS(m document.Map) {
 	}
 }
 
-// ServerText is how a file's actions write a server's name.
+// OnPeer is what an action is about that starts a peer anew, as no server has it.
+func OnPeer(name string) string { return "peer " + name }
+
+// PeerOf is the peer that an action is about; false: it is about something else.
+func (a Action) PeerOf() (name string, ok bool) {
+	if a.Kind != ActRestart {
+		return "", false
+	}
+	return strings.CutPrefix(a.Target, OnPeer(""))
+}
+
+// ServerText is how a file's actions write a server's name, or a peer's.
 func ServerText(name string) string {
+	if peer, ok := strings.CutPrefix(name, OnPeer("")); ok {
+		return "{peer: " + peer + "}"
+	}
 	if host, several := strings.CutPrefix(name, relayOn("")); several {
 		return "{relay: " + host + "}"
 	}

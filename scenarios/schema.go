@@ -178,8 +178,9 @@ func actionArguments(kind ActionKind) document.Schema {
 			"from": nameSchema("The peer that sends."), "count": document.IntSchema(1, maxCount).Described("How many datagrams."),
 		}, "count", "from").Described("One peer alone sends payload, while it is quiet.")
 	case ActRestart:
-		return document.Schema{"anyOf": []document.Schema{server, sim.EventSchema(sim.EventRestart), oneRelay}}.
-			Described("A server, or a program, ends and starts anew.")
+		return document.Schema{"anyOf": []document.Schema{server, sim.EventSchema(sim.EventRestart), oneRelay,
+			document.ObjectSchema(map[string]document.Schema{"peer": nameSchema("The peer.")}, "peer")}}.
+			Described("A server, a program or a peer ends and starts anew.")
 	case ActStop:
 		return document.Schema{"anyOf": []document.Schema{server, oneRelay}}.Described("A server ends.")
 	case ActKill:

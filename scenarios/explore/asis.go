@@ -35,6 +35,10 @@ func scheduleOf(sc *scenarios.Scenario) (s Schedule) {
 			case scenarios.ActQuiet:
 				s = append(s, Entry{Quiet: true, For: a.For})
 			case scenarios.ActStop, scenarios.ActRestart:
+				if _, ok := a.PeerOf(); ok {
+					s = append(s, Entry{Server: a.Target})
+					continue
+				}
 				s = append(s, Entry{Server: a.Target, For: tick})
 			default:
 				if a.Event.Kind != "" && a.Event.Kind != sim.EventWait {

@@ -22,6 +22,7 @@ const opening = 3 * time.Second
 type ground struct {
 	lab        *sim.Lab
 	peers      []string     // hosts of peers
+	names      []string     // of peers
 	servers    []string     // "rendezvous", "relay": those that there are
 	serverHost []string     // their hosts
 	links      []sim.LinkID // on the way of peers and servers
@@ -41,7 +42,7 @@ func groundOf(sc *scenarios.Scenario, lab *sim.Lab, stranger string) ground {
 	}
 	for _, p := range sc.Peers {
 		h, _ := lab.Host(p.Host)
-		g.peers = append(g.peers, h.Name)
+		g.peers, g.names = append(g.peers, h.Name), append(g.names, p.Name)
 		if len(h.Uplinks) > 1 {
 			g.mobile = append(g.mobile, h.Name)
 		}
@@ -153,6 +154,8 @@ func (d *drawing) entry(k scenarios.Disturbance) Entry {
 	switch k {
 	case scenarios.DisturbQuiet:
 		return Entry{Quiet: true, For: d.span()}
+	case scenarios.DisturbRestart:
+		return Entry{Server: scenarios.OnPeer(pick(d, d.names))}
 	case scenarios.DisturbStop:
 		return Entry{Server: pick(d, d.servers), For: d.span()}
 	}

@@ -226,7 +226,7 @@ func (e *exploration) try(ctx context.Context, s Schedule, seed uint64) ([]Findi
 
 // tail is how long the network is whole before a path has to be what it must be.
 func (e *exploration) tail(s Schedule) time.Duration {
-	return Recovery(e.t.rtt(s), e.t.keepalive, s.end()).Round(100 * time.Millisecond)
+	return Recovery(e.t.rtt(s), e.t.keepalive, s.end(), e.t.sc.Techniques...).Round(100 * time.Millisecond)
 }
 
 // play runs a schedule.

@@ -14,10 +14,13 @@ import (
 // phaseName is that of the only phase of what an exploration runs.
 const phaseName = "explored"
 
-// pairInterval is how much longer each direction of a pair makes the time between
-// two datagrams of payload: a mesh of eight would send 2800 a second, which is most
-// of what a run costs and says nothing more.
-const pairInterval = 5 * time.Millisecond
+// Payload is most of what a run costs, and says nothing more when it is dense. Between
+// two datagrams of it are payloadInterval at least, and pairInterval for each direction
+// of a pair: a mesh of eight would send 2800 a second.
+const (
+	payloadInterval = 50 * time.Millisecond
+	pairInterval    = 5 * time.Millisecond
+)
 
 // strangerName is the host from which datagrams are injected.
 const strangerName = "stranger"
@@ -35,7 +38,7 @@ type template struct {
 // newTemplate takes what an exploration needs of a scenario.
 func newTemplate(sc *scenarios.Scenario) *template {
 	t := &template{sc: sc, lab: scaledLab(sc), keepalive: sc.Settings.Keepalive, id: sc.ID + "-explored"}
-	t.interval = max(sc.Settings.Interval, time.Duration(2*len(sc.Pairs()))*pairInterval)
+	t.interval = max(sc.Settings.Interval, payloadInterval, time.Duration(2*len(sc.Pairs()))*pairInterval)
 	if t.keepalive > 0 {
 		t.keepalive /= time.Duration(max(sc.Settings.Scale, 1))
 	}
@@ -176,6 +179,10 @@ func (s Schedule) actions(tail time.Duration) (lines []string) {
 		if e.Quiet {
 			lines = append(lines, fmt.Sprintf("quiet: %v", e.For))
 			now += e.For
+			continue
+		}
+		if _, ok := e.restarted(); ok {
+			lines = append(lines, "restart: "+scenarios.ServerText(e.Server))
 			continue
 		}
 		lines = append(lines, "stop: "+scenarios.ServerText(e.Server))

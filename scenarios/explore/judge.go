@@ -9,8 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"p2pmodel/core/peer"
 	"p2pmodel/core/punch"
 	"p2pmodel/core/rendezvous"
+	"p2pmodel/core/search"
 	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/runner"
 	"p2pmodel/sim"
@@ -142,7 +144,8 @@ func (o *outcome) paths() (all []Finding) {
 	return all
 }
 
-// sessions makes sure that each pair has one session from the first to the last.
+// sessions makes sure that each pair has one session from the first to the last, unless
+// a peer starts anew.
 func (o *outcome) sessions() (all []Finding) {
 	names := map[string]bool{}
 	for _, p := range o.sc.Peers {
@@ -153,7 +156,9 @@ func (o *outcome) sessions() (all []Finding) {
 			continue
 		}
 		for _, ids := range sortedValues(p.sessions) {
-			if len(ids) > 1 {
+			// Who starts anew begins one, and so may the other side when it finds out: of two
+			// that begin at once one is replaced.
+			if len(ids) > 1+3*o.schedule.restarts() {
 				all = append(all, Finding{Sessions, fmt.Sprintf("%s had %d sessions with one peer", p.name, len(ids))})
 			}
 		}
@@ -181,6 +186,16 @@ func (s Schedule) changes() (n int) {
 	for _, e := range s {
 		switch e.Event.Kind {
 		case sim.EventReboot, sim.EventRebind, sim.EventFlush, sim.EventMove:
+			n++
+		}
+	}
+	return n + s.restarts()
+}
+
+// restarts counts the peers that start anew.
+func (s Schedule) restarts() (n int) {
+	for _, e := range s {
+		if _, ok := e.restarted(); ok {
 			n++
 		}
 	}
@@ -231,7 +246,7 @@ func (o *outcome) state() (all []Finding) {
 			most(p.name, "requests to servers", p.held.Requests, 8+4*(peers-1)+2*p.held.Permissions)
 			// A pair is checked for 4 × SettleAfter at most, 50 ms apart.
 			most(p.name, "checks in flight", p.held.Checks, 10*200*(peers-1))
-			most(p.name, "buried sessions", p.held.Buried, peers)
+			most(p.name, "buried sessions", p.held.Buried, peers+3*o.schedule.restarts())
 			most(p.name, "introductions that came early", p.held.Early, 0)
 		}
 	}
@@ -276,6 +291,10 @@ func (o *outcome) mappings() (all []Finding) {
 // payload: keepalives and checks of two paths, and of two servers.
 const restRate = 10
 
+// restSeconds is of how many seconds in the end one is at rest: checks take half as
+// many, and 10 s are between two rounds of them but for the first.
+const restSeconds = 8
+
 // busyRate is what a peer may send a second for each other peer at any time,
 // besides payload: a check each 5 ms (RFC 8445 section 14.2), an answer to each of
 // the other's, and what servers are asked.
@@ -285,22 +304,27 @@ const busyRate = 2*200 + 50
 func (o *outcome) rates() (all []Finding) {
 	others := len(o.sc.Peers) - 1
 	payload := others * (int(time.Second/o.sc.Settings.Interval) + 2)
+	busy := busyRate * others
+	if slices.Contains(o.sc.Techniques, scenarios.Birthday) {
+		busy += others * int(time.Second/search.OpenEvery)
+	}
 	for _, p := range o.probes.all {
 		if p.name == scenarios.ServerRendezvous || slices.Contains(o.sc.RelayNames(), p.name) || p.dead {
 			continue
 		}
 		seconds := slices.Sorted(maps.Keys(p.sent))
 		for _, at := range seconds {
-			if n, bound := p.sent[at], payload+busyRate*others; n > bound {
+			if n, bound := p.sent[at], payload+busy; n > bound {
 				all = append(all, Finding{Storm, fmt.Sprintf("%s sent %d datagrams in a second, at most %d are explained", p.name, n, bound)})
 				break
 			}
 		}
-		// The last seconds: nothing has happened for long. The very last one is not whole.
-		if len(seconds) < 5 {
+		// The last seconds: nothing has happened for long. The very last one is not whole. In
+		// some of them a relayed session may look for a direct path again.
+		if len(seconds) < restSeconds+2 {
 			continue
 		}
-		rest := seconds[len(seconds)-4 : len(seconds)-1]
+		rest := seconds[len(seconds)-1-restSeconds : len(seconds)-1]
 		least := slices.MinFunc(rest, func(a, b int64) int { return cmp.Compare(p.sent[a], p.sent[b]) })
 		if n, bound := p.sent[least], payload+restRate*others; n > bound && len(o.paths()) == 0 {
 			all = append(all, Finding{Storm, fmt.Sprintf("%s sent %d datagrams a second at rest, at most %d are explained", p.name, n, bound)})
@@ -363,7 +387,11 @@ func (o *outcome) at(host string, a netip.Addr) bool {
 // section 6.2.1); the next time at which a session that goes over the relay looks for
 // a direct path; and then the checks, with a peer that gives no sign of life at
 // first.
-func Recovery(rtt, keepalive, outage time.Duration) time.Duration {
+//
+// Where techniques beyond plain punching are left to the peers, one that a disturbance
+// has made fail is tried once more: after a pause, when a session looks for a direct path
+// the next time.
+func Recovery(rtt, keepalive, outage time.Duration, techniques ...string) time.Duration {
 	if keepalive == 0 {
 		keepalive = rendezvous.DefaultKeepalive
 	}
@@ -375,5 +403,10 @@ func Recovery(rtt, keepalive, outage time.Duration) time.Duration {
 	)
 	notice := keepalive*6/5 + silence + punch.DefaultDeadAfter
 	again := min(outage+time.Second, backoff) + min(outage, allocate) + min(outage+5*time.Second, upgrade)
+	for technique, longest := range map[string]time.Duration{scenarios.Prediction: peer.LongestPrediction, scenarios.Birthday: peer.LongestBirthday} {
+		if slices.Contains(techniques, technique) {
+			again += 2*longest + peer.TriedAgainAfter
+		}
+	}
 	return notice + again + 4*punch.SettleAfter(rtt) + 10*rtt
 }

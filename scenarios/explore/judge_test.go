@@ -46,7 +46,7 @@ func made(t *testing.T) *outcome {
 			p.sessions[identity.ID{1}] = []peer.SessionID{{1}}
 			p.held.Sessions = 1
 			for second := range int64(10) {
-				p.sent[second] = 52
+				p.sent[second] = 22
 			}
 		}
 		o.probes.all = append(o.probes.all, p)

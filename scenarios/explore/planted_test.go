@@ -79,9 +79,9 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		{"a timer that is over comes again", "core/punch/select.go",
 			"	if !at.After(a.stepped) {\n		return time.Time{}\n	}\n	return at", "	return at", "TC-01", 60, Storm, 1},
 		{"a dead path is never noticed", "core/punch/agent.go",
-			"	cfg.Timing = given.withDefaults(cfg.Extended)\n", "	cfg.Timing = given.withDefaults(cfg.Extended)\n	cfg.Consent = -1\n", "TC-03", 200, WrongPath, 2},
-		{"the newest frame is not remembered", "core/peer/window.go",
-			"		w.newest = sequence\n", "		w.newest = sequence\n		return true\n", "TC-01", 60, Twice, 1},
+			"	given := cfg.Timing\n", "	given := cfg.Timing\n	given.Consent = -1\n", "TC-03", 200, WrongPath, 2},
+		{"the newest frame is not remembered", "core/secure/window.go",
+			"		w.newest = number\n", "		w.newest = number\n		return true\n", "TC-01", 60, Twice, 1},
 		{"a relayed session never looks for a direct path again", "core/peer/introduce.go",
 			"	s.upgrades++\n	s.retryAt = now.Add(wait)", "	s.upgrades++\n	_ = wait", "TC-02", 60, WrongPath, 1},
 	} {

@@ -75,6 +75,9 @@ func (e Entry) String() string {
 	case e.Quiet:
 		return fmt.Sprintf("at %v: quiet for=%v", e.At, e.For)
 	case e.Server != "":
+		if name, ok := e.restarted(); ok {
+			return fmt.Sprintf("at %v: %s starts anew", e.At, name)
+		}
 		return fmt.Sprintf("at %v: %s down for=%v", e.At, e.Server, e.For)
 	}
 	return fmt.Sprintf("at %v: %s", e.At, e.Event)
@@ -150,6 +153,10 @@ func (r *Report) String() string {
 	return b.String()
 }
 
+// lookBack is how long before the end of a schedule payload is looked at: beyond it
+// nothing is on its way any more.
+const lookBack = 5 * time.Second
+
 // recovered is how long after the end of the schedule payload last did not arrive by
 // the path that it took in the end, at worst over all pairs.
 func (o *outcome) recovered() (worst time.Duration) {
@@ -169,11 +176,17 @@ func (o *outcome) recovered() (worst time.Duration) {
 	for _, p := range o.sc.Peers {
 		host[p.Name] = p.Host
 	}
+	var pairs [][2]string
 	for _, pair := range o.sc.Pairs() {
-		all, err := witness.Deliveries(run.Packets, scene, host[pair[0]], host[pair[1]])
-		if err != nil || len(all) == 0 {
-			continue
-		}
+		pairs = append(pairs, [2]string{host[pair[0]], host[pair[1]]})
+	}
+	// What was sent long before the end says nothing of it.
+	from, _ := slices.BinarySearchFunc(run.Packets, end.Add(-lookBack), func(p witness.Packet, at time.Time) int { return p.At.Compare(at) })
+	deliveries, err := witness.DeliveriesOf(run.Packets[from:], scene, pairs)
+	if err != nil {
+		return 0
+	}
+	for _, all := range deliveries {
 		arrived := slices.DeleteFunc(all, witness.Delivery.Lost)
 		if len(arrived) == 0 {
 			continue

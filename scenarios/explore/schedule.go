@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"p2pmodel/scenarios"
 	"p2pmodel/sim"
 )
 
@@ -15,7 +16,8 @@ type Entry struct {
 	At time.Duration
 	// Event is done to the lab.
 	Event sim.Event
-	// Server, "rendezvous" or "relay", is down for For, and then starts anew.
+	// Server, "rendezvous" or "relay", is down for For, and then starts anew. A peer
+	// (scenarios.OnPeer) does so at once.
 	Server string
 	// Quiet: no payload for For.
 	Quiet bool
@@ -37,6 +39,11 @@ func (e Entry) lasting() time.Duration {
 
 // end is when it is over.
 func (e Entry) end() time.Duration { return e.At + e.lasting() }
+
+// restarted is the peer that starts anew; false: none does.
+func (e Entry) restarted() (peer string, ok bool) {
+	return scenarios.Action{Kind: scenarios.ActRestart, Target: e.Server}.PeerOf()
+}
 
 // serial reports whether it is an action, of which one is done at a time, and no
 // event of the timeline.

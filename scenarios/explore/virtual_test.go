@@ -11,6 +11,7 @@ import (
 	"p2pmodel/scenarios"
 	"p2pmodel/scenarios/runner"
 	"p2pmodel/sim"
+	"p2pmodel/sim/link"
 	"p2pmodel/sim/virtual"
 )
 
@@ -120,6 +121,20 @@ func TestCasesThatWereFound(t *testing.T) {
 			{Server: scenarios.ServerRelay, For: 4530 * time.Millisecond},
 			{Event: sim.Event{Kind: sim.EventMove, Host: "phone", Uplink: "4g"}},
 			{At: 13730 * time.Millisecond, Event: sim.Event{Kind: sim.EventReboot, Router: "cell", NewAddress: true}},
+		}},
+		{"mappings were not made in the order of the survey's questions", "TC-08", 6241249135906932455, Schedule{
+			{At: 50 * time.Millisecond, Event: sim.Event{Kind: sim.EventReboot, Router: "nat-o", NewAddress: true}},
+		}},
+		{"a search went to a port that was another one by then", "TC-09", 3841484257245004623, Schedule{
+			{At: 200 * time.Millisecond, Event: sim.Event{Kind: sim.EventRebind, Router: "nat-r"}},
+		}},
+		{"nobody searched a second time", "TC-09", 1646660463928798448, Schedule{
+			{At: 14700 * time.Millisecond, Event: sim.Event{Kind: sim.EventReboot, Router: "nat-r", NewAddress: true}},
+		}},
+		{"an introduction came late, and the older of two sessions was chosen", "TC-02", 7919404567743227533, Schedule{
+			{At: 3780 * time.Millisecond, Server: scenarios.OnPeer("d")},
+			{At: 4980 * time.Millisecond, Event: sim.Event{Kind: sim.EventImpair, Link: sim.LinkID{Node: "d", Uplink: sim.DefaultUplink},
+				Impairments: sim.Impairments{Up: link.Impairment{Rate: 147_000}, Down: link.Impairment{Rate: 147_000}}, For: 1140 * time.Millisecond}},
 		}},
 		{"checks got lost both ways", "TC-02", 1, Schedule{{Event: sim.Event{Kind: sim.EventCut, Link: far, For: 20 * time.Millisecond}}}},
 	} {

@@ -161,6 +161,9 @@ func actionWords(a scenarios.Action) string {
 	}
 	switch a.Kind {
 	case scenarios.ActRestart:
+		if peer, ok := a.PeerOf(); ok {
+			return peer + " restarts"
+		}
 		return "the " + a.Target + " restarts"
 	case scenarios.ActStop:
 		return "the " + a.Target + " stops"

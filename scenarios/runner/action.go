@@ -123,6 +123,9 @@ func (s *stage) change(ctx context.Context, p *phase, a scenarios.Action) (strin
 		}
 		return a.Target + " stopped", running.Stop()
 	case scenarios.ActRestart:
+		if name, ok := a.PeerOf(); ok {
+			return name + " starts anew, and knows nobody", s.restartPeer(name)
+		}
 		if running := s.servers[a.Target]; running != nil {
 			if err := running.Stop(); err != nil {
 				return "", err

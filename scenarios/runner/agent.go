@@ -3,6 +3,8 @@ package runner
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
+	"slices"
 	"time"
 
 	"p2pmodel/core/identity"
@@ -20,6 +22,12 @@ type agent struct {
 	size     int
 	random   *rand.Rand
 	names    map[identity.ID]string
+
+	// open are the sockets of the machine, closing those of one before it, addrs the
+	// host's addresses: for who starts anew.
+	open    []sansio.Socket
+	closing []sansio.Bind
+	addrs   []netip.Addr
 
 	links  map[identity.ID]*conversation
 	order  []identity.ID // of links, so that runs with one seed are alike
@@ -82,6 +90,59 @@ func (a *agent) speak(now time.Time) {
 			c.sent++
 		}
 	}
+}
+
+// startAnew puts another machine in the place of the peer's, which is gone as by a crash.
+// What has been said and heard stays known, so that nothing of it counts as new.
+func (a *agent) startAnew(now time.Time, fresh *peer.Machine) {
+	a.sift(now)
+	a.closing = nil
+	for _, s := range a.open {
+		a.closing = append(a.closing, sansio.Bind{Socket: s, Close: true})
+	}
+	a.open, a.Machine = nil, fresh
+	fresh.HandleInterfaces(now, a.addrs)
+}
+
+// HandleInterfaces implements sansio.Machine.
+func (a *agent) HandleInterfaces(now time.Time, addrs []netip.Addr) {
+	a.addrs = slices.Clone(addrs)
+	a.Machine.HandleInterfaces(now, addrs)
+}
+
+// PollBind implements sansio.Machine.
+func (a *agent) PollBind() (sansio.Bind, bool) {
+	if len(a.closing) > 0 {
+		b := a.closing[0]
+		a.closing = a.closing[1:]
+		return b, true
+	}
+	b, ok := a.Machine.PollBind()
+	switch {
+	case ok && !b.Close:
+		a.open = append(a.open, b.Socket)
+	case ok:
+		a.forget(b.Socket)
+	}
+	return b, ok
+}
+
+// HandleBound implements sansio.Machine.
+func (a *agent) HandleBound(now time.Time, s sansio.Socket, local netip.AddrPort, err error) {
+	if err != nil {
+		a.forget(s)
+	}
+	a.Machine.HandleBound(now, s, local, err)
+}
+
+// HandleClosed implements sansio.StreamMachine.
+func (a *agent) HandleClosed(now time.Time, s sansio.Socket, remote netip.AddrPort, err error) {
+	a.forget(s)
+	a.Machine.HandleClosed(now, s, remote, err)
+}
+
+func (a *agent) forget(s sansio.Socket) {
+	a.open = slices.DeleteFunc(a.open, func(o sansio.Socket) bool { return o == s })
 }
 
 // HandleTimeout implements sansio.Machine.

@@ -290,6 +290,9 @@ func (j *judgement) gap(p *phase, res *scenarios.PhaseResult) {
 // the first path.
 func (j *judgement) sessions() {
 	for _, pair := range j.s.pairs() {
+		if j.s.v.restarts(pair) {
+			continue // who starts anew knows of no session
+		}
 		first, _ := witness.FirstByte(j.deliveries[pair])
 		ids := j.s.sessions(pair, first.Arrived)
 		slots := map[string][]string{} // by sender
@@ -317,6 +320,18 @@ func (j *judgement) sessions() {
 				pair[0], pair[1], len(ids), strings.Join(ids, ", ")))
 		}
 	}
+}
+
+// restarts reports whether a phase starts a peer of a pair anew.
+func (v *variant) restarts(pair [2]string) bool {
+	for _, p := range v.phases {
+		for _, a := range p.Actions {
+			if name, ok := a.PeerOf(); ok && slices.Contains(pair[:], name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // slotOf reads which of its receiver's sessions a datagram between peers is for: 3

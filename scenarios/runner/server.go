@@ -14,7 +14,7 @@ func (s *stage) rendezvousServer() (sansio.Machine, error) {
 	cfg := rendezvous.ServerConfig{
 		Listen: s.rendezvousAddr,
 		Key:    s.serverKey,
-		Rand:   s.source("rendezvous"),
+		Rand:   s.sourceOf("rendezvous"),
 		// All peers of a lab are ours, and many may stand behind one address.
 		Limits: rendezvous.Limits{Rate: 10_000, Burst: 10_000},
 	}
@@ -41,6 +41,6 @@ func (s *stage) relayServer(name string) (sansio.Machine, error) {
 		Authenticators: []relay.Authenticator{relay.Users{relayUser: relayPassword}},
 		// Every peer uses the same account.
 		MaxAllocationsPerUser: 1000,
-		Rand:                  s.source(name),
+		Rand:                  s.sourceOf(name),
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,8 @@ type stage struct {
 	streams        *streams                      // nil: servers are reached by UDP only
 	servers        map[string]sim.RunningMachine // by scenarios.ServerRendezvous, RelayNames
 	actors         map[string]*actor             // by peer
+	noPunching     bool                          // of peers, as they were started
+	lives          map[string]int                // how often a server or a peer was started
 	byID           map[identity.ID]string
 	certified      time.Time         // when all NATs were what they claim
 	launched       time.Time         // when the peers were started
@@ -127,6 +130,20 @@ func (s *stage) source(purpose string) *rand.ChaCha8 {
 	material := fmt.Sprintf("%d/%s/%s", s.seed, s.v.label(), purpose)
 	copy(seed[:], identity.Derive([]byte(material), "scenario random source"))
 	return rand.NewChaCha8(seed)
+}
+
+// sourceOf is the source of one that may be started anew: each life has its own, or it
+// would draw the same ports and nonces again.
+func (s *stage) sourceOf(name string) *rand.ChaCha8 {
+	if s.lives == nil {
+		s.lives = map[string]int{}
+	}
+	life := s.lives[name]
+	s.lives[name]++
+	if life == 0 {
+		return s.source(name)
+	}
+	return s.source(fmt.Sprintf("%s, life %d", name, life+1))
 }
 
 // addr is the n-th address of a host's active uplink.
@@ -260,6 +277,7 @@ func (s *stage) startPeers(ctx context.Context, first *phase, noPunching bool) e
 	if s.v.foreign() {
 		return s.startForeign(ctx)
 	}
+	s.noPunching = noPunching
 	keys := map[string]identity.Key{}
 	for _, p := range s.v.scenario.Peers {
 		key, err := identity.NewKey(s.source("key of " + p.Name))
@@ -292,7 +310,7 @@ func (s *stage) peerConfig(p scenarios.Peer, key identity.Key, noPunching bool) 
 		Key:           key,
 		Rendezvous:    s.rendezvousAddr,
 		RendezvousKey: &server,
-		Rand:          s.source("peer " + p.Name),
+		Rand:          s.sourceOf("peer " + p.Name),
 		Keepalive:     s.v.settings.Keepalive,
 		Techniques:    techniques(s.v.techniques, noPunching),
 	}
@@ -333,6 +351,34 @@ func (s *stage) startPeer(ctx context.Context, p scenarios.Peer, key identity.Ke
 			a.machine = called{running, c}
 		}
 	}
+	return err
+}
+
+// restartPeer has a peer begin its life anew: its sessions are forgotten, its sockets
+// closed, and it connects again to whom it did before.
+func (s *stage) restartPeer(name string) error {
+	i := slices.IndexFunc(s.v.scenario.Peers, func(p scenarios.Peer) bool { return p.Name == name })
+	key, err := identity.NewKey(s.source("key of " + name))
+	if err != nil {
+		return err
+	}
+	machine, err := peer.NewMachine(s.peerConfig(s.v.scenario.Peers[i], key, s.noPunching))
+	if err != nil {
+		return err
+	}
+	a := s.actors[name]
+	a.machine.Do(func(now time.Time) {
+		a.agent.startAnew(now, machine)
+		if room := s.v.scenario.Room; room != "" {
+			err = machine.Join(now, room)
+			return
+		}
+		for _, pair := range s.v.scenario.Connect {
+			if pair[0] == name {
+				err = errors.Join(err, machine.Connect(now, s.actors[pair[1]].id))
+			}
+		}
+	})
 	return err
 }
 

@@ -92,8 +92,15 @@ func variants(sc *scenarios.Scenario, realTime bool) []*variant {
 	return out
 }
 
-// hostsOf are the hosts of the servers that an action is about.
+// hostsOf are the hosts of the servers, or of the peer, that an action is about.
 func (v *variant) hostsOf(a scenarios.Action) []string {
+	if name, ok := a.PeerOf(); ok {
+		for _, p := range v.scenario.Peers {
+			if p.Name == name {
+				return []string{p.Host}
+			}
+		}
+	}
 	switch {
 	case a.Shard != "":
 		k, _ := v.scenario.System.Shard(a.Shard)
