@@ -56,8 +56,8 @@ func attack(text string) {
 		fmt.Println("order:", err)
 		return
 	}
-	var held []any // or the collector would close them
-	opened, transport := 0, &http2.Transport{}
+	var held []net.Conn // or the collector would close them
+	opened := 0
 	for i := range o.Count {
 		from := &net.TCPAddr{IP: net.IPv4(127, 1, byte(i%o.Addresses>>8), byte(i%o.Addresses)+1)}
 		c, err := (&net.Dialer{LocalAddr: from, Timeout: time.Minute}).Dial("tcp", o.Endpoint)
@@ -74,18 +74,30 @@ func attack(text string) {
 		}
 		held = append(held, c)
 		if o.HTTP2 {
-			spoken, err := transport.NewClientConn(c)
-			if err != nil {
-				c.Close()
-				continue
-			}
-			held = append(held, spoken)
+			go answerPings(c)
 		}
 		opened++
 	}
 	fmt.Println(opened)
 	io.Copy(io.Discard, os.Stdin)
 	runtime.KeepAlive(held)
+}
+
+// answerPings speaks just as much HTTP/2 as keeps a connection.
+func answerPings(c net.Conn) {
+	f := http2.NewFramer(c, c)
+	if _, err := io.WriteString(c, http2.ClientPreface); err != nil || f.WriteSettings() != nil {
+		return
+	}
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			return
+		}
+		if ping, is := frame.(*http2.PingFrame); is && f.WritePing(true, ping.Data) != nil {
+			return
+		}
+	}
 }
 
 // attacker starts an attack and gives how many connections it thinks it opened.
