@@ -21,6 +21,8 @@ type allocation struct {
 	// via is the stream that it goes by; nil: UDP.
 	via     *conn
 	relayed netip.AddrPort
+	// mapped is our address as the relay sees it.
+	mapped netip.AddrPort
 	// retry is when to ask for an allocation again; failures how often in a row
 	// that failed.
 	retry    time.Time

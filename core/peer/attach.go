@@ -195,6 +195,7 @@ func (m *Machine) pumpAllocation(now time.Time, a *allocation) (busy bool) {
 		busy = true
 		switch e := e.(type) {
 		case relay.Allocated:
+			m.seenByRelay(now, a, e.Reflexive)
 			m.ready(now, a, e.Relayed)
 		case relay.Renewed:
 			m.Emit(RelayRenewed{Relayed: a.relayed})

@@ -34,6 +34,8 @@ type gauge struct {
 	// nearer counts its answers in a row in which it was nearer than the farthest
 	// relay in use, by more than chance.
 	nearer int
+	// mapped is our address as it sees it.
+	mapped netip.AddrPort
 	// barred is until when it gets no allocation, because it refused one; refusals
 	// how often in a row.
 	barred   time.Time
@@ -159,6 +161,7 @@ func (m *Machine) answered(now time.Time, from netip.AddrPort, payload []byte) b
 		if i < 0 {
 			return false
 		}
+		m.seenByGauge(now, g, payload)
 		g.measured(now.Sub(g.asked[i].sent))
 		g.asked = slices.Delete(g.asked, 0, i+1)
 		g.unanswered, g.sends, g.down = time.Time{}, 0, false

@@ -140,6 +140,8 @@ type Machine struct {
 	relays []*allocation
 	gauges []*gauge
 	upkeep upkeep
+	// looked is when the rendezvous was asked last because of a sign.
+	looked time.Time
 	// lines are the ways to servers that have streams, streams those that stand or
 	// are tried, blocked the networks that were seen to let no UDP out.
 	lines      []*line

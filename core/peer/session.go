@@ -220,6 +220,10 @@ func (m *Machine) pumpSession(now time.Time, s *session) (busy bool) {
 			}
 			m.doubtRelay(now)
 			m.retrySoon(now, s)
+		case punch.PathQuiet:
+			m.look(now)
+		case punch.Remapped:
+			m.remapped(now, e)
 		}
 	}
 	return busy

@@ -107,9 +107,21 @@ type (
 		Path  Path
 		After time.Duration
 	}
+	// PathQuiet says that the peer, which was speaking, says nothing, or does not
+	// answer in its usual time, over the path in use: it is asked, and the network
+	// may have changed on either side. Extended agents only.
+	PathQuiet struct{ Path Path }
+	// Remapped says that the peer, or its relay, sees us at another address than
+	// before: a NAT in front of us has given another mapping. Path.Mapped is the new
+	// one. InUse: it is the path in use. Extended agents only.
+	Remapped struct {
+		Path  Path
+		Old   netip.AddrPort
+		InUse bool
+	}
 )
 
-// Event is one of PathChanged, Settled and PathLost.
+// Event is one of PathChanged, Settled, PathLost, PathQuiet and Remapped.
 type Event any
 
 // Transmit is a datagram that is to leave by a base.

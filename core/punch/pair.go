@@ -49,8 +49,16 @@ type pair struct {
 	unanswered time.Time
 	answered   time.Time // last answer
 	heard      time.Time // last authenticated packet from the remote side
-	// rhythm is the time between two datagrams of the peer's data, smoothed.
-	rhythm  time.Duration
+	// rhythm is the time between two datagrams of the peer's data, smoothed, frames how
+	// many there were, as far as that matters.
+	rhythm time.Duration
+	frames int
+	// quiet: the peer's silence has been noticed. late: so has that of a check. Each
+	// until something comes.
+	quiet, late bool
+	// elsewhere is when the peer was heard at another address, and has answered no
+	// check here that was sent since; zero: that is not so.
+	elsewhere time.Time
 	rtt     time.Duration
 	samples int            // of rtt
 	mapped  netip.AddrPort // our address as the peer sees it
@@ -93,6 +101,7 @@ type pair struct {
 // fail ends the checks of a pair.
 func (p *pair) fail() {
 	p.state, p.next, p.unanswered, p.triggered = failed, time.Time{}, time.Time{}, false
+	p.late, p.elsewhere = false, time.Time{}
 }
 
 // split says that answers come from another address than is sent to.

@@ -176,9 +176,7 @@ func (a *Agent) learn(now time.Time, b Base, from netip.AddrPort, c check) (p *p
 	if remote.Kind == PeerReflexive && !c.useCandidate && !a.mayLearn(now) {
 		return nil, true
 	}
-	if s := a.selected; s != nil && now.Sub(s.lastSent) > a.rto(s) {
-		s.next = now // the peer may have moved: does it still answer there?
-	}
+	a.askBeside(now) // the peer may have moved: does it still answer there?
 	if p = a.addPair(now, b, remote); p == nil {
 		return nil, false
 	}
@@ -305,6 +303,7 @@ func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *pi
 		a.handleError(now, f, m)
 		return true
 	}
+	parted := p == a.selected && p.from == p.remote.Addr && from != p.from
 	p.from = from
 	a.stats.AnswersReceived++
 	if a.heard.IsZero() {
@@ -314,6 +313,9 @@ func (a *Agent) handleResponse(now time.Time, b Base, from netip.AddrPort, m *pi
 	a.confirm(now, f, m)
 	if answer {
 		a.send(now, p)
+	}
+	if parted { // it moved while the check was on its way
+		a.heardElsewhere(now, b, from, a.findPair(b, from), len(m.Raw))
 	}
 	a.step(now)
 	return true
@@ -331,13 +333,16 @@ func (a *Agent) confirm(now time.Time, f flight, m *pion.Message) {
 	p.keep()
 	a.flights.overtaken(f)
 	if mapped, err := stun.GetXORAddress(m, pion.AttrXORMappedAddress); err == nil {
-		p.mapped = mapped
+		a.seenAt(p, mapped)
 	}
 	p.acknowledged = max(p.acknowledged, f.nomination)
 	p.concluded = p.concluded || f.nominates && p == a.nominated
 	p.answered, p.heard, p.sends = now, now, 0
 	if !f.sent.Before(p.unanswered) {
-		p.unanswered = time.Time{}
+		p.unanswered, p.late = time.Time{}, false
+	}
+	if !f.sent.Before(p.elsewhere) {
+		p.elsewhere = time.Time{}
 	}
 	if p.state != succeeded && a.validSince.IsZero() && !p.former {
 		a.validSince = now
@@ -345,6 +350,9 @@ func (a *Agent) confirm(now time.Time, f flight, m *pion.Message) {
 	p.state = succeeded
 	p.triggered = false
 	p.next = time.Time{}
+	if !p.elsewhere.IsZero() {
+		p.next = now // that was before it was heard elsewhere
+	}
 	if p.named {
 		a.recogniseNamed()
 	}
@@ -390,43 +398,5 @@ func (a *Agent) handleError(now time.Time, f flight, m *pion.Message) {
 	default:
 		return // the check counts as unanswered; its pair runs out of time
 	}
-	a.step(now)
-}
-
-// NoteReceived says that so many bytes of authenticated data of the peer arrived on a
-// base. They pay for checks, too.
-func (a *Agent) NoteReceived(now time.Time, b Base, from netip.AddrPort, size int) {
-	p := a.pathTo(b, from)
-	if p == nil {
-		return
-	}
-	p.rhythm += (min(now.Sub(p.heard), longSilence) - p.rhythm) / 4
-	p.heard = now
-	if p.remote.Addr != from {
-		return
-	}
-	p.got += size
-	if a.owes(p) && p.state == inProgress && p.next.IsZero() {
-		a.trigger(now, p)
-		a.step(now)
-	}
-}
-
-// silent says that a pair has said nothing for longer than its peer's data lets
-// expect: who speaks twice a second is not silent after a third of one, and asking
-// then would double what the session sends.
-func (p *pair) silent(now time.Time) bool {
-	return now.Sub(p.heard) >= min(max(silence, 3*p.rhythm), longSilence)
-}
-
-// NoteSent says that data was sent over the path in use. A path that carries
-// data and says nothing is asked at once whether it lives.
-func (a *Agent) NoteSent(now time.Time) {
-	p := a.selected
-	a.spoke = now
-	if p == nil || a.cfg.Consent < 0 || !p.unanswered.IsZero() || !p.silent(now) {
-		return
-	}
-	p.next = now
 	a.step(now)
 }

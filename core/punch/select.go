@@ -15,6 +15,7 @@ func (a *Agent) HandleTimeout(now time.Time) { a.step(now) }
 func (a *Agent) step(now time.Time) {
 	a.stepped, a.polled = now, false
 	a.expire(now)
+	a.listen(now)
 	if !a.cfg.Extended {
 		a.thaw(now)
 		a.nominate(now)
@@ -112,6 +113,8 @@ func (a *Agent) evaluate(now time.Time) {
 	}
 	switch {
 	case current == nil:
+	case a.doubtful(now, current) && !current.elsewhere.IsZero() && next.relayed() == current.relayed():
+		// The peer's address has changed: nothing is lost.
 	case a.doubtful(now, current):
 		a.events.Push(PathLost{Path: a.pathOf(current), After: now.Sub(current.answered)})
 		if a.cfg.Extended {
@@ -423,6 +426,10 @@ func (a *Agent) nextWake() time.Time {
 				consider(a.suspicion(p))
 			}
 			consider(a.betterAt(p))
+			if p == a.selected {
+				consider(a.quietAt(p))
+				consider(a.lateAt(p))
+			}
 		}
 	}
 	if !a.settled {

@@ -189,6 +189,9 @@ func (a *Agent) suspectAfter(p *pair) time.Duration {
 	if !a.cfg.Extended {
 		return min(2*a.cfg.Consent, a.deadAfter(p))
 	}
+	if !p.elsewhere.IsZero() {
+		return a.rto(p) // it has moved, unless it still answers here
+	}
 	return min(max(suspectRTOs*a.rto(p), minSuspect), a.deadAfter(p))
 }
 

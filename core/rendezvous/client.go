@@ -187,6 +187,14 @@ func (c *Client) Rebind(now time.Time) {
 	c.register(now)
 }
 
+// Refresh registers again at once, if that is not under way: for owners who have reason
+// to believe that a NAT sees them elsewhere now. ReflexiveChanged tells if it does.
+func (c *Client) Refresh(now time.Time) {
+	if c.running && c.registered && !c.inFlight.Any(func(p *pending) bool { return p.method == stun.MethodRegister }) {
+		c.register(now)
+	}
+}
+
 // SetOffer sets what peers that we are introduced to get from us: at most
 // MaxOffer bytes, else the error says so and nothing changes. The server is told
 // at once.

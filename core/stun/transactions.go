@@ -73,6 +73,16 @@ func (s *Transactions[T]) CancelIf(match func(about T) bool) {
 	}
 }
 
+// Any reports whether one matches.
+func (s *Transactions[T]) Any(match func(about T) bool) bool {
+	for _, f := range s.queue {
+		if match(f.about) {
+			return true
+		}
+	}
+	return false
+}
+
 // Poll gives a transaction whose time has come: its request is to be sent
 // again, or it has failed and is over. Call it until ok is false.
 func (s *Transactions[T]) Poll(now time.Time) (t *Transaction, about T, failed, ok bool) {
