@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"p2pmodel/core/peer"
 	"p2pmodel/core/relay"
 )
 
@@ -18,6 +19,7 @@ type allFlags struct {
 	loginFlags
 	tlsFlags
 	limitFlags
+	allStreams
 	listen, operatorListen string
 	dataDir, publicAddress string
 	hosts                  []string
@@ -75,6 +77,7 @@ func (f *allFlags) add(flags *pflag.FlagSet) {
 	f.loginFlags.add(flags)
 	f.tlsFlags.add(flags)
 	f.limitFlags.add(flags)
+	f.allStreams.add(flags)
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8443", "`HOST:PORT` that clients come to")
 	flags.StringVar(&f.operatorListen, "operator-listen", "", "`HOST:PORT` of this machine at which p2pmodel drain and shards reach the engine (default: none)")
 	flags.StringVar(&f.dataDir, "data-dir", "p2pmodel-data", "`FOLDER` of what has to stay: keys, certificate, sessions, rooms; made if missing")
@@ -96,6 +99,8 @@ type allPlan struct {
 	relayLow  uint16
 	relayHigh uint16
 	allowed   []netip.Prefix
+	// Of each shard, where its servers are reached without UDP.
+	rendezvous, relay []peer.Streams
 }
 
 func (f *allFlags) plan() (p allPlan, err error) {
@@ -137,6 +142,9 @@ func (f *allFlags) plan() (p allPlan, err error) {
 	}
 	if int(p.relayHigh)-int(p.relayLow)+1 < f.shards {
 		return p, usage("--relay-ports %s: fewer ports than shards", f.relayPorts)
+	}
+	if p.rendezvous, p.relay, err = f.allStreams.read(f.shards); err != nil {
+		return p, err
 	}
 	p.allowed, err = parsePrefixes("--allow-peer", f.allowPeers)
 	if len(f.allowPeers) == 0 && p.address.IsLoopback() {

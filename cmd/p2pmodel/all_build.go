@@ -14,8 +14,10 @@ import (
 	"strconv"
 	"time"
 
+	"p2pmodel/core/peer"
 	"p2pmodel/core/relay"
 	"p2pmodel/core/rendezvous"
+	"p2pmodel/core/sansio"
 	"p2pmodel/core/shard/agent"
 	"p2pmodel/core/shard/directory"
 	"p2pmodel/core/shard/engine/layout"
@@ -47,6 +49,7 @@ type allProcess struct {
 	madeCA      string // file with the authority of a certificate that was made
 	agent       string // where clients come to
 	fingerprint string
+	certificate *service.Certificate
 }
 
 func (a *allProcess) data(names ...string) string {
@@ -63,7 +66,7 @@ func (a *allProcess) build() error {
 	if err != nil {
 		return err
 	}
-	a.fingerprint = service.Fingerprint(certificate.Leaf())
+	a.certificate, a.fingerprint = certificate, service.Fingerprint(certificate.Leaf())
 	f.open = f.open || !f.given()
 	if f.keysFile == "" {
 		f.keysFile = a.data("login.pub")
@@ -212,18 +215,25 @@ func (a *allProcess) addShard(n int) error {
 	if err != nil {
 		return err
 	}
+	meet, around := p.rendezvous[n], p.relay[n]
+	for _, s := range []*peer.Streams{&meet, &around} {
+		if err := nameOf(s, a.certificate); err != nil {
+			return usage("--rendezvous-tls, --relay-tls: %w", err)
+		}
+	}
 	at := func(port int) netip.AddrPort { return netip.AddrPortFrom(p.address, uint16(f.udpPort+2*n+port)) }
 	share := (int(p.relayHigh) - int(p.relayLow) + 1) / f.shards
 	low := int(p.relayLow) + n*share
 	return addShard(a.service, unit.Config{
 		ID: name, Engine: e, CapacityRooms: f.rooms, CapacityPlayers: f.players, Tickets: tickets,
-		Rendezvous:       game.Rendezvous{Addr: at(0), Key: key.ID()},
-		RendezvousServer: &rendezvous.ServerConfig{Listen: at(0), Key: key, Rand: rand.Reader, Admission: verifier},
-		Relay:            game.Relay{Addr: at(1), Secret: secret},
+		Rendezvous:       game.Rendezvous{Addr: at(0), Key: key.ID(), Streams: meet},
+		RendezvousServer: &rendezvous.ServerConfig{Listen: at(0), TCP: meet.TCP, TLS: meet.TLS, Key: key, Rand: rand.Reader, Admission: verifier},
+		Relay:            game.Relay{Addr: at(1), Secret: secret, Streams: around},
 		RelayServer: &relay.ServerConfig{
-			Listen: at(1), RelayAddress: p.address, PortLow: uint16(low), PortHigh: uint16(low + share - 1),
+			Listen: at(1), TCP: around.TCP, TLS: around.TLS, RelayAddress: p.address, PortLow: uint16(low), PortHigh: uint16(low + share - 1),
 			Authenticators: []relay.Authenticator{secret}, AllowPeers: p.allowed, Rand: rand.Reader,
 		},
+		Carry: sansio.StreamConfig{Certificate: a.certificate.Get},
 	})
 }
 

@@ -100,7 +100,7 @@ leaves them waiting in their rooms. --rate makes requests in addition.`,
 
 func (f *playFlags) add(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.agents, "agent", nil, "`HOST:PORT` of an Agent (required); may be repeated: the session goes on at another one when one is lost")
-	flags.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the certificates of who signs the Agents' ones (default: the system's)")
+	flags.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the certificates of who signs the Agents' ones, and those of the UDP servers where they are reached over TLS (default: the system's)")
 	flags.StringVar(&f.fingerprint, "fingerprint", "", "SHA-256 of the Agent's own certificate, as 64 hexadecimal `digits`, in place of who signed it")
 
 	flags.StringVar(&f.account, "account", "", "`NAME` to log in with; bots are NAME-1 and so on")
@@ -149,6 +149,7 @@ func (f *playFlags) options() (*play.Options, error) {
 	if o.TLS, err = f.tls(); err != nil {
 		return nil, err
 	}
+	o.Peer.Roots = o.TLS.RootCAs
 	if o.Account, err = f.accounts(); err != nil {
 		return nil, err
 	}

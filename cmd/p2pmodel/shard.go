@@ -47,6 +47,9 @@ type udpFlags struct {
 	relayListen, relayPorts, relay      string
 	relaySecretFile, publicAddress      string
 	allowPeers, denyPeers               []string
+	rendezvousTCP, rendezvousTLS        string
+	relayTCP, relayTLS                  string
+	secure                              certificateFlags
 }
 
 func (f *udpFlags) add(flags *pflag.FlagSet) {
@@ -59,6 +62,11 @@ func (f *udpFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.relay, "relay", "", "`IP:PORT` of a relay elsewhere, instead")
 	flags.StringVar(&f.publicAddress, "public-address", "", "`IP` that players are told instead of those listened on, where a gateway translates it one to one")
 	flags.StringVar(&f.relaySecretFile, "relay-secret-file", "", "`FILE` with the secret of time-limited credentials, which the relay has too")
+	flags.StringVar(&f.rendezvousTCP, "rendezvous-tcp", "", "`IP:PORT` at which players reach the rendezvous over TCP where their network lets no UDP out: of this host for the one in this process (default: nowhere)")
+	flags.StringVar(&f.rendezvousTLS, "rendezvous-tls", "", "`IP:PORT[/NAME]` of the same over TLS, best port 443; NAME is whom its certificate has to name, if not the address")
+	flags.StringVar(&f.relayTCP, "relay-tcp", "", "`IP:PORT` at which players reach the relay over TCP, likewise")
+	flags.StringVar(&f.relayTLS, "relay-tls", "", "`IP:PORT[/NAME]` at which they reach it over TLS, likewise")
+	f.secure.add(flags)
 	flags.StringSliceVar(&f.allowPeers, "allow-peer", nil, "`prefix` of peers that the relay in this process relays to although they are not public; may be repeated")
 	flags.StringSliceVar(&f.denyPeers, "deny-peer", nil, "`prefix` of peers that it never relays to; wins over --allow-peer; may be repeated")
 }
@@ -76,7 +84,10 @@ func (f *udpFlags) apply(cfg *unit.Config, s *service.Service) error {
 	if err := f.applyRendezvous(cfg, public); err != nil {
 		return err
 	}
-	return f.applyRelay(cfg, public, s)
+	if err := f.applyRelay(cfg, public, s); err != nil {
+		return err
+	}
+	return f.applyStreams(cfg, public, s)
 }
 
 func (f *udpFlags) applyRendezvous(cfg *unit.Config, public netip.Addr) (err error) {

@@ -43,6 +43,12 @@ type gamer struct {
 // until the test ends.
 func newGamer(t testing.TB, name string, trust *tls.Config, credential func(context.Context) (*agentv1.LoginRequest, error), agents ...string) *gamer {
 	t.Helper()
+	return newGamerBy(t, name, trust, credential, func(*player.Config) {}, agents...)
+}
+
+// newGamerBy is newGamer with something changed about the player.
+func newGamerBy(t testing.TB, name string, trust *tls.Config, credential func(context.Context) (*agentv1.LoginRequest, error), change func(*player.Config), agents ...string) *gamer {
+	t.Helper()
 	g := &gamer{name: name, changed: make(chan struct{})}
 	changes := player.NewChanges()
 	var err error
@@ -60,7 +66,9 @@ func newGamer(t testing.TB, name string, trust *tls.Config, credential func(cont
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.player, err = player.New(player.Config{Agent: g.client, Changes: changes, Key: key, Rand: rand.Reader, OnEvent: g.event})
+	cfg := player.Config{Agent: g.client, Changes: changes, Key: key, Rand: rand.Reader, OnEvent: g.event}
+	change(&cfg)
+	g.player, err = player.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

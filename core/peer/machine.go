@@ -236,6 +236,11 @@ func (m *Machine) draw(b []byte) {
 // ID is who we are.
 func (m *Machine) ID() identity.ID { return m.cfg.Key.ID() }
 
+// StreamConfig is how the machine's streams are to be carried, see sansio.Streams.
+func (m *Machine) StreamConfig() sansio.StreamConfig {
+	return sansio.StreamConfig{Roots: m.cfg.Roots}
+}
+
 // HandleBound implements sansio.Machine: both servers are asked at once, so
 // that neither waits for the other.
 func (m *Machine) HandleBound(now time.Time, s sansio.Socket, local netip.AddrPort, err error) {

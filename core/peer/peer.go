@@ -65,7 +65,7 @@ func New(ctx context.Context, cfg Config, network sansio.Network) (*Peer, error)
 		rooms:    make(map[string]*Room),
 	}
 	bound := make(chan error, 1)
-	p.loop = sansio.NewLoop(sansio.Streams(m, sansio.StreamConfig{Roots: cfg.Roots}), network, func(_ time.Time, e sansio.Event) {
+	p.loop = sansio.NewLoop(sansio.Streams(m, m.StreamConfig()), network, func(_ time.Time, e sansio.Event) {
 		switch e := e.(type) {
 		case Bound:
 			p.mu.Lock()

@@ -49,6 +49,8 @@ type world struct {
 	seed       uint64
 	rendezvous *simnet.Host
 	relay      *simnet.Host
+	// rendezvousServer runs on the host rendezvous.
+	rendezvousServer *simnet.Runner
 	// relayServer runs on the host relay.
 	relayServer *simnet.Runner
 	peers       []*node
@@ -91,7 +93,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
 	w := &world{t: t, net: simnet.New(seed), seed: seed, delay: 20 * ms}
 	w.rendezvous = w.net.Internet().Host("rendezvous", rendezvousAddr.Addr())
-	w.startRendezvous()
+	w.rendezvousServer = w.startRendezvous()
 	w.relay = w.net.Internet().Host("relay", relayAddr.Addr())
 	w.relayServer = w.startRelay(1)
 	w.net.Observe(func(p simnet.Packet) {

@@ -59,9 +59,9 @@ type pair struct {
 	// elsewhere is when the peer was heard at another address, and has answered no
 	// check here that was sent since; zero: that is not so.
 	elsewhere time.Time
-	rtt     time.Duration
-	samples int            // of rtt
-	mapped  netip.AddrPort // our address as the peer sees it
+	rtt       time.Duration
+	samples   int            // of rtt
+	mapped    netip.AddrPort // our address as the peer sees it
 
 	// from is where the last answer came from: another address than remote's if
 	// the path is split.

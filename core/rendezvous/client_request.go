@@ -1,6 +1,7 @@
 package rendezvous
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -77,6 +78,13 @@ func (c *Client) schedule() stun.Schedule {
 	}
 }
 
+// apart is half of d to one and a half of it: those who lost the server at one moment
+// are not to come back at one.
+func (c *Client) apart(d time.Duration) time.Duration {
+	id := drawID(c.cfg.Rand)
+	return d/2 + time.Duration(binary.BigEndian.Uint32(id[:]))*d>>32
+}
+
 // build makes the message of a request, with the present nonce and key.
 func (c *Client) build(now time.Time, p *pending) []byte {
 	// Room for what is of one size, and for what is not.
@@ -143,7 +151,7 @@ func (c *Client) failed(now time.Time, p *pending, err error) {
 			why = err
 			c.refuse(now, err)
 		} else {
-			c.next = now.Add(c.schedule().RTO)
+			c.next = now.Add(c.apart(c.schedule().RTO))
 			if !c.outage {
 				c.outage = true
 				c.emit(Unreachable{Since: c.lastHeard, Err: err})

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"p2pmodel/core/identity"
+	"p2pmodel/core/peer"
 	"p2pmodel/core/relay"
 	"p2pmodel/core/shard"
 	"p2pmodel/core/shard/api/agentv1"
@@ -32,12 +33,16 @@ var serverLimits = engine.Limits{Workers: 64, Queue: 1024}
 type Rendezvous struct {
 	Addr netip.AddrPort
 	Key  identity.ID
+	// Streams are where it is reached without UDP.
+	Streams peer.Streams
 }
 
 // Relay is where they find a way around; the zero value: there is none.
 type Relay struct {
 	Addr   netip.AddrPort
 	Secret relay.SharedSecret
+	// Streams are where it is reached without UDP.
+	Streams peer.Streams
 }
 
 // Config is what a Server is made of.
@@ -143,12 +148,30 @@ func (s *Server) sign(c room.Caller, peer identity.ID, mesh string, peers []*age
 	resp := &agentv1.PlayTicketResponse{
 		Rendezvous: s.cfg.Rendezvous.Addr.String(), RendezvousKey: s.cfg.Rendezvous.Key[:],
 		Ticket: signed, Mesh: mesh, Peers: peers, ExpiresSeconds: uint32(s.cfg.TicketLife / time.Second),
+		RendezvousStreams: streams(s.cfg.Rendezvous.Streams),
 	}
 	if s.cfg.Relay.Addr.IsValid() {
 		resp.Relay = s.cfg.Relay.Addr.String()
 		resp.RelayUsername, resp.RelayPassword = s.cfg.Relay.Secret.Credentials(c.Player, expires)
+		resp.RelayStreams = streams(s.cfg.Relay.Streams)
 	}
 	return resp, nil
+}
+
+// streams is what players are told of the ways to a server without UDP; nil: there are
+// none.
+func streams(s peer.Streams) *agentv1.Streams {
+	if s == (peer.Streams{}) {
+		return nil
+	}
+	t := &agentv1.Streams{TlsName: s.ServerName}
+	if s.TCP.IsValid() {
+		t.Tcp = s.TCP.String()
+	}
+	if s.TLS.IsValid() {
+		t.Tls = s.TLS.String()
+	}
+	return t
 }
 
 // Report answers GameService.Report.

@@ -233,12 +233,18 @@ func readGrant(now time.Time, t *agentv1.PlayTicketResponse, own identity.ID) (*
 		return nil, fmt.Errorf("key of the rendezvous: %w", err)
 	}
 	g.servers.RendezvousKey, g.servers.Ticket = &key, t.Ticket
+	if g.servers.RendezvousStreams, err = readStreams(t.RendezvousStreams); err != nil {
+		return nil, fmt.Errorf("rendezvous: %w", err)
+	}
 	if t.Relay != "" {
 		server, err := netip.ParseAddrPort(t.Relay)
 		if err != nil {
 			return nil, fmt.Errorf("relay: %w", err)
 		}
 		g.servers.Relay = &peer.RelayConfig{Server: server, Username: t.RelayUsername, Password: t.RelayPassword}
+		if g.servers.Relay.Streams, err = readStreams(t.RelayStreams); err != nil {
+			return nil, fmt.Errorf("relay: %w", err)
+		}
 	}
 	switch {
 	case t.Mesh == "":
@@ -248,6 +254,22 @@ func readGrant(now time.Time, t *agentv1.PlayTicketResponse, own identity.ID) (*
 	}
 	g.peers, err = readPeers(t.Peers, own)
 	return g, err
+}
+
+// readStreams reads where a server is reached without UDP.
+func readStreams(t *agentv1.Streams) (s peer.Streams, err error) {
+	if text := t.GetTcp(); text != "" {
+		if s.TCP, err = netip.ParseAddrPort(text); err != nil {
+			return s, fmt.Errorf("over TCP: %w", err)
+		}
+	}
+	if text := t.GetTls(); text != "" {
+		if s.TLS, err = netip.ParseAddrPort(text); err != nil {
+			return s, fmt.Errorf("over TLS: %w", err)
+		}
+		s.ServerName = t.GetTlsName()
+	}
+	return s, nil
 }
 
 // readPeers reads who is in a mesh, without ourselves.

@@ -28,7 +28,7 @@ type Config struct {
 	// Start runs the peers; nil: on the network of this machine.
 	Start Start
 	// Peer has what a peer's configuration does not take from a ticket: Listen,
-	// Keepalive, Consent, DeadAfter, GiveUpAfter, Techniques.
+	// Keepalive, Consent, DeadAfter, GiveUpAfter, Techniques, Roots.
 	Peer peer.Config
 	// OnEvent gets what happens, one event after another, some in the goroutine
 	// of the peer. It must neither block nor call the player's methods.

@@ -29,7 +29,7 @@ func OnSystem(ctx context.Context, m *peer.Machine, onEvent func(at time.Time, e
 func OnNetwork(network sansio.Network) Start {
 	return func(ctx context.Context, m *peer.Machine, onEvent func(at time.Time, e sansio.Event)) (Runner, error) {
 		ctx, cancel := context.WithCancel(ctx)
-		r := &loopRunner{loop: sansio.NewLoop(m, network, onEvent), cancel: cancel, done: make(chan struct{})}
+		r := &loopRunner{loop: sansio.NewLoop(sansio.Streams(m, m.StreamConfig()), network, onEvent), cancel: cancel, done: make(chan struct{})}
 		go func() {
 			defer close(r.done)
 			r.err = r.loop.Run(ctx)

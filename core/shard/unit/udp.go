@@ -101,7 +101,7 @@ func (s *Server) buildRendezvous(cfg rendezvous.ServerConfig) error {
 		return errors.New("players are told another public key than the rendezvous has")
 	}
 	u := &udpServer{name: "rendezvous"}
-	u.loop = sansio.NewLoop(server, s.cfg.Network, func(_ time.Time, e sansio.Event) {
+	u.loop = sansio.NewLoop(sansio.Streams(server, s.cfg.Carry), s.cfg.Network, func(_ time.Time, e sansio.Event) {
 		switch e := e.(type) {
 		case rendezvous.Listening:
 			s.log.Info("the rendezvous listens", "address", e.Listen.String(), "key", server.ID().String())
@@ -119,7 +119,7 @@ func (s *Server) buildRelay(cfg relay.ServerConfig) error {
 		return err
 	}
 	u := &udpServer{name: "relay"}
-	u.loop = sansio.NewLoop(server, s.cfg.Network, func(_ time.Time, e sansio.Event) {
+	u.loop = sansio.NewLoop(sansio.Streams(server, s.cfg.Carry), s.cfg.Network, func(_ time.Time, e sansio.Event) {
 		switch e := e.(type) {
 		case relay.Listening:
 			s.log.Info("the relay listens", "address", e.Addr.String())

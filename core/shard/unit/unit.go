@@ -48,6 +48,8 @@ type Config struct {
 	// elsewhere, or not at all. Their Listen may differ from what players are told.
 	RendezvousServer *rendezvous.ServerConfig
 	RelayServer      *relay.ServerConfig
+	// Carry is how their streams are carried, where they listen for TCP or TLS.
+	Carry sansio.StreamConfig
 	// Network is that of the servers and of the probes; nil: this machine's.
 	Network sansio.Network
 	// Unwatched leaves out asking the UDP servers whether they live, for where

@@ -1931,9 +1931,12 @@ type PlayTicketResponse struct {
 	// Seconds for which all of this is good.
 	ExpiresSeconds uint32 `protobuf:"varint,8,opt,name=expires_seconds,json=expiresSeconds,proto3" json:"expires_seconds,omitempty"`
 	// Who is in the mesh; the client talks to nobody else.
-	Peers         []*Peer `protobuf:"bytes,9,rep,name=peers,proto3" json:"peers,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Peers []*Peer `protobuf:"bytes,9,rep,name=peers,proto3" json:"peers,omitempty"`
+	// Where both are reached without UDP; unset where they are not.
+	RendezvousStreams *Streams `protobuf:"bytes,10,opt,name=rendezvous_streams,json=rendezvousStreams,proto3" json:"rendezvous_streams,omitempty"`
+	RelayStreams      *Streams `protobuf:"bytes,11,opt,name=relay_streams,json=relayStreams,proto3" json:"relay_streams,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *PlayTicketResponse) Reset() {
@@ -2029,6 +2032,83 @@ func (x *PlayTicketResponse) GetPeers() []*Peer {
 	return nil
 }
 
+func (x *PlayTicketResponse) GetRendezvousStreams() *Streams {
+	if x != nil {
+		return x.RendezvousStreams
+	}
+	return nil
+}
+
+func (x *PlayTicketResponse) GetRelayStreams() *Streams {
+	if x != nil {
+		return x.RelayStreams
+	}
+	return nil
+}
+
+// Where a server is reached over TCP and TLS, for networks that let out no UDP.
+type Streams struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// IP:PORT; empty: not by that way.
+	Tcp string `protobuf:"bytes,1,opt,name=tcp,proto3" json:"tcp,omitempty"`
+	Tls string `protobuf:"bytes,2,opt,name=tls,proto3" json:"tls,omitempty"`
+	// Whom the certificate has to name; empty: the address.
+	TlsName       string `protobuf:"bytes,3,opt,name=tls_name,json=tlsName,proto3" json:"tls_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Streams) Reset() {
+	*x = Streams{}
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Streams) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Streams) ProtoMessage() {}
+
+func (x *Streams) ProtoReflect() protoreflect.Message {
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Streams.ProtoReflect.Descriptor instead.
+func (*Streams) Descriptor() ([]byte, []int) {
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Streams) GetTcp() string {
+	if x != nil {
+		return x.Tcp
+	}
+	return ""
+}
+
+func (x *Streams) GetTls() string {
+	if x != nil {
+		return x.Tls
+	}
+	return ""
+}
+
+func (x *Streams) GetTlsName() string {
+	if x != nil {
+		return x.TlsName
+	}
+	return ""
+}
+
 type Peer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Player        string                 `protobuf:"bytes,1,opt,name=player,proto3" json:"player,omitempty"`
@@ -2039,7 +2119,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[32]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2131,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[32]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2144,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{32}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Peer) GetPlayer() string {
@@ -2092,7 +2172,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[33]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2184,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[33]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2197,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{33}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Connection) GetPlayer() string {
@@ -2151,7 +2231,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[34]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2243,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[34]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2256,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{34}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReportRequest) GetRoom() string {
@@ -2206,7 +2286,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[35]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2218,7 +2298,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[35]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2231,7 +2311,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{35}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReportResponse) GetMesh() string {
@@ -2260,7 +2340,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[36]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +2352,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[36]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2285,7 +2365,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{36}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FinishRequest) GetRoom() string {
@@ -2310,7 +2390,7 @@ type FinishResponse struct {
 
 func (x *FinishResponse) Reset() {
 	*x = FinishResponse{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[37]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2402,7 @@ func (x *FinishResponse) String() string {
 func (*FinishResponse) ProtoMessage() {}
 
 func (x *FinishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[37]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2415,7 @@ func (x *FinishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishResponse.ProtoReflect.Descriptor instead.
 func (*FinishResponse) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{37}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 type GetMatchRequest struct {
@@ -2347,7 +2427,7 @@ type GetMatchRequest struct {
 
 func (x *GetMatchRequest) Reset() {
 	*x = GetMatchRequest{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[38]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2439,7 @@ func (x *GetMatchRequest) String() string {
 func (*GetMatchRequest) ProtoMessage() {}
 
 func (x *GetMatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[38]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2452,7 @@ func (x *GetMatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMatchRequest.ProtoReflect.Descriptor instead.
 func (*GetMatchRequest) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{38}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetMatchRequest) GetRoom() string {
@@ -2391,7 +2471,7 @@ type GetMatchResponse struct {
 
 func (x *GetMatchResponse) Reset() {
 	*x = GetMatchResponse{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[39]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2403,7 +2483,7 @@ func (x *GetMatchResponse) String() string {
 func (*GetMatchResponse) ProtoMessage() {}
 
 func (x *GetMatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[39]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2416,7 +2496,7 @@ func (x *GetMatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMatchResponse.ProtoReflect.Descriptor instead.
 func (*GetMatchResponse) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{39}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetMatchResponse) GetMatch() *Match {
@@ -2449,7 +2529,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[40]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2541,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[40]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2554,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{40}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Match) GetRoom() string {
@@ -2555,7 +2635,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[41]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2647,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[41]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2660,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{41}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 // Event is one thing that happened. Whoever gets Overflow has missed some, and
@@ -2608,7 +2688,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[42]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2700,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[42]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2713,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{42}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Event) GetKind() isEvent_Kind {
@@ -2836,7 +2916,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[43]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2848,7 +2928,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[43]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2861,7 +2941,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{43}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Hello) GetSession() string {
@@ -2880,7 +2960,7 @@ type RoomChanged struct {
 
 func (x *RoomChanged) Reset() {
 	*x = RoomChanged{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[44]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +2972,7 @@ func (x *RoomChanged) String() string {
 func (*RoomChanged) ProtoMessage() {}
 
 func (x *RoomChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[44]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +2985,7 @@ func (x *RoomChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomChanged.ProtoReflect.Descriptor instead.
 func (*RoomChanged) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{44}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RoomChanged) GetRoom() *Room {
@@ -2927,7 +3007,7 @@ type ChatMessage struct {
 
 func (x *ChatMessage) Reset() {
 	*x = ChatMessage{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[45]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3019,7 @@ func (x *ChatMessage) String() string {
 func (*ChatMessage) ProtoMessage() {}
 
 func (x *ChatMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[45]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3032,7 @@ func (x *ChatMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatMessage.ProtoReflect.Descriptor instead.
 func (*ChatMessage) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{45}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ChatMessage) GetRoom() string {
@@ -2993,7 +3073,7 @@ type Matched struct {
 
 func (x *Matched) Reset() {
 	*x = Matched{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[46]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3005,7 +3085,7 @@ func (x *Matched) String() string {
 func (*Matched) ProtoMessage() {}
 
 func (x *Matched) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[46]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3018,7 +3098,7 @@ func (x *Matched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Matched.ProtoReflect.Descriptor instead.
 func (*Matched) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{46}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Matched) GetRoom() *Room {
@@ -3037,7 +3117,7 @@ type MatchFailed struct {
 
 func (x *MatchFailed) Reset() {
 	*x = MatchFailed{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[47]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3129,7 @@ func (x *MatchFailed) String() string {
 func (*MatchFailed) ProtoMessage() {}
 
 func (x *MatchFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[47]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3142,7 @@ func (x *MatchFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MatchFailed.ProtoReflect.Descriptor instead.
 func (*MatchFailed) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{47}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *MatchFailed) GetReason() string {
@@ -3082,7 +3162,7 @@ type MatchStarted struct {
 
 func (x *MatchStarted) Reset() {
 	*x = MatchStarted{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[48]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3094,7 +3174,7 @@ func (x *MatchStarted) String() string {
 func (*MatchStarted) ProtoMessage() {}
 
 func (x *MatchStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[48]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3107,7 +3187,7 @@ func (x *MatchStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MatchStarted.ProtoReflect.Descriptor instead.
 func (*MatchStarted) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{48}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MatchStarted) GetRoom() *Room {
@@ -3128,7 +3208,7 @@ type MeshChanged struct {
 
 func (x *MeshChanged) Reset() {
 	*x = MeshChanged{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[49]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3140,7 +3220,7 @@ func (x *MeshChanged) String() string {
 func (*MeshChanged) ProtoMessage() {}
 
 func (x *MeshChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[49]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3153,7 +3233,7 @@ func (x *MeshChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeshChanged.ProtoReflect.Descriptor instead.
 func (*MeshChanged) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{49}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MeshChanged) GetRoom() string {
@@ -3182,7 +3262,7 @@ type RoomMoved struct {
 
 func (x *RoomMoved) Reset() {
 	*x = RoomMoved{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[50]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3274,7 @@ func (x *RoomMoved) String() string {
 func (*RoomMoved) ProtoMessage() {}
 
 func (x *RoomMoved) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[50]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3287,7 @@ func (x *RoomMoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomMoved.ProtoReflect.Descriptor instead.
 func (*RoomMoved) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{50}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RoomMoved) GetRoom() *Room {
@@ -3234,7 +3314,7 @@ type MatchEnded struct {
 
 func (x *MatchEnded) Reset() {
 	*x = MatchEnded{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[51]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3246,7 +3326,7 @@ func (x *MatchEnded) String() string {
 func (*MatchEnded) ProtoMessage() {}
 
 func (x *MatchEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[51]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3259,7 +3339,7 @@ func (x *MatchEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MatchEnded.ProtoReflect.Descriptor instead.
 func (*MatchEnded) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{51}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *MatchEnded) GetRoom() string {
@@ -3286,7 +3366,7 @@ type RoomClosed struct {
 
 func (x *RoomClosed) Reset() {
 	*x = RoomClosed{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[52]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3298,7 +3378,7 @@ func (x *RoomClosed) String() string {
 func (*RoomClosed) ProtoMessage() {}
 
 func (x *RoomClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[52]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3311,7 +3391,7 @@ func (x *RoomClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomClosed.ProtoReflect.Descriptor instead.
 func (*RoomClosed) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{52}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RoomClosed) GetRoom() string {
@@ -3337,7 +3417,7 @@ type Overflow struct {
 
 func (x *Overflow) Reset() {
 	*x = Overflow{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[53]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3349,7 +3429,7 @@ func (x *Overflow) String() string {
 func (*Overflow) ProtoMessage() {}
 
 func (x *Overflow) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[53]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3362,7 +3442,7 @@ func (x *Overflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overflow.ProtoReflect.Descriptor instead.
 func (*Overflow) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{53}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Overflow) GetMissed() uint64 {
@@ -3383,7 +3463,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[54]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3395,7 +3475,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[54]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3408,7 +3488,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{54}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Goodbye) GetReason() string {
@@ -3438,7 +3518,7 @@ type Match_Player struct {
 
 func (x *Match_Player) Reset() {
 	*x = Match_Player{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[56]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3450,7 +3530,7 @@ func (x *Match_Player) String() string {
 func (*Match_Player) ProtoMessage() {}
 
 func (x *Match_Player) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[56]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3463,7 +3543,7 @@ func (x *Match_Player) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match_Player.ProtoReflect.Descriptor instead.
 func (*Match_Player) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{40, 0}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{41, 0}
 }
 
 func (x *Match_Player) GetPlayer() string {
@@ -3517,7 +3597,7 @@ type Match_Link struct {
 
 func (x *Match_Link) Reset() {
 	*x = Match_Link{}
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[57]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3529,7 +3609,7 @@ func (x *Match_Link) String() string {
 func (*Match_Link) ProtoMessage() {}
 
 func (x *Match_Link) ProtoReflect() protoreflect.Message {
-	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[57]
+	mi := &file_core_shard_api_agentv1_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3542,7 +3622,7 @@ func (x *Match_Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match_Link.ProtoReflect.Descriptor instead.
 func (*Match_Link) Descriptor() ([]byte, []int) {
-	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{40, 1}
+	return file_core_shard_api_agentv1_agent_proto_rawDescGZIP(), []int{41, 1}
 }
 
 func (x *Match_Link) GetA() string {
@@ -3691,7 +3771,7 @@ const file_core_shard_api_agentv1_agent_proto_rawDesc = "" +
 	"\x13CancelMatchResponse\"@\n" +
 	"\x11PlayTicketRequest\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\x12\x17\n" +
-	"\apeer_id\x18\x02 \x01(\fR\x06peerId\"\xc3\x02\n" +
+	"\apeer_id\x18\x02 \x01(\fR\x06peerId\"\xcf\x03\n" +
 	"\x12PlayTicketResponse\x12\x1e\n" +
 	"\n" +
 	"rendezvous\x18\x01 \x01(\tR\n" +
@@ -3703,7 +3783,14 @@ const file_core_shard_api_agentv1_agent_proto_rawDesc = "" +
 	"\x0erelay_username\x18\x06 \x01(\tR\rrelayUsername\x12%\n" +
 	"\x0erelay_password\x18\a \x01(\tR\rrelayPassword\x12'\n" +
 	"\x0fexpires_seconds\x18\b \x01(\rR\x0eexpiresSeconds\x12-\n" +
-	"\x05peers\x18\t \x03(\v2\x17.p2pmodel.agent.v1.PeerR\x05peers\"7\n" +
+	"\x05peers\x18\t \x03(\v2\x17.p2pmodel.agent.v1.PeerR\x05peers\x12I\n" +
+	"\x12rendezvous_streams\x18\n" +
+	" \x01(\v2\x1a.p2pmodel.agent.v1.StreamsR\x11rendezvousStreams\x12?\n" +
+	"\rrelay_streams\x18\v \x01(\v2\x1a.p2pmodel.agent.v1.StreamsR\frelayStreams\"H\n" +
+	"\aStreams\x12\x10\n" +
+	"\x03tcp\x18\x01 \x01(\tR\x03tcp\x12\x10\n" +
+	"\x03tls\x18\x02 \x01(\tR\x03tls\x12\x19\n" +
+	"\btls_name\x18\x03 \x01(\tR\atlsName\"7\n" +
 	"\x04Peer\x12\x16\n" +
 	"\x06player\x18\x01 \x01(\tR\x06player\x12\x17\n" +
 	"\apeer_id\x18\x02 \x01(\fR\x06peerId\"l\n" +
@@ -3864,7 +3951,7 @@ func file_core_shard_api_agentv1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_core_shard_api_agentv1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_core_shard_api_agentv1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_core_shard_api_agentv1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_core_shard_api_agentv1_agent_proto_goTypes = []any{
 	(RoomKind)(0),               // 0: p2pmodel.agent.v1.RoomKind
 	(RoomState)(0),              // 1: p2pmodel.agent.v1.RoomState
@@ -3902,32 +3989,33 @@ var file_core_shard_api_agentv1_agent_proto_goTypes = []any{
 	(*CancelMatchResponse)(nil), // 33: p2pmodel.agent.v1.CancelMatchResponse
 	(*PlayTicketRequest)(nil),   // 34: p2pmodel.agent.v1.PlayTicketRequest
 	(*PlayTicketResponse)(nil),  // 35: p2pmodel.agent.v1.PlayTicketResponse
-	(*Peer)(nil),                // 36: p2pmodel.agent.v1.Peer
-	(*Connection)(nil),          // 37: p2pmodel.agent.v1.Connection
-	(*ReportRequest)(nil),       // 38: p2pmodel.agent.v1.ReportRequest
-	(*ReportResponse)(nil),      // 39: p2pmodel.agent.v1.ReportResponse
-	(*FinishRequest)(nil),       // 40: p2pmodel.agent.v1.FinishRequest
-	(*FinishResponse)(nil),      // 41: p2pmodel.agent.v1.FinishResponse
-	(*GetMatchRequest)(nil),     // 42: p2pmodel.agent.v1.GetMatchRequest
-	(*GetMatchResponse)(nil),    // 43: p2pmodel.agent.v1.GetMatchResponse
-	(*Match)(nil),               // 44: p2pmodel.agent.v1.Match
-	(*EventsRequest)(nil),       // 45: p2pmodel.agent.v1.EventsRequest
-	(*Event)(nil),               // 46: p2pmodel.agent.v1.Event
-	(*Hello)(nil),               // 47: p2pmodel.agent.v1.Hello
-	(*RoomChanged)(nil),         // 48: p2pmodel.agent.v1.RoomChanged
-	(*ChatMessage)(nil),         // 49: p2pmodel.agent.v1.ChatMessage
-	(*Matched)(nil),             // 50: p2pmodel.agent.v1.Matched
-	(*MatchFailed)(nil),         // 51: p2pmodel.agent.v1.MatchFailed
-	(*MatchStarted)(nil),        // 52: p2pmodel.agent.v1.MatchStarted
-	(*MeshChanged)(nil),         // 53: p2pmodel.agent.v1.MeshChanged
-	(*RoomMoved)(nil),           // 54: p2pmodel.agent.v1.RoomMoved
-	(*MatchEnded)(nil),          // 55: p2pmodel.agent.v1.MatchEnded
-	(*RoomClosed)(nil),          // 56: p2pmodel.agent.v1.RoomClosed
-	(*Overflow)(nil),            // 57: p2pmodel.agent.v1.Overflow
-	(*Goodbye)(nil),             // 58: p2pmodel.agent.v1.Goodbye
-	nil,                         // 59: p2pmodel.agent.v1.QuickMatchRequest.LatencyMsEntry
-	(*Match_Player)(nil),        // 60: p2pmodel.agent.v1.Match.Player
-	(*Match_Link)(nil),          // 61: p2pmodel.agent.v1.Match.Link
+	(*Streams)(nil),             // 36: p2pmodel.agent.v1.Streams
+	(*Peer)(nil),                // 37: p2pmodel.agent.v1.Peer
+	(*Connection)(nil),          // 38: p2pmodel.agent.v1.Connection
+	(*ReportRequest)(nil),       // 39: p2pmodel.agent.v1.ReportRequest
+	(*ReportResponse)(nil),      // 40: p2pmodel.agent.v1.ReportResponse
+	(*FinishRequest)(nil),       // 41: p2pmodel.agent.v1.FinishRequest
+	(*FinishResponse)(nil),      // 42: p2pmodel.agent.v1.FinishResponse
+	(*GetMatchRequest)(nil),     // 43: p2pmodel.agent.v1.GetMatchRequest
+	(*GetMatchResponse)(nil),    // 44: p2pmodel.agent.v1.GetMatchResponse
+	(*Match)(nil),               // 45: p2pmodel.agent.v1.Match
+	(*EventsRequest)(nil),       // 46: p2pmodel.agent.v1.EventsRequest
+	(*Event)(nil),               // 47: p2pmodel.agent.v1.Event
+	(*Hello)(nil),               // 48: p2pmodel.agent.v1.Hello
+	(*RoomChanged)(nil),         // 49: p2pmodel.agent.v1.RoomChanged
+	(*ChatMessage)(nil),         // 50: p2pmodel.agent.v1.ChatMessage
+	(*Matched)(nil),             // 51: p2pmodel.agent.v1.Matched
+	(*MatchFailed)(nil),         // 52: p2pmodel.agent.v1.MatchFailed
+	(*MatchStarted)(nil),        // 53: p2pmodel.agent.v1.MatchStarted
+	(*MeshChanged)(nil),         // 54: p2pmodel.agent.v1.MeshChanged
+	(*RoomMoved)(nil),           // 55: p2pmodel.agent.v1.RoomMoved
+	(*MatchEnded)(nil),          // 56: p2pmodel.agent.v1.MatchEnded
+	(*RoomClosed)(nil),          // 57: p2pmodel.agent.v1.RoomClosed
+	(*Overflow)(nil),            // 58: p2pmodel.agent.v1.Overflow
+	(*Goodbye)(nil),             // 59: p2pmodel.agent.v1.Goodbye
+	nil,                         // 60: p2pmodel.agent.v1.QuickMatchRequest.LatencyMsEntry
+	(*Match_Player)(nil),        // 61: p2pmodel.agent.v1.Match.Player
+	(*Match_Link)(nil),          // 62: p2pmodel.agent.v1.Match.Link
 }
 var file_core_shard_api_agentv1_agent_proto_depIdxs = []int32{
 	5,  // 0: p2pmodel.agent.v1.LoginRequest.account:type_name -> p2pmodel.agent.v1.Account
@@ -3946,72 +4034,74 @@ var file_core_shard_api_agentv1_agent_proto_depIdxs = []int32{
 	13, // 13: p2pmodel.agent.v1.JoinRoomResponse.room:type_name -> p2pmodel.agent.v1.Room
 	13, // 14: p2pmodel.agent.v1.GetRoomResponse.room:type_name -> p2pmodel.agent.v1.Room
 	13, // 15: p2pmodel.agent.v1.SetReadyResponse.room:type_name -> p2pmodel.agent.v1.Room
-	59, // 16: p2pmodel.agent.v1.QuickMatchRequest.latency_ms:type_name -> p2pmodel.agent.v1.QuickMatchRequest.LatencyMsEntry
-	36, // 17: p2pmodel.agent.v1.PlayTicketResponse.peers:type_name -> p2pmodel.agent.v1.Peer
-	2,  // 18: p2pmodel.agent.v1.Connection.path:type_name -> p2pmodel.agent.v1.PathKind
-	37, // 19: p2pmodel.agent.v1.ReportRequest.connections:type_name -> p2pmodel.agent.v1.Connection
-	44, // 20: p2pmodel.agent.v1.GetMatchResponse.match:type_name -> p2pmodel.agent.v1.Match
-	12, // 21: p2pmodel.agent.v1.Match.settings:type_name -> p2pmodel.agent.v1.RoomSettings
-	60, // 22: p2pmodel.agent.v1.Match.players:type_name -> p2pmodel.agent.v1.Match.Player
-	61, // 23: p2pmodel.agent.v1.Match.links:type_name -> p2pmodel.agent.v1.Match.Link
-	47, // 24: p2pmodel.agent.v1.Event.hello:type_name -> p2pmodel.agent.v1.Hello
-	48, // 25: p2pmodel.agent.v1.Event.room_changed:type_name -> p2pmodel.agent.v1.RoomChanged
-	49, // 26: p2pmodel.agent.v1.Event.chat:type_name -> p2pmodel.agent.v1.ChatMessage
-	50, // 27: p2pmodel.agent.v1.Event.matched:type_name -> p2pmodel.agent.v1.Matched
-	51, // 28: p2pmodel.agent.v1.Event.match_failed:type_name -> p2pmodel.agent.v1.MatchFailed
-	52, // 29: p2pmodel.agent.v1.Event.match_started:type_name -> p2pmodel.agent.v1.MatchStarted
-	53, // 30: p2pmodel.agent.v1.Event.mesh_changed:type_name -> p2pmodel.agent.v1.MeshChanged
-	54, // 31: p2pmodel.agent.v1.Event.room_moved:type_name -> p2pmodel.agent.v1.RoomMoved
-	55, // 32: p2pmodel.agent.v1.Event.match_ended:type_name -> p2pmodel.agent.v1.MatchEnded
-	56, // 33: p2pmodel.agent.v1.Event.room_closed:type_name -> p2pmodel.agent.v1.RoomClosed
-	57, // 34: p2pmodel.agent.v1.Event.overflow:type_name -> p2pmodel.agent.v1.Overflow
-	58, // 35: p2pmodel.agent.v1.Event.goodbye:type_name -> p2pmodel.agent.v1.Goodbye
-	13, // 36: p2pmodel.agent.v1.RoomChanged.room:type_name -> p2pmodel.agent.v1.Room
-	13, // 37: p2pmodel.agent.v1.Matched.room:type_name -> p2pmodel.agent.v1.Room
-	13, // 38: p2pmodel.agent.v1.MatchStarted.room:type_name -> p2pmodel.agent.v1.Room
-	36, // 39: p2pmodel.agent.v1.MeshChanged.peers:type_name -> p2pmodel.agent.v1.Peer
-	13, // 40: p2pmodel.agent.v1.RoomMoved.room:type_name -> p2pmodel.agent.v1.Room
-	44, // 41: p2pmodel.agent.v1.MatchEnded.match:type_name -> p2pmodel.agent.v1.Match
-	3,  // 42: p2pmodel.agent.v1.Match.Link.state:type_name -> p2pmodel.agent.v1.LinkState
-	4,  // 43: p2pmodel.agent.v1.AgentService.Login:input_type -> p2pmodel.agent.v1.LoginRequest
-	8,  // 44: p2pmodel.agent.v1.AgentService.Resume:input_type -> p2pmodel.agent.v1.ResumeRequest
-	10, // 45: p2pmodel.agent.v1.AgentService.Logout:input_type -> p2pmodel.agent.v1.LogoutRequest
-	45, // 46: p2pmodel.agent.v1.AgentService.Events:input_type -> p2pmodel.agent.v1.EventsRequest
-	15, // 47: p2pmodel.agent.v1.AgentService.ListRooms:input_type -> p2pmodel.agent.v1.ListRoomsRequest
-	18, // 48: p2pmodel.agent.v1.AgentService.CreateRoom:input_type -> p2pmodel.agent.v1.CreateRoomRequest
-	20, // 49: p2pmodel.agent.v1.AgentService.JoinRoom:input_type -> p2pmodel.agent.v1.JoinRoomRequest
-	22, // 50: p2pmodel.agent.v1.AgentService.LeaveRoom:input_type -> p2pmodel.agent.v1.LeaveRoomRequest
-	24, // 51: p2pmodel.agent.v1.AgentService.GetRoom:input_type -> p2pmodel.agent.v1.GetRoomRequest
-	26, // 52: p2pmodel.agent.v1.AgentService.SetReady:input_type -> p2pmodel.agent.v1.SetReadyRequest
-	28, // 53: p2pmodel.agent.v1.AgentService.Chat:input_type -> p2pmodel.agent.v1.ChatRequest
-	30, // 54: p2pmodel.agent.v1.AgentService.QuickMatch:input_type -> p2pmodel.agent.v1.QuickMatchRequest
-	32, // 55: p2pmodel.agent.v1.AgentService.CancelMatch:input_type -> p2pmodel.agent.v1.CancelMatchRequest
-	34, // 56: p2pmodel.agent.v1.AgentService.PlayTicket:input_type -> p2pmodel.agent.v1.PlayTicketRequest
-	38, // 57: p2pmodel.agent.v1.AgentService.Report:input_type -> p2pmodel.agent.v1.ReportRequest
-	40, // 58: p2pmodel.agent.v1.AgentService.Finish:input_type -> p2pmodel.agent.v1.FinishRequest
-	42, // 59: p2pmodel.agent.v1.AgentService.GetMatch:input_type -> p2pmodel.agent.v1.GetMatchRequest
-	6,  // 60: p2pmodel.agent.v1.AgentService.Login:output_type -> p2pmodel.agent.v1.LoginResponse
-	9,  // 61: p2pmodel.agent.v1.AgentService.Resume:output_type -> p2pmodel.agent.v1.ResumeResponse
-	11, // 62: p2pmodel.agent.v1.AgentService.Logout:output_type -> p2pmodel.agent.v1.LogoutResponse
-	46, // 63: p2pmodel.agent.v1.AgentService.Events:output_type -> p2pmodel.agent.v1.Event
-	16, // 64: p2pmodel.agent.v1.AgentService.ListRooms:output_type -> p2pmodel.agent.v1.ListRoomsResponse
-	19, // 65: p2pmodel.agent.v1.AgentService.CreateRoom:output_type -> p2pmodel.agent.v1.CreateRoomResponse
-	21, // 66: p2pmodel.agent.v1.AgentService.JoinRoom:output_type -> p2pmodel.agent.v1.JoinRoomResponse
-	23, // 67: p2pmodel.agent.v1.AgentService.LeaveRoom:output_type -> p2pmodel.agent.v1.LeaveRoomResponse
-	25, // 68: p2pmodel.agent.v1.AgentService.GetRoom:output_type -> p2pmodel.agent.v1.GetRoomResponse
-	27, // 69: p2pmodel.agent.v1.AgentService.SetReady:output_type -> p2pmodel.agent.v1.SetReadyResponse
-	29, // 70: p2pmodel.agent.v1.AgentService.Chat:output_type -> p2pmodel.agent.v1.ChatResponse
-	31, // 71: p2pmodel.agent.v1.AgentService.QuickMatch:output_type -> p2pmodel.agent.v1.QuickMatchResponse
-	33, // 72: p2pmodel.agent.v1.AgentService.CancelMatch:output_type -> p2pmodel.agent.v1.CancelMatchResponse
-	35, // 73: p2pmodel.agent.v1.AgentService.PlayTicket:output_type -> p2pmodel.agent.v1.PlayTicketResponse
-	39, // 74: p2pmodel.agent.v1.AgentService.Report:output_type -> p2pmodel.agent.v1.ReportResponse
-	41, // 75: p2pmodel.agent.v1.AgentService.Finish:output_type -> p2pmodel.agent.v1.FinishResponse
-	43, // 76: p2pmodel.agent.v1.AgentService.GetMatch:output_type -> p2pmodel.agent.v1.GetMatchResponse
-	60, // [60:77] is the sub-list for method output_type
-	43, // [43:60] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	60, // 16: p2pmodel.agent.v1.QuickMatchRequest.latency_ms:type_name -> p2pmodel.agent.v1.QuickMatchRequest.LatencyMsEntry
+	37, // 17: p2pmodel.agent.v1.PlayTicketResponse.peers:type_name -> p2pmodel.agent.v1.Peer
+	36, // 18: p2pmodel.agent.v1.PlayTicketResponse.rendezvous_streams:type_name -> p2pmodel.agent.v1.Streams
+	36, // 19: p2pmodel.agent.v1.PlayTicketResponse.relay_streams:type_name -> p2pmodel.agent.v1.Streams
+	2,  // 20: p2pmodel.agent.v1.Connection.path:type_name -> p2pmodel.agent.v1.PathKind
+	38, // 21: p2pmodel.agent.v1.ReportRequest.connections:type_name -> p2pmodel.agent.v1.Connection
+	45, // 22: p2pmodel.agent.v1.GetMatchResponse.match:type_name -> p2pmodel.agent.v1.Match
+	12, // 23: p2pmodel.agent.v1.Match.settings:type_name -> p2pmodel.agent.v1.RoomSettings
+	61, // 24: p2pmodel.agent.v1.Match.players:type_name -> p2pmodel.agent.v1.Match.Player
+	62, // 25: p2pmodel.agent.v1.Match.links:type_name -> p2pmodel.agent.v1.Match.Link
+	48, // 26: p2pmodel.agent.v1.Event.hello:type_name -> p2pmodel.agent.v1.Hello
+	49, // 27: p2pmodel.agent.v1.Event.room_changed:type_name -> p2pmodel.agent.v1.RoomChanged
+	50, // 28: p2pmodel.agent.v1.Event.chat:type_name -> p2pmodel.agent.v1.ChatMessage
+	51, // 29: p2pmodel.agent.v1.Event.matched:type_name -> p2pmodel.agent.v1.Matched
+	52, // 30: p2pmodel.agent.v1.Event.match_failed:type_name -> p2pmodel.agent.v1.MatchFailed
+	53, // 31: p2pmodel.agent.v1.Event.match_started:type_name -> p2pmodel.agent.v1.MatchStarted
+	54, // 32: p2pmodel.agent.v1.Event.mesh_changed:type_name -> p2pmodel.agent.v1.MeshChanged
+	55, // 33: p2pmodel.agent.v1.Event.room_moved:type_name -> p2pmodel.agent.v1.RoomMoved
+	56, // 34: p2pmodel.agent.v1.Event.match_ended:type_name -> p2pmodel.agent.v1.MatchEnded
+	57, // 35: p2pmodel.agent.v1.Event.room_closed:type_name -> p2pmodel.agent.v1.RoomClosed
+	58, // 36: p2pmodel.agent.v1.Event.overflow:type_name -> p2pmodel.agent.v1.Overflow
+	59, // 37: p2pmodel.agent.v1.Event.goodbye:type_name -> p2pmodel.agent.v1.Goodbye
+	13, // 38: p2pmodel.agent.v1.RoomChanged.room:type_name -> p2pmodel.agent.v1.Room
+	13, // 39: p2pmodel.agent.v1.Matched.room:type_name -> p2pmodel.agent.v1.Room
+	13, // 40: p2pmodel.agent.v1.MatchStarted.room:type_name -> p2pmodel.agent.v1.Room
+	37, // 41: p2pmodel.agent.v1.MeshChanged.peers:type_name -> p2pmodel.agent.v1.Peer
+	13, // 42: p2pmodel.agent.v1.RoomMoved.room:type_name -> p2pmodel.agent.v1.Room
+	45, // 43: p2pmodel.agent.v1.MatchEnded.match:type_name -> p2pmodel.agent.v1.Match
+	3,  // 44: p2pmodel.agent.v1.Match.Link.state:type_name -> p2pmodel.agent.v1.LinkState
+	4,  // 45: p2pmodel.agent.v1.AgentService.Login:input_type -> p2pmodel.agent.v1.LoginRequest
+	8,  // 46: p2pmodel.agent.v1.AgentService.Resume:input_type -> p2pmodel.agent.v1.ResumeRequest
+	10, // 47: p2pmodel.agent.v1.AgentService.Logout:input_type -> p2pmodel.agent.v1.LogoutRequest
+	46, // 48: p2pmodel.agent.v1.AgentService.Events:input_type -> p2pmodel.agent.v1.EventsRequest
+	15, // 49: p2pmodel.agent.v1.AgentService.ListRooms:input_type -> p2pmodel.agent.v1.ListRoomsRequest
+	18, // 50: p2pmodel.agent.v1.AgentService.CreateRoom:input_type -> p2pmodel.agent.v1.CreateRoomRequest
+	20, // 51: p2pmodel.agent.v1.AgentService.JoinRoom:input_type -> p2pmodel.agent.v1.JoinRoomRequest
+	22, // 52: p2pmodel.agent.v1.AgentService.LeaveRoom:input_type -> p2pmodel.agent.v1.LeaveRoomRequest
+	24, // 53: p2pmodel.agent.v1.AgentService.GetRoom:input_type -> p2pmodel.agent.v1.GetRoomRequest
+	26, // 54: p2pmodel.agent.v1.AgentService.SetReady:input_type -> p2pmodel.agent.v1.SetReadyRequest
+	28, // 55: p2pmodel.agent.v1.AgentService.Chat:input_type -> p2pmodel.agent.v1.ChatRequest
+	30, // 56: p2pmodel.agent.v1.AgentService.QuickMatch:input_type -> p2pmodel.agent.v1.QuickMatchRequest
+	32, // 57: p2pmodel.agent.v1.AgentService.CancelMatch:input_type -> p2pmodel.agent.v1.CancelMatchRequest
+	34, // 58: p2pmodel.agent.v1.AgentService.PlayTicket:input_type -> p2pmodel.agent.v1.PlayTicketRequest
+	39, // 59: p2pmodel.agent.v1.AgentService.Report:input_type -> p2pmodel.agent.v1.ReportRequest
+	41, // 60: p2pmodel.agent.v1.AgentService.Finish:input_type -> p2pmodel.agent.v1.FinishRequest
+	43, // 61: p2pmodel.agent.v1.AgentService.GetMatch:input_type -> p2pmodel.agent.v1.GetMatchRequest
+	6,  // 62: p2pmodel.agent.v1.AgentService.Login:output_type -> p2pmodel.agent.v1.LoginResponse
+	9,  // 63: p2pmodel.agent.v1.AgentService.Resume:output_type -> p2pmodel.agent.v1.ResumeResponse
+	11, // 64: p2pmodel.agent.v1.AgentService.Logout:output_type -> p2pmodel.agent.v1.LogoutResponse
+	47, // 65: p2pmodel.agent.v1.AgentService.Events:output_type -> p2pmodel.agent.v1.Event
+	16, // 66: p2pmodel.agent.v1.AgentService.ListRooms:output_type -> p2pmodel.agent.v1.ListRoomsResponse
+	19, // 67: p2pmodel.agent.v1.AgentService.CreateRoom:output_type -> p2pmodel.agent.v1.CreateRoomResponse
+	21, // 68: p2pmodel.agent.v1.AgentService.JoinRoom:output_type -> p2pmodel.agent.v1.JoinRoomResponse
+	23, // 69: p2pmodel.agent.v1.AgentService.LeaveRoom:output_type -> p2pmodel.agent.v1.LeaveRoomResponse
+	25, // 70: p2pmodel.agent.v1.AgentService.GetRoom:output_type -> p2pmodel.agent.v1.GetRoomResponse
+	27, // 71: p2pmodel.agent.v1.AgentService.SetReady:output_type -> p2pmodel.agent.v1.SetReadyResponse
+	29, // 72: p2pmodel.agent.v1.AgentService.Chat:output_type -> p2pmodel.agent.v1.ChatResponse
+	31, // 73: p2pmodel.agent.v1.AgentService.QuickMatch:output_type -> p2pmodel.agent.v1.QuickMatchResponse
+	33, // 74: p2pmodel.agent.v1.AgentService.CancelMatch:output_type -> p2pmodel.agent.v1.CancelMatchResponse
+	35, // 75: p2pmodel.agent.v1.AgentService.PlayTicket:output_type -> p2pmodel.agent.v1.PlayTicketResponse
+	40, // 76: p2pmodel.agent.v1.AgentService.Report:output_type -> p2pmodel.agent.v1.ReportResponse
+	42, // 77: p2pmodel.agent.v1.AgentService.Finish:output_type -> p2pmodel.agent.v1.FinishResponse
+	44, // 78: p2pmodel.agent.v1.AgentService.GetMatch:output_type -> p2pmodel.agent.v1.GetMatchResponse
+	62, // [62:79] is the sub-list for method output_type
+	45, // [45:62] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_core_shard_api_agentv1_agent_proto_init() }
@@ -4023,7 +4113,7 @@ func file_core_shard_api_agentv1_agent_proto_init() {
 		(*LoginRequest_Token)(nil),
 		(*LoginRequest_Account)(nil),
 	}
-	file_core_shard_api_agentv1_agent_proto_msgTypes[42].OneofWrappers = []any{
+	file_core_shard_api_agentv1_agent_proto_msgTypes[43].OneofWrappers = []any{
 		(*Event_Hello)(nil),
 		(*Event_RoomChanged)(nil),
 		(*Event_Chat)(nil),
@@ -4043,7 +4133,7 @@ func file_core_shard_api_agentv1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_core_shard_api_agentv1_agent_proto_rawDesc), len(file_core_shard_api_agentv1_agent_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   58,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
