@@ -14,9 +14,10 @@ import (
 // not come back at one, and are all registered within seconds.
 func TestLongOutage(t *testing.T) {
 	const (
-		pairs  = 10
-		away   = 10 * time.Minute
-		within = 3500 * time.Millisecond
+		pairs = 10
+		away  = 10 * time.Minute
+		// The last request of a try waits for 4 s, and the next try follows 1 to 3 s later.
+		within = 8 * time.Second
 	)
 	w := newWorld(t, 1)
 	var peers []*node
@@ -86,7 +87,7 @@ func TestLongOutage(t *testing.T) {
 		worst = max(worst, n)
 	}
 	t.Logf("at most %d requests in a tenth of a second", worst)
-	if worst > len(peers) {
+	if worst > len(peers)/2 {
 		t.Errorf("%d requests of %d peers in a tenth of a second", worst, len(peers))
 	}
 	// And it does again what it is for.
