@@ -49,10 +49,12 @@ type pair struct {
 	unanswered time.Time
 	answered   time.Time // last answer
 	heard      time.Time // last authenticated packet from the remote side
-	// rhythm is the time between two datagrams of the peer's data, smoothed, frames how
-	// many there were, as far as that matters.
-	rhythm time.Duration
-	frames int
+	// rhythm is the time from anything of the peer's to its next data, smoothed, pulse
+	// from data to data; spoken is when data came last, frames how often, as far as that
+	// matters.
+	rhythm, pulse time.Duration
+	spoken        time.Time
+	frames        int
 	// quiet: the peer's silence has been noticed. late: so has that of a check. Each
 	// until something comes.
 	quiet, late bool

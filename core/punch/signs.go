@@ -33,7 +33,10 @@ func (a *Agent) NoteReceived(now time.Time, b Base, from netip.AddrPort, size in
 	}
 	if p != nil {
 		p.rhythm += (min(now.Sub(p.heard), longSilence) - p.rhythm) / 4
-		p.heard, p.quiet = now, false
+		if p.frames > 0 {
+			p.pulse += (min(now.Sub(p.spoken), longSilence) - p.pulse) / 4
+		}
+		p.heard, p.spoken, p.quiet = now, now, false
 		p.frames = min(p.frames+1, leastFrames)
 	}
 }
@@ -133,10 +136,10 @@ func (a *Agent) listen(now time.Time) {
 // quietAt is when a peer that was speaking will have been silent for longer than its
 // rhythm lets expect; the zero time where there is none.
 func (a *Agent) quietAt(p *pair) time.Time {
-	if !a.cfg.Extended || a.cfg.Consent < 0 || p.quiet || p.frames < leastFrames || p.rhythm >= longSilence/2 {
+	if !a.cfg.Extended || a.cfg.Consent < 0 || p.quiet || p.frames < leastFrames || p.pulse >= longSilence/2 {
 		return time.Time{}
 	}
-	return p.heard.Add(max(silence, 4*p.rhythm))
+	return p.heard.Add(max(silence, 4*p.pulse))
 }
 
 // lateAt is when a check over a path will not have been answered as soon as others were.
