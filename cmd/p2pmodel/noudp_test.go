@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"p2pmodel/core/freeport"
 	"p2pmodel/core/sansio"
 	"p2pmodel/core/shard/client"
 	"p2pmodel/core/shard/player"
@@ -24,32 +25,18 @@ type swallower struct{ net.PacketConn }
 
 func (swallower) WriteTo(b []byte, _ net.Addr) (int, error) { return len(b), nil }
 
-// freeStreams are addresses of 127.0.0.1 at which nobody listens for TCP.
-func freeStreams(t *testing.T, n int) (list []string) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // when all are drawn, so that they differ
-		list = append(list, l.Addr().String())
-	}
-	return list
-}
-
 // TestAPlayerWithoutUDP: one whose network lets out TCP alone plays with one who has
 // everything, over the relay, by what the ticket says of TLS; and so it is by TCP.
 func TestAPlayerWithoutUDP(t *testing.T) {
 	for _, transport := range []string{"tls", "tcp"} {
 		data := filepath.Join(t.TempDir(), "data")
-		at := freeStreams(t, 2)
+		at := []string{freeport.Of(t).String(), freeport.Of(t).String()}
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		var out output
 		ended := make(chan int, 1)
 		go func() {
-			code, says := execute(ctx, &out, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freePorts(t, 2)),
+			code, says := execute(ctx, &out, "all", "--data-dir", data, "--listen", "127.0.0.1:0", "--udp-port", fmt.Sprint(freeport.Row(t, 2)),
 				"--rendezvous-"+transport, at[0], "--relay-"+transport, at[1], "--log-level", "warn")
 			if code != 0 {
 				t.Errorf("%s: exit %d, it says\n%s", transport, code, says)
