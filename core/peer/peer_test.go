@@ -281,7 +281,7 @@ func TestNewErrors(t *testing.T) {
 	}
 	p.Close()
 	cfg := good
-	cfg.Listen = netip.MustParseAddrPort("203.0.113.7:0") // for documentation only
+	cfg.Listen = netip.MustParseAddrPort("240.0.0.7:0") // nobody's, in the network of siege neither
 	if p, err := peer.New(t.Context(), cfg, sansio.System()); err == nil {
 		p.Close()
 		t.Error("listening on a foreign address: no error")
