@@ -17,8 +17,9 @@ func (a *Agent) SetRelays(addrs []netip.Addr) { a.relays = addrs }
 // which tells that it reaches us, and not yet that we reach it. To a relayed address
 // of the peer's on a trusted relay all may go; to any other one no more, with all that
 // is sent there because of what came from it, than came: see credit.go. So most of it
-// takes the relay. Empty: there is a path without doubts, or none of these, or the
-// agent is standard.
+// takes the relay. What has said nothing for as long as ends a path is none of these: its
+// relayed address may be somebody else's by now, if the relay has started anew. Empty:
+// there is a path without doubts, or none of these, or the agent is standard.
 //
 // A peer that gets its peer's first check can say something half a round trip before
 // its own checks are answered.
@@ -32,7 +33,7 @@ func (a *Agent) Early(now time.Time, size int) (ways []Path) {
 	}
 	var direct, relayed *pair
 	for _, p := range a.pairs { // the best first
-		if p == a.selected || p.former || p.got == 0 || p.heard.Before(since) || p.state == failed ||
+		if p == a.selected || p.former || p.got == 0 || p.heard.Before(since) || now.Sub(p.heard) >= a.deadAfter(p) || p.state == failed ||
 			!a.trusted(p) && size > a.credit(p)-a.reserve(now, p) {
 			continue
 		}
