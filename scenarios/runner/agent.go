@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -47,6 +49,8 @@ type heard struct {
 	From   string
 	Number uint64
 	Again  bool // it had arrived before
+	// Confused: From has not said it to us.
+	Confused bool
 }
 
 // stood is the agent's own event for a time in which it was to speak, and the machine
@@ -58,6 +62,13 @@ type stood struct{ Begin, End time.Time }
 const stoodLeast = time.Millisecond
 
 const numberAt = 16 // offset of the number in a payload: random bytes before and after it
+
+// addressed is the number of a datagram with what tells from whom to whom it is, in
+// its upper half.
+func addressed(from, to identity.ID, number uint64) uint64 {
+	way := sha256.Sum256(append(from[:], to[:]...))
+	return uint64(binary.BigEndian.Uint32(way[:]))<<32 | number&math.MaxUint32
+}
 
 // setQuiet stops or starts the flow of payload.
 func (a *agent) setQuiet(now time.Time, quiet bool) {
@@ -83,7 +94,7 @@ func (a *agent) speak(now time.Time) {
 			binary.BigEndian.PutUint64(word[:], a.random.Uint64())
 			copy(payload[i:], word[:])
 		}
-		binary.BigEndian.PutUint64(payload[numberAt:], c.sent)
+		binary.BigEndian.PutUint64(payload[numberAt:], addressed(a.ID(), id, c.sent))
 		// An error means that no path is known yet; the number is not used then,
 		// so that only what left counts as sent.
 		if err := a.Send(now, id, payload); err == nil {
@@ -218,6 +229,11 @@ func (a *agent) hear(e peer.Received) {
 		return
 	}
 	n := binary.BigEndian.Uint64(e.Payload[numberAt:])
+	if n != addressed(e.Peer, a.ID(), n) {
+		a.events = append(a.events, heard{From: a.names[e.Peer], Confused: true})
+		return
+	}
+	n &= math.MaxUint32
 	c.heard[n]++
 	a.events = append(a.events, heard{From: a.names[e.Peer], Number: n, Again: c.heard[n] > 1})
 }

@@ -49,6 +49,9 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 	for i, pair := range s.pairs() {
 		j.deliveries[pair] = all[i]
 	}
+	if !s.v.foreign() {
+		j.astray()
+	}
 	j.traces = witness.Traces(o.run.Packets, j.scene)
 	j.attribute()
 	j.attempts = witness.AttemptsIn(j.traces, j.scene)
@@ -76,6 +79,7 @@ func (s *stage) judge(o *outcome, phases []*phase) {
 	}
 	if !s.v.foreign() {
 		j.sessions()
+		j.confusions()
 	}
 	j.fellPrograms(phases)
 	if len(s.pairs()) > 0 {

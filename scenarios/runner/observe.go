@@ -46,7 +46,10 @@ func (s *stage) observe(a *actor, at time.Time, e sansio.Event) {
 	defer a.mu.Unlock()
 	switch e := e.(type) {
 	case heard:
-		if e.Again {
+		switch {
+		case e.Confused:
+			a.confused++
+		case e.Again:
 			a.duplicates++
 		}
 		return

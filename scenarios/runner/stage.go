@@ -85,6 +85,7 @@ type actor struct {
 	introduced  map[string]time.Time // the first time
 	sessions    map[string][]met     // distinct ones in order
 	duplicates  int                  // datagrams that arrived again at the application
+	confused    int                  // those that the peer which they were told of has not said to it
 	registered  bool
 	relayFailed time.Time      // the first time that it had no allocation to hope for
 	stood       []witness.Span // when it was to speak, and the machine did not let it

@@ -81,7 +81,7 @@ func tellScenario(t testing.TB, sc *scenarios.Scenario) *tale {
 		t.Fatal(err)
 	}
 	s := &stage{v: v, net: paper{plan: plan}, log: &logbook{}, actors: map[string]*actor{}, seals: map[string]*seal{}, launched: taleStart}
-	tl := &tale{t: t, s: s, session: 's', ports: map[string]uint16{"a": 40000, "b": 50000}}
+	tl := &tale{t: t, s: s, session: 's', ports: map[string]uint16{"a": 40000, "b": 50000, "c": 60000}}
 	for _, p := range sc.Peers {
 		a := &actor{name: p.Name, host: p.Host, introduced: map[string]time.Time{}, sessions: map[string][]met{}}
 		for _, q := range sc.Peers {
@@ -131,7 +131,7 @@ func (tl *tale) frame() []byte {
 
 // inside is a host's address of the plan, outside that which its NAT has for it.
 func (tl *tale) inside(host string) netip.AddrPort {
-	return netip.AddrPortFrom(tl.s.net.Plan().Addresses(host, sim.DefaultUplink)[0], map[string]uint16{"a": 5000, "b": 6000, "relay": 3478}[host])
+	return netip.AddrPortFrom(tl.s.net.Plan().Addresses(host, sim.DefaultUplink)[0], map[string]uint16{"a": 5000, "b": 6000, "c": 7000, "relay": 3478}[host])
 }
 
 func (tl *tale) outside(host string) netip.AddrPort {
