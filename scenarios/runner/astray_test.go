@@ -39,10 +39,10 @@ expect: {path: direct}
 // gets most of a slot it is one.
 func TestAstray(t *testing.T) {
 	for _, row := range []struct {
-		name           string
-		toC            bool // a's session with c has arrived where it should
-		strays         int
-		want           scenarios.Verdict
+		name            string
+		toC             bool // a's session with c has arrived where it should
+		strays          int
+		want            scenarios.Verdict
 		words, evidence string
 	}{
 		{"one of many", true, 1, scenarios.Expected, "direct", "1 datagrams of a for somebody else arrived at b"},
