@@ -62,15 +62,15 @@ func TestEventsThatProveNothing(t *testing.T) {
 // What the timeline does is in the results, with its proof, after the phase that
 // it counts from has begun; and a NAT that it reboots, swaps or rebinds is still
 // the one that was certified. A black hole has to meet a packet: it is there while b
-// has somebody to speak to, long enough for a busy machine, and over when the path is
-// read.
+// has somebody to speak to, a dozen of its datagrams long, since a busy machine says
+// some of them late, and over when a NAT forgets or the path is read.
 func TestTheTimelineIsInTheResults(t *testing.T) {
 	t.Parallel()
 	res := runScenario(t, clockwork(t, `
   - {phase: by the clock, at: 100ms, rebind: {router: nat-a, host: a}}
   - {phase: by the clock, at: 900ms, reboot: nat-a}
   - {phase: by the clock, at: 1800ms, swap: {router: nat-a, nat: full-cone}}
-  - {phase: by the clock, at: 50ms, every: 400ms, times: 3, blackhole: {link: b, direction: up, for: 150ms}}
+  - {phase: by the clock, at: 130ms, every: 500ms, times: 3, blackhole: {link: b, direction: up, for: 250ms}}
 `), runner.Sabotage{}, true)
 	want(t, res, scenarios.Expected)
 	kinds := map[sim.EventKind]int{}
