@@ -33,7 +33,7 @@ type Credit struct {
 }
 
 type creditSlot struct {
-	at     int64 // Unix nanoseconds of the last refill
+	at     int64 // Unix nanoseconds until which bytes were refilled
 	bytes  int64 // that may be advanced
 	owner  host  // whose the credit is
 	credit int64 // bytes that came from there and that no answer has used
@@ -42,11 +42,18 @@ type creditSlot struct {
 // refill gives what time has brought.
 func (s *creditSlot) refill(at, burst, rate int64) {
 	if s.at == 0 {
-		s.bytes = burst
-	} else if passed := min(at-s.at, burst/rate*int64(time.Second)); passed > 0 {
-		s.bytes = min(s.bytes+passed*rate/int64(time.Second), burst)
+		s.at, s.bytes = at, burst
+		return
 	}
-	s.at = at
+	passed := min(at-s.at, burst/rate*int64(time.Second))
+	if passed < 0 {
+		s.at = at // the clock was put back
+		return
+	}
+	brought := passed * rate / int64(time.Second)
+	s.bytes = min(s.bytes+brought, burst)
+	// What is less than a byte counts next time, however soon that is.
+	s.at = at - (passed - brought*int64(time.Second)/rate)
 }
 
 // NewCredit makes one; advances says whether what is missing is advanced, within bounds.

@@ -44,6 +44,24 @@ func TestCreditForgetsAndForgives(t *testing.T) {
 	}
 }
 
+// TestAdvanceOfManySmallSteps: a second brings as much in a hundred thousand steps as in
+// one, and a clock that is put back by an hour does not end it.
+func TestAdvanceOfManySmallSteps(t *testing.T) {
+	c, source := newCredit(t, true), netip.MustParseAddr("198.18.1.1")
+	c.spends(epoch, source, 0, advanceSourceBurst)
+	now, got := epoch.Add(-time.Hour), 0
+	c.spends(now, source, 0, 1)
+	for range 100_000 {
+		now = now.Add(time.Second / 100_000)
+		if c.spends(now, source, 0, 1) {
+			got++
+		}
+	}
+	if got != advanceSourceRate {
+		t.Errorf("%d bytes in a second, want %d", got, advanceSourceRate)
+	}
+}
+
 // TestCreditTakesTheBestAnswerThatIsPaidFor is a conversation: what comes, and which of
 // an answer of 68 bytes and one of 32 leaves.
 func TestCreditTakesTheBestAnswerThatIsPaidFor(t *testing.T) {
@@ -123,7 +141,8 @@ func TestRates(t *testing.T) {
 		{0, 100, "198.51.100.1", 20},
 		{0, 100, "198.51.100.2", 20}, // another one has its own
 		{time.Second, 100, "198.51.100.1", 10},
-		{time.Second / 2, 1, "198.51.100.1", 0}, // a clock that steps back brings nothing
+		{time.Second / 2, 1, "198.51.100.1", 0},        // a clock that steps back brings nothing
+		{time.Second * 3 / 2, 100, "198.51.100.1", 10}, // and goes on from there
 		{time.Hour, 100, "198.51.100.1", 20},
 		{0, 15, "2001:db8::1", 15}, {0, 15, "2001:db8::2", 5}, // one network
 	} {

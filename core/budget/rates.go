@@ -40,7 +40,8 @@ func (r *Rates) Spend(now time.Time, source netip.Addr) bool {
 	s, at := &(*p)[n%page], now.UnixNano()
 	if s.at == 0 {
 		s.at, s.tokens = at, r.burst
-	} else if passed := time.Duration(at - s.at); passed > 0 {
+	} else {
+		passed := max(time.Duration(at-s.at), 0) // a clock that was put back brings nothing
 		s.at, s.tokens = at, min(r.burst, s.tokens+passed.Seconds()*r.rate)
 	}
 	if s.tokens < 1 {
