@@ -19,8 +19,8 @@ import "time"
 // A plain check could pay for an answer or for a check, not for both. Those that may
 // come from a strange address therefore pay for both, and for a second check, should
 // that get lost: they are filled up to paidSize. Where they are not, the check goes
-// before the answer; where nothing of that is needed, data may take its place. Standard agents do as RFC 8445 section 7.3.1.4
-// wants, and check whoever checks them.
+// before the answer; where nothing of that is needed, data may take its place.
+// Standard agents do as RFC 8445 section 7.3.1.4 wants, and check whoever checks them.
 
 const (
 	// paidSize is an answer and a check, each with what rides, and a check without.
@@ -74,15 +74,18 @@ func (a *Agent) reserve(now time.Time, p *pair) int {
 }
 
 // fill is how many bytes, with their header, a check of so many is filled up by. One
-// that goes to a strange address pays for an answer and a check, as far as it is paid
-// for itself: what comes back may meet a strange address again.
+// that goes to a strange address pays for an answer and a check: what comes back may
+// meet a strange address again. None is longer than what it is paid for itself.
 func (a *Agent) fill(p *pair, size int) int {
 	if !a.cfg.Extended || p.local.Kind == Relayed || p.state == succeeded {
 		return 0
 	}
 	full := paidSize
 	if p.strange {
-		full = min(leastAnswer+a.leastCheck(), a.credit(p))
+		full = leastAnswer + a.leastCheck()
+	}
+	if a.charged(p) {
+		full = min(full, a.credit(p))
 	}
 	if size+4 > full {
 		return 0

@@ -206,6 +206,77 @@ func TestNothingIsAmplified(t *testing.T) {
 	}
 }
 
+// TestWhatBringsChecksForwardPaysForThem: a check that leaves at once, to an address that
+// the peer has offered, because one came from there, is no longer than what is left of that.
+func TestWhatBringsChecksForwardPaysForThem(t *testing.T) {
+	for _, fill := range []int{0, 100, paidSize - 96} {
+		a := lone(t, false)
+		a.SetRemote(epoch, []Candidate{reflexive(stranger)})
+		for now := epoch; len(drain(a)) > 0 || now == epoch; now = a.PollTimeout() { // the opening
+			a.HandleTimeout(now)
+			if now.After(epoch.Add(300 * ms)) {
+				break
+			}
+		}
+		for i := range 20 {
+			now := epoch.Add(400*ms + time.Duration(i)*37*ms)
+			for wake := a.PollTimeout(); !wake.IsZero() && wake.Before(now); wake = a.PollTimeout() {
+				a.HandleTimeout(wake)
+				drain(a)
+			}
+			b := fromB(t, check{id: transactionID{byte(i)}, controlling: true, fill: fill}, credB, credA)
+			a.HandleDatagram(now, socketBase, stranger, b)
+			drain(a)
+			if p := a.findPair(socketBase, stranger); p.spent > p.got || p.spent == 0 {
+				t.Fatalf("with checks filled up by %d: %d bytes because of %d", fill, p.spent, p.got)
+			}
+		}
+	}
+}
+
+// TestDataFromWhereChecksFailed: an address that was offered, and from which nothing came
+// while it was checked, is checked anew for data that comes from there, and pays for that.
+func TestDataFromWhereChecksFailed(t *testing.T) {
+	a, used := lone(t, false), addrPort("203.0.113.7:53")
+	a.SetRemote(epoch, []Candidate{reflexive(used), reflexive(stranger)})
+	in, out, now := 0, 0, epoch
+	run := func(d time.Duration) {
+		for end := now.Add(d); ; {
+			for _, x := range drain(a) {
+				switch {
+				case x.Remote == used && request(t, x.Payload).Type == pion.BindingRequest:
+					a.HandleDatagram(now, x.Base, used, writeSuccess(request(t, x.Payload), addrPort("198.18.1.1:40000"), credB, nil))
+				case x.Remote == stranger:
+					out += len(x.Payload)
+				}
+			}
+			wake := a.PollTimeout()
+			if wake.IsZero() || !wake.Before(end) {
+				now = end
+				return
+			}
+			now = wake
+			a.HandleTimeout(now)
+		}
+	}
+	run(10 * time.Second)
+	if p := a.findPair(socketBase, stranger); p == nil || p.state != failed {
+		t.Fatalf("the other address is %+v: the test proves nothing", p)
+	}
+	out = 0
+	for range 200 {
+		in += 50
+		a.NoteReceived(now, socketBase, stranger, 50)
+		run(20 * ms)
+		if out > in {
+			t.Fatalf("%d bytes because of %d", out, in)
+		}
+	}
+	if out == 0 {
+		t.Error("it is not checked")
+	}
+}
+
 // TestEarlyOverTheRelay: to a relayed address of the peer's on a relay of ours data goes
 // as soon as a check came from there, as much as there is; on any other relay, or to an
 // address that the peer has not offered, as to any address.

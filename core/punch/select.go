@@ -164,10 +164,12 @@ func (a *Agent) choose(now time.Time, current *pair) *pair {
 }
 
 // premature says that a standard agent that controls does not nominate a relayed pair
-// yet where renomination is agreed, although it could nominate another one later: pion/ice checks nothing any more
-// once something is nominated, and no NAT of its would open.
+// yet where renomination is agreed, although it could nominate another one later:
+// pion/ice checks nothing any more once something is nominated, and no NAT of its would
+// open.
 func (a *Agent) premature(now time.Time, p *pair) bool {
-	return a.cfg.Renomination && !a.cfg.Extended && a.controlling && p.relayed() && !p.former && now.Before(a.nominateAt()) && slices.ContainsFunc(a.pairs, hopeful)
+	agreed := a.cfg.Renomination && !a.cfg.Extended && a.controlling
+	return agreed && p.relayed() && !p.former && now.Before(a.nominateAt()) && slices.ContainsFunc(a.pairs, hopeful)
 }
 
 // preferable says whether p, which is valid, is to be used rather than q.

@@ -75,6 +75,7 @@ func (a *Agent) heardElsewhere(now time.Time, b Base, from netip.AddrPort, p *pa
 		p.strange = !a.offered(from)
 	}
 	p.got += size
+	p.strange = p.strange || p.state == failed // its checks were over
 	p.state, p.next, p.triggered = waiting, now, true
 	if p.relayed() == s.relayed() {
 		a.askBeside(now)
