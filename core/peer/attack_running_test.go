@@ -234,8 +234,8 @@ func TestAttacksOnARunningPeer(t *testing.T) {
 		},
 		"reflection": func(t *testing.T, s *besieged) {
 			checks := s.payloads(func(d sansio.Datagram) bool { return asks(d.Payload) && d.Remote == hostA })
-			if in, out := s.throw(strangers, checks...); out > 3*in {
-				t.Errorf("copies of checks, %d bytes, in a victim's name send it %d, want at most three times as many", in, out)
+			if in, out := s.throw(strangers, checks...); out > in {
+				t.Errorf("copies of checks, %d bytes, in a victim's name send it %d, want no more", in, out)
 			}
 		},
 		"flood": func(t *testing.T, s *besieged) {

@@ -129,7 +129,8 @@ func (m *Machine) renew(now time.Time, s *session) bool {
 	if err != nil {
 		return false
 	}
-	fresh.dialed, fresh.attempts, fresh.pathlessAt = s.dialed, s.attempts, s.pathlessAt
+	fresh.dialed, fresh.uninvited = s.dialed, s.uninvited
+	fresh.attempts, fresh.pathlessAt = s.attempts, s.pathlessAt
 	m.end(now, s, ErrReplaced)
 	m.introduce(now, fresh)
 	return true
@@ -192,9 +193,9 @@ func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
 	case s != nil && !m.yields(now, s, e):
 		return
 	default:
-		dialed := false
+		dialed, uninvited := false, true
 		if s != nil {
-			dialed = s.dialed
+			dialed, uninvited = s.dialed, s.uninvited
 			m.end(now, s, ErrReplaced)
 		}
 		m.welcome(now)
@@ -202,7 +203,7 @@ func (m *Machine) introduced(now time.Time, e rendezvous.Introduced) {
 			m.stats.BadOffers++
 			return
 		}
-		s.dialed = dialed
+		s.dialed, s.uninvited = dialed, uninvited
 	}
 	m.update(now, s, o, e)
 	m.correct(now, e)
@@ -224,7 +225,7 @@ func (m *Machine) insisted(now time.Time, e rendezvous.Introduced, buried time.T
 	if err != nil {
 		return
 	}
-	fresh.dialed, fresh.pathlessAt = s.dialed, s.pathlessAt
+	fresh.dialed, fresh.uninvited, fresh.pathlessAt = s.dialed, s.uninvited, s.pathlessAt
 	m.end(now, s, ErrReplaced)
 	m.introduce(now, fresh)
 }
@@ -273,6 +274,9 @@ func (m *Machine) decide(now time.Time, s *session, c *challenge) {
 	}
 	m.end(now, s, ErrReplaced)
 	m.introduced(now, c.event)
+	if fresh := m.sessionWith(s.peer); fresh != nil {
+		fresh.dialed, fresh.uninvited = s.dialed, s.uninvited
+	}
 }
 
 // update takes a peer's offer into its session.
@@ -282,7 +286,7 @@ func (m *Machine) update(now time.Time, s *session, o offer, e rendezvous.Introd
 		// above all not which numbers it has used.
 		m.end(now, s, ErrReplaced)
 		if fresh, err := m.connect(now, e.Peer); err == nil {
-			fresh.dialed = s.dialed
+			fresh.dialed, fresh.uninvited = s.dialed, s.uninvited
 			m.introduce(now, fresh)
 		}
 		return

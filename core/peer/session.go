@@ -19,10 +19,11 @@ type session struct {
 	id   SessionID
 	// initiator: our Connect began it.
 	initiator bool
-	// dialed: the application asked for it, not only a room or the peer.
-	dialed        bool
-	local, remote keys
-	agent         *punch.Agent
+	// dialed: the application asked for it, not only a room or the peer. uninvited: the
+	// peer began it, or the one that it takes the place of, and nobody here has asked.
+	dialed, uninvited bool
+	local, remote     keys
+	agent             *punch.Agent
 	// channel seals and opens frames; slot is where it is found by them.
 	channel *secure.Channel
 	slot    uint32

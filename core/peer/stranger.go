@@ -51,7 +51,7 @@ func (m *Machine) welcome(now time.Time) {
 	var oldest *session
 	strangers := 0
 	for _, s := range m.sessions {
-		if s.initiator || !s.stranger() {
+		if !s.uninvited || !s.stranger() {
 			continue
 		}
 		if oldest == nil {

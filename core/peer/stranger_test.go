@@ -101,6 +101,42 @@ func TestStrangersAreBounded(t *testing.T) {
 	}
 }
 
+// Nor can they by having their sessions replaced: because they are another machine now, or
+// because they insist on what was buried.
+func TestReplacedStrangersAreBounded(t *testing.T) {
+	for name, replace := range map[string]func(n *node, e rendezvous.Introduced){
+		"another instance": func(n *node, e rendezvous.Introduced) {
+			o, err := decodeOffer(e.Offer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Instance++
+			e.Offer = o.encode()
+			n.introduce(e)
+		},
+		"insists": func(n *node, e rendezvous.Introduced) {
+			first := e
+			e.Session[0] = 0xee
+			n.introduce(e)
+			n.w.net.Run(insistAfter + time.Second)
+			n.introduce(first)
+		},
+	} {
+		n, _ := registered(t, Config{GiveUpAfter: -1})
+		for i := range maxStrangers * 3 / 2 {
+			e := strange(i, 0)
+			n.introduce(e)
+			replace(n, e)
+			if s := n.machine.sessionWith(e.Peer); s == nil || !s.initiator {
+				t.Fatalf("%s: the session is not replaced: the test proves nothing", name)
+			}
+		}
+		if got := len(n.machine.sessions); got > maxStrangers {
+			t.Errorf("%s: %d sessions of strangers, want at most %d", name, got, maxStrangers)
+		}
+	}
+}
+
 // A peer that learned the id of somebody else's session cannot have it buried.
 func TestAnotherPeersSessionID(t *testing.T) {
 	w := newWorld(t, 1)
