@@ -128,18 +128,7 @@ func startAt(t *testing.T, s *foreignServer, tr sansio.Transport, user string, c
 		owner.connect()
 		machine = sansio.Streams(owner, sansio.StreamConfig{Roots: s.roots})
 	}
-	c.loop = runLoop(t, machine, func(e sansio.Event) {
-		switch e := e.(type) {
-		case Allocated:
-			c.allocated <- e
-		case Permitted:
-			c.permitted <- e
-		case Data:
-			c.data <- e
-		default:
-			others <- e
-		}
-	})
+	c.loop = runLoop(t, machine, c.events(func(e sansio.Event) { others <- e }))
 	return c, others
 }
 

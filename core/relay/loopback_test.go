@@ -142,7 +142,13 @@ func startClient(t *testing.T, server netip.AddrPort, user, password string) *ru
 		permitted:     make(chan Permitted, 16),
 		data:          make(chan Data, 1<<16),
 	}
-	c.loop = runLoop(t, c.clientMachine, func(e sansio.Event) {
+	c.loop = runLoop(t, c.clientMachine, c.events(func(e sansio.Event) { t.Errorf("client at %s: %T %+v", server, e, e) }))
+	return c
+}
+
+// events hands on what the client tells, what a test does not wait for to other.
+func (c *runningClient) events(other func(sansio.Event)) func(sansio.Event) {
+	return func(e sansio.Event) {
 		switch e := e.(type) {
 		case Allocated:
 			c.allocated <- e
@@ -151,10 +157,9 @@ func startClient(t *testing.T, server netip.AddrPort, user, password string) *ru
 		case Data:
 			c.data <- e
 		default:
-			t.Errorf("client at %s: %T %+v", server, e, e)
+			other(e)
 		}
-	})
-	return c
+	}
 }
 
 func (c *runningClient) permit(t *testing.T, peer netip.AddrPort) {

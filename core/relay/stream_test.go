@@ -116,18 +116,9 @@ func startStreamClient(t *testing.T, tr sansio.Transport, server netip.AddrPort,
 	}
 	m := &streamOwner{clientMachine: c.clientMachine, transport: tr, server: server}
 	m.connect()
-	c.loop = runLoop(t, sansio.Streams(m, sansio.StreamConfig{Roots: roots}), func(e sansio.Event) {
-		switch e := e.(type) {
-		case Allocated:
-			c.allocated <- e
-		case Permitted:
-			c.permitted <- e
-		case Data:
-			c.data <- e
-		default:
-			t.Errorf("client at %s over %s: %T %+v", server, tr, e, e)
-		}
-	})
+	c.loop = runLoop(t, sansio.Streams(m, sansio.StreamConfig{Roots: roots}), c.events(func(e sansio.Event) {
+		t.Errorf("client at %s over %s: %T %+v", server, tr, e, e)
+	}))
 	return c
 }
 
