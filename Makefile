@@ -10,9 +10,10 @@ REPORT   ?= reports/latest
 # Scenarios wait most of the time, so more of them than processors run at once.
 PROCS    ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) * 3 )))
 ARGS     ?=
-# Packages whose tests take longest begin first: else the last one is waited for alone.
-LONGEST  := sim/kernel cmd/natlab scenarios/runner scenarios/explore scenarios/agreement core/relay core/peer nat/ruleset \
-	scenarios/campaign core/shard/directory scenarios/trial scenarios/foreign core/shard/agent core/shard/engine/natsengine sim cmd/p2pmodel
+# Packages whose tests take longest begin first, else the last one is waited for alone; those that make hundreds of
+# namespaces not beside one another: the kernel takes them down one by one.
+LONGEST  := sim/kernel scenarios/explore scenarios/agreement scenarios/trial scenarios/campaign cmd/natlab core/relay core/peer core/shard/directory \
+	core/shard/agent scenarios/runner core/shard/engine/natsengine nat/ruleset scenarios/foreign sim cmd/p2pmodel
 # How many schedules make differential plays, and, where it is given, how many rounds make repeat.
 N        ?= 10000
 

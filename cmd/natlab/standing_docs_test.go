@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
@@ -39,6 +40,9 @@ func typed(b *bench, natlab, page, folder string, replace ...string) string {
 	cmd := exec.Command("bash", "-c", strings.NewReplacer(replace...).Replace(script.String()))
 	cmd.Env = append(b.command().Env, "PATH="+bin+":"+os.Getenv("PATH"))
 	cmd.Dir = folder
+	// A command that fails ends the script, and what it began in the background still
+	// has our pipe.
+	cmd.WaitDelay = 10 * time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		b.Fatalf("%s: %v\n%s", page, err, out)

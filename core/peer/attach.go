@@ -196,6 +196,7 @@ func (m *Machine) pumpAllocation(now time.Time, a *allocation) (busy bool) {
 		switch e := e.(type) {
 		case relay.Allocated:
 			m.seenByRelay(now, a, e.Reflexive)
+			m.rendezvous.Retry(now) // both may have been lost by one outage
 			m.ready(now, a, e.Relayed)
 		case relay.Renewed:
 			m.Emit(RelayRenewed{Relayed: a.relayed})

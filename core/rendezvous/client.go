@@ -195,6 +195,15 @@ func (c *Client) Refresh(now time.Time) {
 	}
 }
 
+// Retry registers at once where the server was out of reach: for owners who hear from
+// elsewhere that the network is back, sooner than the next request would tell.
+func (c *Client) Retry(now time.Time) {
+	if c.running && c.outage {
+		c.failures = 0
+		c.register(now)
+	}
+}
+
 // SetOffer sets what peers that we are introduced to get from us: at most
 // MaxOffer bytes, else the error says so and nothing changes. The server is told
 // at once.

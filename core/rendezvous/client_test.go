@@ -187,6 +187,30 @@ func TestRoaming(t *testing.T) {
 	w.expect("and told there", a.take(b), `introduced peer 2 session 3 "offer of peer 2" at 198.51.100.2:5000 initiator false`)
 }
 
+// Who hears from elsewhere that the network is back need not wait for the next request.
+func TestRetryAfterAnOutage(t *testing.T) {
+	w := newWorld(t)
+	a := w.peer(1, nil, ClientConfig{Keepalive: time.Second})
+	w.net.Run(10 * time.Second)
+	w.packets = nil
+	a.do(a.machine.client.Retry)
+	w.net.Run(100 * time.Millisecond)
+	if len(w.packets) != 0 {
+		t.Errorf("%d packets by a retry without an outage", len(w.packets))
+	}
+	a.host.SetLink(simnet.Link{Down: true})
+	w.net.Run(time.Minute)
+	a.host.SetLink(simnet.Link{Delay: 10 * time.Millisecond})
+	begin := w.net.Now()
+	a.do(a.machine.client.Retry)
+	if !w.net.Until(10*time.Second, a.machine.client.Registered) {
+		t.Fatal("not registered again")
+	}
+	if took := w.net.Now().Sub(begin); took > 80*time.Millisecond {
+		t.Errorf("back after %v, want two round trips at most", took)
+	}
+}
+
 func TestOutage(t *testing.T) {
 	w := newWorld(t)
 	a := w.peer(1, nil, ClientConfig{Keepalive: time.Second})
