@@ -246,7 +246,9 @@ func (o *outcome) state() (all []Finding) {
 			most(p.name, "requests to servers", p.held.Requests, 8+4*(peers-1)+2*p.held.Permissions)
 			// A pair is checked for 4 × SettleAfter at most, 50 ms apart.
 			most(p.name, "checks in flight", p.held.Checks, 10*200*(peers-1))
-			most(p.name, "buried sessions", p.held.Buried, peers+3*o.schedule.restarts())
+			// Who starts anew begins with all others while they begin with it: of three
+			// sessions of a pair two are replaced.
+			most(p.name, "buried sessions", p.held.Buried, peers+3*(peers-1)*o.schedule.restarts())
 			most(p.name, "introductions that came early", p.held.Early, 0)
 		}
 	}

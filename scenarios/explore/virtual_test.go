@@ -136,6 +136,13 @@ func TestCasesThatWereFound(t *testing.T) {
 			{At: 4980 * time.Millisecond, Event: sim.Event{Kind: sim.EventImpair, Link: sim.LinkID{Node: "d", Uplink: sim.DefaultUplink},
 				Impairments: sim.Impairments{Up: link.Impairment{Rate: 147_000}, Down: link.Impairment{Rate: 147_000}}, For: 1140 * time.Millisecond}},
 		}},
+		{"a relayed address was another peer's after the relay's restart", "MESH-8", 5474953768550175646, Schedule{
+			{At: 1500 * time.Millisecond, Server: scenarios.ServerRelay, For: 10 * time.Millisecond},
+			{At: 4 * time.Second, Server: scenarios.ServerRendezvous, For: 100 * time.Millisecond},
+		}},
+		{"a peer of a mesh started anew, and each of the others replaced its session", "MESH-8", 4913191833713684844, Schedule{
+			{Server: scenarios.OnPeer("p5")},
+		}},
 		{"checks got lost both ways", "TC-02", 1, Schedule{{Event: sim.Event{Kind: sim.EventCut, Link: far, For: 20 * time.Millisecond}}}},
 	} {
 		tp := newTemplate(catalogue(t, c.scenario))
