@@ -29,6 +29,7 @@ require (
 )
 
 require (
+	github.com/cloudflare/circl v1.6.5
 	github.com/flynn/noise v1.1.0
 	github.com/quic-go/quic-go v0.59.0
 )

@@ -9,7 +9,6 @@ package identity
 
 import (
 	"bytes"
-	"crypto/ecdh"
 	"encoding/base32"
 	"errors"
 	"fmt"
@@ -86,7 +85,7 @@ func (id *ID) UnmarshalText(text []byte) error {
 // Key is a peer's static key pair. The zero Key is not usable; make one with
 // NewKey, KeyFromSeed or ParseKey. A Key never changes and may be copied.
 type Key struct {
-	private *ecdh.PrivateKey
+	private *scalar
 	id      ID
 	circle  *circle // nil as a rule
 }
@@ -104,14 +103,8 @@ func NewKey(r io.Reader) (Key, error) {
 // KeyFromSeed makes the key whose private half is the seed. Every seed is
 // valid: X25519 clamps it (RFC 7748 section 5).
 func KeyFromSeed(seed [Size]byte) Key {
-	private, err := ecdh.X25519().NewPrivateKey(seed[:])
-	if err != nil {
-		// The only error of X25519 is a seed of another length.
-		panic("identity: " + err.Error())
-	}
-	k := Key{private: private}
-	copy(k.id[:], private.PublicKey().Bytes())
-	return k
+	private, id := newScalar(seed)
+	return Key{private: private, id: id}
 }
 
 // ParseKey reads the text form of a seed, as Secret writes it. Errors do not
@@ -132,7 +125,7 @@ func (k Key) IsZero() bool { return k.private == nil }
 
 // Secret is the text form of the private half, to be kept in a file. String
 // does not show it.
-func (k Key) Secret() string { return encoding.EncodeToString(k.private.Bytes()) }
+func (k Key) Secret() string { return encoding.EncodeToString(k.private.bytes()) }
 
 // String names the key by its public half.
 func (k Key) String() string {
@@ -168,15 +161,11 @@ func (k Key) Shared(other ID) ([]byte, error) {
 
 // shared is Shared, computed.
 func (k Key) shared(other ID) ([]byte, error) {
-	public, err := ecdh.X25519().NewPublicKey(other[:])
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
+	secret, ok := k.private.multiply(other)
+	if !ok {
+		return nil, ErrUnusable
 	}
-	secret, err := k.private.ECDH(public)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnusable, err)
-	}
-	return secret, nil
+	return secret[:], nil
 }
 
 // decode reads 32 bytes of base32, in any case, surrounded by any white space.

@@ -2,12 +2,14 @@ package identity
 
 import (
 	"bytes"
+	"crypto/ecdh"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -92,10 +94,79 @@ func TestBadText(t *testing.T) {
 	}
 }
 
+// TestLowOrderPoint: with none of the points of low order, nor with another way to write
+// one (p is 2^255-19, and the highest bit counts for nothing), a secret is shared.
 func TestLowOrderPoint(t *testing.T) {
-	if _, err := KeyFromSeed(seed(1)).Shared(ID{}); !errors.Is(err, ErrUnusable) {
-		t.Errorf("a shared secret with the all-zero key: %v, want ErrUnusable", err)
+	for _, point := range []string{
+		"0000000000000000000000000000000000000000000000000000000000000000", // 0
+		"0100000000000000000000000000000000000000000000000000000000000000", // 1
+		"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800", // of order 8
+		"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p-1
+		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p+1
+	} {
+		for _, high := range []byte{0, 0x80} {
+			id := ID(unhex(t, point))
+			id[Size-1] |= high
+			if secret, err := KeyFromSeed(seed(1)).Shared(id); !errors.Is(err, ErrUnusable) || secret != nil {
+				t.Errorf("a shared secret with %x: %x, %v; want ErrUnusable", id, secret, err)
+			}
+		}
 	}
+}
+
+// asTheStandardLibrary compares a key pair, and what it shares with a point, with
+// crypto/ecdh's.
+func asTheStandardLibrary(t *testing.T, private, point [Size]byte) {
+	t.Helper()
+	reference, err := ecdh.X25519().NewPrivateKey(private[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := KeyFromSeed(private)
+	if id := key.ID(); !bytes.Equal(id[:], reference.PublicKey().Bytes()) {
+		t.Errorf("the public key of %x is %x, want %x", private, id, reference.PublicKey().Bytes())
+	}
+	other, err := ecdh.X25519().NewPublicKey(point[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, wantErr := reference.ECDH(other)
+	got, err := key.Shared(point)
+	if (err != nil) != (wantErr != nil) || !bytes.Equal(got, want) {
+		t.Errorf("%x with %x: %x (%v), want %x (%v)", private, point, got, err, want, wantErr)
+	}
+}
+
+// TestAsTheStandardLibrary: of any private key and any 32 bytes.
+func TestAsTheStandardLibrary(t *testing.T) {
+	random := rand.NewChaCha8(seed(11))
+	var private, point [Size]byte
+	for i := range 500 {
+		_, _ = random.Read(private[:]) // never fails
+		_, _ = random.Read(point[:])
+		if i%4 == 0 { // around p and around 2^255
+			for j := 1; j < Size; j++ {
+				point[j] = 0xff
+			}
+			point[Size-1] = 0x7f | point[0]<<7
+		}
+		asTheStandardLibrary(t, private, point)
+	}
+}
+
+// FuzzShared: the same, wherever that leads.
+func FuzzShared(f *testing.F) {
+	one, two := seed(1), KeyFromSeed(seed(2)).ID()
+	f.Add(one[:], two[:])
+	f.Add(one[:], make([]byte, Size))
+	f.Add(bytes.Repeat([]byte{0xff}, Size), bytes.Repeat([]byte{0xff}, Size))
+	f.Fuzz(func(t *testing.T, private, point []byte) {
+		if len(private) == Size && len(point) == Size {
+			asTheStandardLibrary(t, [Size]byte(private), [Size]byte(point))
+		}
+	})
 }
 
 func TestNewKeyIsDeterminedByItsReader(t *testing.T) {
