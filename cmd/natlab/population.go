@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	campaigns "p2pmodel/scenarios/campaign"
 	"p2pmodel/scenarios/report"
+	"p2pmodel/scenarios/trial"
 )
 
 // populationFlags are the flags of natlab campaign.
@@ -168,6 +170,7 @@ func parseShard(text string) (campaigns.Shard, error) {
 func (f *populationFlags) run(ctx context.Context, c *campaigns.Campaign, stdout, stderr io.Writer) error {
 	show := newTrialShow(stderr, f.json)
 	c.Played = show.played
+	defer debug.SetGCPercent(debug.SetGCPercent(trial.GarbagePercent))
 	began := time.Now()
 	res, err := c.Run(ctx)
 	show.close()

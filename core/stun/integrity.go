@@ -1,10 +1,12 @@
 package stun
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"hash"
@@ -136,6 +138,7 @@ const blockSize = 64
 type digest struct {
 	hash   hash.Hash
 	key    [blockSize]byte
+	padded [blockSize]byte
 	out    [sha256.Size]byte
 	header [headerSize]byte
 }
@@ -153,20 +156,21 @@ func (d *digest) sum(key, covered []byte, size int) []byte {
 		key = d.hash.Sum(d.out[:0])
 	}
 	copy(d.key[:], key)
-	d.pad(0x36)
+	d.begin(&innerPad)
 	d.hash.Write(d.header[:])
 	d.hash.Write(covered[headerSize:])
 	inner := d.hash.Sum(d.out[:0])
-	d.pad(0x36 ^ 0x5c)
+	d.begin(&outerPad)
 	d.hash.Write(inner)
 	return d.hash.Sum(d.out[:0])
 }
 
-// pad begins a hash with the key and a pad.
-func (d *digest) pad(with byte) {
-	for i := range d.key {
-		d.key[i] ^= with
-	}
+// begin begins a hash with the key and a pad.
+func (d *digest) begin(pad *[blockSize]byte) {
+	subtle.XORBytes(d.padded[:], d.key[:], pad[:])
 	d.hash.Reset()
-	d.hash.Write(d.key[:])
+	d.hash.Write(d.padded[:])
 }
+
+// The pads of RFC 2104.
+var innerPad, outerPad = [blockSize]byte(bytes.Repeat([]byte{0x36}, blockSize)), [blockSize]byte(bytes.Repeat([]byte{0x5c}, blockSize))

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ func benchmarkTrial(b *testing.B, s Setting) {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
+	defer debug.SetGCPercent(debug.SetGCPercent(GarbagePercent)) // as campaigns have it
 	seed := uint64(0)
 	used := cpuTime()
 	for b.Loop() {
