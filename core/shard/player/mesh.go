@@ -36,7 +36,8 @@ func (p *Player) startMesh(room string, g *grant) error {
 	p.stopMesh(nil)
 	cfg := p.cfg.Peer
 	cfg.Key, cfg.Rand = p.cfg.Key, p.cfg.Rand
-	cfg.Rendezvous, cfg.RendezvousKey, cfg.Relay, cfg.Ticket = g.servers.Rendezvous, g.servers.RendezvousKey, g.servers.Relay, g.servers.Ticket
+	cfg.Rendezvous, cfg.RendezvousKey, cfg.RendezvousStreams = g.servers.Rendezvous, g.servers.RendezvousKey, g.servers.RendezvousStreams
+	cfg.Relay, cfg.Ticket = g.servers.Relay, g.servers.Ticket
 	machine, err := peer.NewMachine(cfg)
 	if err != nil {
 		return err
