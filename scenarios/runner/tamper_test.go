@@ -5,7 +5,6 @@ package runner_test
 import (
 	"context"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -124,14 +123,19 @@ func TestNATSwappedAfterCertificationIsBroken(t *testing.T) {
 // the NAT must not have treated so, though the path stays what it was.
 func TestARuleEditedByHandIsCaughtByTheWatch(t *testing.T) {
 	t.Parallel()
-	// The packets of the edits are UDP, every fifth of the chain.
-	fifth := []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-		&expr.Numgen{Register: 1, Modulus: 5, Type: unix.NFT_NG_INCREMENTAL}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, 0}},
+	// The packets of the edits are UDP, every fifth of the chain that comes from where the
+	// row says: of both ways, the report may name none of one among the first three.
+	fifth := func(from byte) []expr.Any {
+		return []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{from}},
+			&expr.Numgen{Register: 1, Modulus: 5, Type: unix.NFT_NG_INCREMENTAL}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, 0, 0, 0}},
+		}
 	}
-	drop := append(slices.Clone(fifth), &expr.Verdict{Kind: expr.VerdictDrop})
-	write := func(offset uint32, data ...byte) []expr.Any {
-		return append(slices.Clone(fifth), &expr.Immediate{Register: 1, Data: data}, &expr.Payload{
+	const inside, outside = 192, 198 // the first byte of a sender's address
+	drop := func(from byte) []expr.Any { return append(fifth(from), &expr.Verdict{Kind: expr.VerdictDrop}) }
+	write := func(from byte, offset uint32, data ...byte) []expr.Any {
+		return append(fifth(from), &expr.Immediate{Register: 1, Data: data}, &expr.Payload{
 			OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: uint32(len(data)),
 			CsumType: expr.CsumTypeInet, CsumOffset: 6})
 	}
@@ -140,14 +144,14 @@ func TestARuleEditedByHandIsCaughtByTheWatch(t *testing.T) {
 		edit        []expr.Any
 		want        string
 	}{
-		"packets from outside are dropped in silence":  {"arrive", "from outside", drop, "did not leave"},
-		"packets from inside are dropped in silence":   {"forward", "from inside", drop, "did not leave"},
-		"packets from outside get another destination": {"arrive", "from outside", write(2, 0x13, 0x88), "forbids that"},
-		"packets from outside get another sender":      {"arrive", "from outside", write(0, 0x13, 0x88), "it has to become"},
-		"packets from inside get another sender":       {"forward", "from inside", write(0, 0x13, 0x88), "it has to become"},
-		"packets from inside leave as they came":       {"forward", "from inside", append(slices.Clone(fifth), &expr.Verdict{Kind: expr.VerdictAccept}), "it has to become"},
-		"packets from inside are dropped, with a lie":  {"forward", "from inside", append(slices.Clone(fifth), ruleset.Drop(ruleset.CauseFiltered, "nat forward: no")...), "was dropped: filtered"},
-		"packets from inside are said to find no port": {"forward", "from inside", append(slices.Clone(fifth), ruleset.Drop(ruleset.CauseExhausted, "nat forward: no")...), "it has to pass"},
+		"packets from outside are dropped in silence":  {"arrive", "from outside", drop(outside), "did not leave"},
+		"packets from inside are dropped in silence":   {"forward", "from inside", drop(inside), "did not leave"},
+		"packets from outside get another destination": {"arrive", "from outside", write(outside, 2, 0x13, 0x88), "forbids that"},
+		"packets from outside get another sender":      {"arrive", "from outside", write(outside, 0, 0x13, 0x88), "it has to become"},
+		"packets from inside get another sender":       {"forward", "from inside", write(inside, 0, 0x13, 0x88), "it has to become"},
+		"packets from inside leave as they came":       {"forward", "from inside", append(fifth(inside), &expr.Verdict{Kind: expr.VerdictAccept}), "it has to become"},
+		"packets from inside are dropped, with a lie":  {"forward", "from inside", append(fifth(inside), ruleset.Drop(ruleset.CauseFiltered, "nat forward: no")...), "was dropped: filtered"},
+		"packets from inside are said to find no port": {"forward", "from inside", append(fifth(inside), ruleset.Drop(ruleset.CauseExhausted, "nat forward: no")...), "it has to pass"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
