@@ -98,6 +98,9 @@ type (
 		Direct    bool
 		// Sockets were opened and Probes sent for it, on this side.
 		Sockets, Probes int
+		// Hit says which of this side's probes of a birthday search met a port that was open,
+		// from 1; 0: none, or the peer probed.
+		Hit int
 	}
 	// Received is a datagram of the peer, each at most once. The payload is the
 	// receiver's.

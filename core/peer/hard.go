@@ -243,7 +243,11 @@ func (m *Machine) conclusion(now time.Time, s *session, kind PathKind) {
 		m.stats.Hard.Found++
 	}
 	sockets, probes := a.spent()
-	m.Emit(Attempted{Peer: s.peer, Session: s.id, Technique: a.technique(), Direct: won, Sockets: sockets, Probes: probes})
+	hit := 0
+	if p, ok := a.(*searching); ok && won {
+		hit = p.plan.Number(path.Remote.Port())
+	}
+	m.Emit(Attempted{Peer: s.peer, Session: s.id, Technique: a.technique(), Direct: won, Sockets: sockets, Probes: probes, Hit: hit})
 }
 
 // hardPath follows the session's path: a direct one ends what was under way, and

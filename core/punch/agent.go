@@ -194,9 +194,9 @@ type Agent struct {
 	wake   time.Time
 	polled bool
 
-	// chance is how many strange addresses may still become pairs, as of chanceAt.
-	chance   float64
-	chanceAt time.Time
+	// learned are the strange addresses that became pairs, named those that did because
+	// the peer nominated them.
+	learned, named chances
 
 	transmits sansio.Queue[Transmit]
 	events    sansio.Queue[Event]

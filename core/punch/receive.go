@@ -154,68 +154,6 @@ func (a *Agent) setRole(controlling bool) {
 	a.order()
 }
 
-// learn gives the pair that a check arrived on, making a peer-reflexive
-// candidate of an address that nobody offered (RFC 8445 section 7.3.1.3). None is
-// made, though the check is to be answered, where a split path leads there already.
-func (a *Agent) learn(now time.Time, b Base, from netip.AddrPort, c check) (p *pair, ok bool) {
-	if p := a.findPair(b, from); p != nil {
-		return p, true
-	}
-	if !c.useCandidate && a.needless(now, b, from) {
-		return nil, true
-	}
-	remote := Candidate{Kind: PeerReflexive, Addr: from, Priority: c.priority}
-	for _, r := range a.remotes {
-		if r.Addr == from {
-			remote = r
-		}
-	}
-	if remote.Kind == PeerReflexive && throughRelay(c.priority) {
-		remote.Kind = Relayed
-	}
-	if remote.Kind == PeerReflexive && !c.useCandidate && !a.mayLearn(now) {
-		return nil, true
-	}
-	a.askBeside(now) // the peer may have moved: does it still answer there?
-	if p = a.addPair(now, b, remote); p == nil {
-		return nil, false
-	}
-	p.strange = !a.offered(from)
-	return p, true
-}
-
-// offered says whether an address is one of those that the peer has offered.
-func (a *Agent) offered(addr netip.AddrPort) bool {
-	return slices.ContainsFunc(a.remotes, func(r Candidate) bool { return r.Addr == addr })
-}
-
-const (
-	// strangeAddresses is how many addresses that nobody offered become pairs after a
-	// restart, strangeEvery how soon one more does.
-	strangeAddresses = 8
-	strangeEvery     = 10 * time.Second
-)
-
-// mayLearn bounds how many peer-reflexive candidates there are. Between two NATs that
-// take a new port for each destination and let everybody in, each check to a new
-// address comes from another one, which the peer has to check, from a new port: 890
-// datagrams a second without an end where answers of other addresses do not count.
-// What is more is answered and no more. An agent of a standard has MaxPairs only.
-func (a *Agent) mayLearn(now time.Time) bool {
-	if !a.cfg.Extended {
-		return true
-	}
-	if passed := now.Sub(a.chanceAt); passed > 0 {
-		a.chance = min(strangeAddresses, a.chance+passed.Seconds()/strangeEvery.Seconds())
-		a.chanceAt = now
-	}
-	if a.chance < 1 {
-		return false
-	}
-	a.chance--
-	return true
-}
-
 // trigger checks the reverse of a pair that a check arrived on
 // (RFC 8445 section 7.3.1.4).
 func (a *Agent) trigger(now time.Time, p *pair) {

@@ -38,7 +38,7 @@ func (a *Agent) recheck(now time.Time) {
 	}
 	a.settled = false
 	a.started, a.heard = now, time.Time{}
-	a.chance, a.chanceAt = strangeAddresses, now
+	a.learned = chances{}
 }
 
 // unsettle reopens the checks because there are new pairs.
@@ -108,6 +108,7 @@ func (a *Agent) SetCredentials(now time.Time, c Credentials) error {
 		return p != a.selected
 	})
 	a.settled, a.started, a.heard, a.validSince = false, now, time.Time{}, time.Time{}
+	a.learned, a.named = chances{}, chances{}
 	a.step(now)
 	return nil
 }

@@ -26,8 +26,8 @@ type Rider interface {
 const MaxRide = 64
 
 // attrRide is what rides on a check or an answer: comprehension-optional, at the end
-// of what is unassigned.
-const attrRide pion.AttrType = 0xFFF0
+// of what is unassigned, beside attrFill and stun.AttrPad.
+const attrRide pion.AttrType = 0xFFF2
 
 func (a *Agent) ride(now time.Time) []byte {
 	if a.cfg.Rider == nil {

@@ -10,7 +10,8 @@ type Prober struct {
 	random *rand.Rand
 	likely ports
 	all    ports
-	probes int // left
+	number map[uint16]int // of each port that was probed, from 1
+	probes int            // left
 	next   time.Time
 }
 
@@ -29,7 +30,7 @@ func NewProber(now time.Time, seed [16]byte, probes int, low, high uint16) *Prob
 	p := &Prober{
 		random: rand.New(rand.NewPCG(a, b)),
 		all:    ports{first: FirstPort, left: Ports},
-		probes: min(probes, Probes), next: now,
+		probes: min(probes, Probes), next: now, number: make(map[uint16]int),
 	}
 	if width := int(high) - int(low) + 1; low >= FirstPort && width > 0 && width <= likelyWidth/2 {
 		first := max(FirstPort, int(low)-width/2)
@@ -47,13 +48,13 @@ func (p *Prober) Poll(now time.Time) (port uint16, ok bool) {
 	p.probes--
 	if p.likely.left > 0 && p.probes >= Probes/2 {
 		port = p.likely.draw(p.random)
-		return port, true
-	}
-	for {
-		if port = p.all.draw(p.random); !p.likely.drawn(port) {
-			return port, true
+	} else {
+		for again := true; again; again = p.number[port] > 0 {
+			port = p.all.draw(p.random)
 		}
 	}
+	p.number[port] = len(p.number) + 1
+	return port, true
 }
 
 // Pause keeps probes back until a time: one has been answered, and what comes of it
@@ -64,8 +65,8 @@ func (p *Prober) Pause(until time.Time) {
 	}
 }
 
-// Probed reports whether a port was probed.
-func (p *Prober) Probed(port uint16) bool { return p.likely.drawn(port) || p.all.drawn(port) }
+// Number says which of the probes went to a port, from 1; 0: none did.
+func (p *Prober) Number(port uint16) int { return p.number[port] }
 
 // Left is how many probes are still to be sent.
 func (p *Prober) Left() int { return p.probes }
@@ -90,13 +91,12 @@ type ports struct {
 	first int
 	left  int
 	moved map[int]int
-	seen  map[uint16]bool
 }
 
 // draw takes one of the ports that are left, each with equal chance.
 func (s *ports) draw(r *rand.Rand) uint16 {
 	if s.moved == nil {
-		s.moved, s.seen = make(map[int]int), make(map[uint16]bool)
+		s.moved = make(map[int]int)
 	}
 	at := func(i int) int {
 		if v, ok := s.moved[i]; ok {
@@ -109,9 +109,5 @@ func (s *ports) draw(r *rand.Rand) uint16 {
 	drawn := at(i)
 	s.moved[i] = at(s.left)
 	delete(s.moved, s.left)
-	port := uint16(s.first + drawn)
-	s.seen[port] = true
-	return port
+	return uint16(s.first + drawn)
 }
-
-func (s *ports) drawn(port uint16) bool { return s.seen[port] }

@@ -115,3 +115,82 @@ func TestForwardSecrecy(t *testing.T) {
 		t.Error("ephemeral keys are kept after the handshake")
 	}
 }
+
+// counting is a random source that counts how often it is drawn from: once for each
+// handshake that its owner begins, or answers.
+type counting struct {
+	source
+	drawn int
+}
+
+func (c *counting) Read(b []byte) (int, error) {
+	c.drawn++
+	return c.source.Read(b)
+}
+
+// TestHandshakesAreBounded: whoever knows a session's keys can ask for a handshake with
+// each check, and gets a few at once and then one a second.
+func TestHandshakesAreBounded(t *testing.T) {
+	numbered := func(numbers ...uint32) (m []byte) {
+		for _, n := range numbers {
+			m = binary.BigEndian.AppendUint32(m, n)
+		}
+		return m
+	}
+	noise := func(number uint32) []byte {
+		return append(numbered(number), bytes.Repeat([]byte{9}, messageSize-numberSize)...)
+	}
+	for name, row := range map[string]struct {
+		victim byte
+		say    func(w *two, n uint32) []byte // what the n-th check carries
+	}{
+		"message 1, always another": {'b', func(w *two, n uint32) []byte {
+			mad := w.fresh(true, uint64(100+n))
+			mad.number = n
+			return mad.Message(w.now)
+		}},
+		"message 1, invented": {'b', func(_ *two, n uint32) []byte { return noise(n) }},
+		"message 2, invented": {'a', func(w *two, _ uint32) []byte {
+			if w.a.handshake == nil {
+				return numbered(0, w.a.number)
+			}
+			return noise(w.a.number)
+		}},
+		"message 2 of what nobody began":        {'a', func(w *two, _ uint32) []byte { return noise(w.a.number + 1) }},
+		"a responder that always has forgotten": {'a', func(w *two, _ uint32) []byte { return numbered(0, w.a.number) }},
+		"a responder that always knows more":    {'a', func(w *two, _ uint32) []byte { return numbered(w.a.number+1, w.a.number) }},
+		"keys that are always used up": {'a', func(w *two, _ uint32) []byte {
+			w.b.sending.sent = max(w.b.sending.sent, DefaultRekeyFrames)
+			w.do("b data")
+			return bytes.Clone(w.b.Message(w.now))
+		}},
+	} {
+		w := agreed(t)
+		w.do("wait 1m")
+		victim, other := w.side(row.victim)
+		random := &counting{source: victim.cfg.Rand.(source)}
+		victim.cfg.Rand = random
+		forged, checks := 0, 0
+		for range 20 { // seconds
+			for range 100 {
+				checks++
+				if say := row.say(w, uint32(1+checks)); say != nil {
+					_, err := victim.HandleMessage(w.now, say)
+					if errors.Is(err, ErrForged) && row.victim == 'b' {
+						forged++ // computed, and not answered
+					}
+				}
+				answer := bytes.Clone(victim.Message(w.now))
+				if row.victim == 'a' {
+					_, _ = other.HandleMessage(w.now, answer)
+				}
+			}
+			w.do("wait 1s")
+		}
+		if n := random.drawn + forged; n < 20 || n > 20+handshakesAtOnce {
+			t.Errorf("%s: %d checks have %d handshakes computed, want one a second and %d at once", name, checks, n, handshakesAtOnce)
+		}
+		w.do("wait 5s")
+		reunion{w.a, w.b}.check(t)
+	}
+}

@@ -61,6 +61,9 @@ var (
 	// ErrNoKeys: a frame under keys that there are not, or are no more; of Seal:
 	// the handshake is not over yet.
 	ErrNoKeys = errors.New("secure: no keys")
+	// ErrTooMany: one handshake more than a peer may ask for in so short a time. Said
+	// again it is answered, later.
+	ErrTooMany = errors.New("secure: too many handshakes")
 )
 
 // Channel is one side of a session. Make it with New. It is not safe for concurrent
@@ -81,6 +84,8 @@ type Channel struct {
 	saying []byte
 	// answered is message 1 of number, to which saying is the answer.
 	answered []byte
+	// handshakes are those begun, or read, so far.
+	handshakes allowance
 
 	// sending seals what we say; next is the responder's, until it knows that the
 	// other side has it too; previous opens what is late. Each may be nil, and each
@@ -129,7 +134,7 @@ func (c *Channel) Message(now time.Time) []byte {
 	default:
 		return c.saying
 	}
-	if c.handshake == nil && c.due(now) {
+	if c.handshake == nil && c.due(now) && c.handshakes.take(now) {
 		c.number++
 		c.handshake = c.newHandshake(c.number)
 		c.saying, _, _ = c.write(c.handshake, c.number, c.index(c.number))
@@ -150,7 +155,7 @@ func (c *Channel) due(now time.Time) bool {
 
 // HandleMessage takes what rode on an authentic check or answer of the peer. answer
 // says that Message has something new to say to it, without which the peer cannot
-// open what we send. The error is ErrMalformed, ErrStale or ErrForged.
+// open what we send. The error is ErrMalformed, ErrStale, ErrForged or ErrTooMany.
 func (c *Channel) HandleMessage(now time.Time, b []byte) (answer bool, err error) {
 	short := acknowledgementSize
 	if c.initiator {
@@ -181,7 +186,7 @@ func (c *Channel) finish(now time.Time, number uint32, message []byte) error {
 		c.again()
 		fallthrough
 	case c.handshake == nil || number != c.number:
-		return fmt.Errorf("%w: message 2 of handshake %d, the last one is %d", ErrStale, number, c.number)
+		return &staleError{number, c.number} // most often: each answer has message 2 until it is acknowledged
 	}
 	remote, out, in, err := read(c.handshake, message)
 	if err != nil {
@@ -193,6 +198,15 @@ func (c *Channel) finish(now time.Time, number uint32, message []byte) error {
 	c.use(now, newKeys(now, number, c.index(number), remote, out, in))
 	return nil
 }
+
+// staleError is ErrStale of a message 2. Its text is made when somebody reads it.
+type staleError struct{ number, last uint32 }
+
+func (e *staleError) Error() string {
+	return fmt.Sprintf("%v: message 2 of handshake %d, the last one is %d", ErrStale, e.number, e.last)
+}
+
+func (*staleError) Unwrap() error { return ErrStale }
 
 // differs takes the number of the last handshake that the responder knows, where it
 // heard of another one from us: one of both has forgotten the channel, and another
@@ -217,6 +231,9 @@ func (c *Channel) respond(now time.Time, number uint32, b []byte) (answer bool, 
 		}
 		c.differ(number)
 		return false, fmt.Errorf("%w: message 1 of handshake %d, the last one is %d", ErrStale, number, c.number)
+	}
+	if !c.handshakes.take(now) {
+		return false, fmt.Errorf("%w: message 1 of handshake %d, so soon after the last one, %d", ErrTooMany, number, c.number)
 	}
 	handshake := c.newHandshake(number)
 	remote, _, _, err := read(handshake, b[numberSize:])

@@ -70,7 +70,7 @@ func (w *two) side(name byte) (from, to *Channel) {
 }
 
 func outcome(err error) string {
-	for name, e := range map[string]error{"malformed": ErrMalformed, "forged": ErrForged, "stale": ErrStale, "replayed": ErrReplayed, "no keys": ErrNoKeys} {
+	for name, e := range map[string]error{"malformed": ErrMalformed, "forged": ErrForged, "stale": ErrStale, "replayed": ErrReplayed, "no keys": ErrNoKeys, "too many": ErrTooMany} {
 		if errors.Is(err, e) {
 			return name
 		}

@@ -132,7 +132,8 @@ func TestRekeyByFrames(t *testing.T) {
 			if _, _, err := to.Open(w.now, f); err != nil {
 				t.Fatalf("%s: frame %d of 1000: %v", who, i+1, err)
 			}
-			if i%50 == 49 { // a check each fifty frames
+			if i%50 == 49 { // a check each fifty frames, and each second
+				w.do("wait 1s")
 				w.do("a")
 				w.do("b")
 				w.do("a")
