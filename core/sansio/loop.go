@@ -11,13 +11,16 @@ import (
 // Loop drives one machine over the sockets of a Network.
 //
 // One goroutine, the one that calls Run, owns the machine: it alone calls the
-// machine's methods and OnEvent. Each socket has a goroutine that reads, each
-// stream one more that writes (see Streams). What they have read is bounded (two batches a socket); when the machine is slower
+// machine's methods and OnEvent. On Linux it reads and writes the kernel's sockets itself, many
+// datagrams a system call, and one more goroutine waits until there is something to
+// read, or, where a Forwarder's loop does that itself, for all else; elsewhere, and of sockets that are not the kernel's, each has a goroutine that reads. Each stream has one
+// more that writes (see Streams). What they have read is bounded; when the machine is slower
 // than its traffic, the kernel's receive buffers fill and then lose datagrams,
 // and when a send buffer stays full, datagrams are lost rather than the machine
 // held up.
 type Loop struct {
 	machine Machine
+	forward Forwarder // the machine, if it is one
 	network Network
 	onEvent func(at time.Time, e Event)
 
@@ -31,7 +34,14 @@ type Loop struct {
 	sockets map[Socket]*socket
 	streams *streams
 	closing []Bind    // to be closed once their datagrams have left
+	armed   time.Time // when the timer fires; the zero time: never
 	dirty   []*socket // have datagrams to send
+	spare   []*departures
+	last    *socket // that a datagram was queued at
+	poll    *poller // nil: no socket needs it
+	ready   <-chan struct{}
+	changes <-chan struct{}  // of the network's addresses; nil: no more of them
+	again   <-chan time.Time // when to read the addresses anew after an error
 }
 
 // call is an owner's call, waiting for its turn.
@@ -55,8 +65,10 @@ func NewLoop(m Machine, network Network, onEvent func(at time.Time, e Event)) *L
 		onEvent = func(time.Time, Event) {}
 	}
 	m, config := Bare(m)
+	forward, _ := m.(Forwarder)
 	return &Loop{
 		machine: m,
+		forward: forward,
 		network: network,
 		onEvent: onEvent,
 		calls:   make(chan call),
@@ -102,48 +114,31 @@ func (l *Loop) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch the network's addresses: %w", err)
 	}
-	// Watch promises to close the channel once ctx has ended. Below, changes
-	// becomes nil when it is closed; this is the channel itself.
-	watched := changes
+	// Watch promises to close the channel once ctx has ended.
 	defer func() {
 		cancel()
-		for range watched {
+		for range changes {
 		}
 	}()
 	if err := l.tellInterfaces(); err != nil {
 		return err
 	}
 
-	var again <-chan time.Time // when to read the addresses anew after an error
+	l.changes = changes
 	timer := time.NewTimer(time.Hour)
+	timer.Stop()
 	defer timer.Stop()
 	for {
 		l.drain(ctx)
-		l.arm(timer)
-		select {
-		case <-ctx.Done():
-			return nil
-		case b := <-l.inbox:
-			l.deliver(b)
-		case e := <-l.streams.inbox:
-			l.deliverStream(e)
-		case c := <-l.calls:
-			c.f(time.Now())
-			// The caller may read what the machine did: drain first.
-			l.drain(ctx)
-			close(c.done)
-		case _, open := <-changes:
-			if !open {
-				// The watch has ended: with ctx, or because it failed for
-				// good. The machine goes on with the addresses it knows.
-				changes = nil
-				continue
+		if l.attended() {
+			if !l.waitInKernel(ctx) {
+				return nil
 			}
-			again = l.tellChange()
-		case <-again:
-			again = l.tellChange()
-		case <-timer.C:
-			l.machine.HandleTimeout(time.Now())
+			continue
+		}
+		l.arm(timer)
+		if !l.do(ctx, l.await(ctx, timer.C)) {
+			return nil
 		}
 	}
 }
@@ -172,6 +167,10 @@ func (l *Loop) tellChange() <-chan time.Time {
 // which wants to be called all the time starves nobody.
 func (l *Loop) arm(timer *time.Timer) {
 	at := l.machine.PollTimeout()
+	if at.Equal(l.armed) {
+		return // as it is after most datagrams
+	}
+	l.armed = at
 	if at.IsZero() {
 		timer.Stop()
 		return
@@ -179,27 +178,41 @@ func (l *Loop) arm(timer *time.Timer) {
 	timer.Reset(max(0, time.Until(at)))
 }
 
-// deliver hands a batch to the machine and gives it back to its reader.
-func (l *Loop) deliver(b *batch) {
+// deliver hands what a reader has read to the machine and gives it back.
+func (l *Loop) deliver(ctx context.Context, b *batch) {
 	s := b.socket
 	// What was read before the machine closed the socket is not for it.
-	if l.sockets[s.id] == s {
-		l.tell(b.errors)
-		now := time.Now()
-		for i := range b.n {
-			remote, payload := b.datagram(i)
-			if remote.IsValid() {
-				l.machine.HandleDatagram(now, Datagram{Socket: s.id, Remote: remote, Local: b.local[i], Payload: payload})
-			}
-		}
+	if l.sockets[s.id] == s && b.remote.IsValid() {
+		l.hand(ctx, time.Now(), Datagram{Socket: s.id, Remote: b.remote, Payload: b.payload})
 	}
-	b.errors = nil
 	s.free <- b
 }
 
-// drain does what the machine wants done, until it wants nothing. Sockets are
-// closed last, so that what the machine sent before it closed one still leaves.
+// hand gives one datagram to the machine, and puts what comes of it among what is to
+// be sent.
+func (l *Loop) hand(ctx context.Context, now time.Time, d Datagram) {
+	if l.forward != nil {
+		f, done := l.forward.Forward(now, d)
+		if done {
+			if f.Remote.IsValid() {
+				l.queue(f)
+			}
+			return
+		}
+	}
+	l.machine.HandleDatagram(now, d)
+	l.obey(ctx)
+}
+
+// drain does what the machine wants done, until it wants nothing.
 func (l *Loop) drain(ctx context.Context) {
+	l.obey(ctx)
+	l.flush()
+}
+
+// obey is drain, but that datagrams may wait for the next flush. Sockets are
+// closed last, so that what the machine sent before it closed one still leaves.
+func (l *Loop) obey(ctx context.Context) {
 	for {
 		busy := false
 		for b, ok := l.machine.PollBind(); ok; b, ok = l.machine.PollBind() {
@@ -208,9 +221,11 @@ func (l *Loop) drain(ctx context.Context) {
 		}
 		for d, ok := l.machine.PollTransmit(); ok; d, ok = l.machine.PollTransmit() {
 			busy = true
-			l.queue(d)
+			l.queue(Forwarded{Datagram: d})
 		}
-		l.flush()
+		if len(l.closing) > 0 {
+			l.flush()
+		}
 		for _, b := range l.closing {
 			l.close(b)
 		}
@@ -251,39 +266,69 @@ func (l *Loop) bind(ctx context.Context, b Bind) {
 		return
 	}
 	l.sockets[b.Socket] = s
-	l.readers.Add(1)
-	go func() {
-		defer l.readers.Done()
-		s.readAll(l.inbox)
-	}()
 	l.machine.HandleBound(time.Now(), b.Socket, s.local, nil)
 }
 
 // queue puts a datagram among those that leave by its socket at the next
 // flush. A datagram for a socket that does not exist is lost.
-func (l *Loop) queue(d Datagram) {
-	s := l.sockets[d.Socket]
-	if s == nil {
-		if k := l.streams.sockets[d.Socket]; k != nil {
-			if st := k.find(d.Remote); st != nil {
-				st.queue(d.Payload)
-			}
+func (l *Loop) queue(f Forwarded) {
+	s := l.last
+	if s == nil || s.id != f.Socket {
+		if s = l.sockets[f.Socket]; s == nil {
+			l.queueStream(f)
+			return
 		}
-		return
+		l.last = s
 	}
-	if len(s.out) == 0 {
+	if s.out == nil {
+		s.out = l.departures()
 		l.dirty = append(l.dirty, s)
 	}
-	s.queue(d)
-	if len(s.out) == writeBatch {
-		s.flush()
+	s.out.add(outgoing{remote: f.Remote, local: f.Local, whole: f.DontFragment}, f.Prefix, f.Payload, s.io.joins())
+	if len(s.out.list) >= writeBatch || len(s.out.payload) >= writeBytes {
+		l.write(s)
 		// It stays among the dirty ones; an empty flush costs nothing.
+	}
+}
+
+func (l *Loop) queueStream(f Forwarded) {
+	k := l.streams.sockets[f.Socket]
+	if k == nil {
+		return
+	}
+	if st := k.find(f.Remote); st != nil {
+		if len(f.Prefix) > 0 {
+			f.Payload = append(f.Prefix[:len(f.Prefix):len(f.Prefix)], f.Payload...)
+		}
+		st.queue(f.Payload)
+	}
+}
+
+// departures is room for datagrams to send.
+func (l *Loop) departures() *departures {
+	if last := len(l.spare) - 1; last >= 0 {
+		d := l.spare[last]
+		l.spare = l.spare[:last]
+		return d
+	}
+	return new(departures)
+}
+
+// write sends what waits at a socket.
+func (l *Loop) write(s *socket) {
+	if s.out.count > 0 {
+		s.io.write(s.out.list, s.out.payload)
+		s.out.list, s.out.payload, s.out.count = s.out.list[:0], s.out.payload[:0], 0
 	}
 }
 
 func (l *Loop) flush() {
 	for i, s := range l.dirty {
-		s.flush()
+		l.write(s)
+		if len(l.spare) < spareDepartures {
+			l.spare = append(l.spare, s.out)
+		}
+		s.out = nil
 		if s.hears != nil && s.hears.failed() {
 			l.tell(s.hears.errors(s.id))
 		}
@@ -296,6 +341,9 @@ func (l *Loop) close(b Bind) {
 	if s := l.sockets[b.Socket]; s != nil {
 		s.close()
 		delete(l.sockets, b.Socket)
+		if l.last == s {
+			l.last = nil
+		}
 		return
 	}
 	l.streams.close(b.Socket, b.Remote)
@@ -308,5 +356,6 @@ func (l *Loop) shut() {
 		l.close(Bind{Socket: id})
 	}
 	l.streams.shut()
+	l.stopPolling()
 	l.readers.Wait()
 }

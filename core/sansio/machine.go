@@ -132,3 +132,23 @@ type StreamMachine interface {
 	// more. It follows no Bind that closes.
 	HandleClosed(now time.Time, s Socket, remote netip.AddrPort, err error)
 }
+
+// Forwarder is a Machine that passes datagrams on. A driver may ask Forward about each
+// datagram of a socket first, and call HandleDatagram only where it says so; what leaves is the
+// same either way, in the same order.
+type Forwarder interface {
+	Machine
+	// Forward is HandleDatagram for a datagram of which comes at most another one, which
+	// it gives instead of queueing it; an invalid Remote: none. False: it did nothing, and
+	// HandleDatagram is to be called. The driver drains the machine as after any other
+	// call, but may do so once for many of these.
+	Forward(now time.Time, d Datagram) (Forwarded, bool)
+}
+
+// Forwarded is a datagram that is passed on: what its Payload is, with Prefix before it. Both
+// are valid until the next call of any method, and Payload may be a part of the
+// datagram that came.
+type Forwarded struct {
+	Datagram
+	Prefix []byte
+}

@@ -11,10 +11,16 @@ import (
 )
 
 const (
-	// readBatch and writeBatch are how many datagrams one system call moves at
-	// most.
-	readBatch  = 16
-	writeBatch = 64
+	// readBatch is how many datagrams a system call reads at most, and writeBatch how many
+	// wait at one socket until they are written. What passes many on reads and writes
+	// more.
+	readBatch    = 16
+	writeBatch   = 64
+	forwardBatch = 64
+	// writeBytes is what waits at one socket at most until it is written, and
+	// spareDepartures how many buffers for that are kept.
+	writeBytes      = 128 << 10
+	spareDepartures = 64
 	// smallDatagram holds any datagram of an Ethernet; readers start with
 	// buffers of this size and grow them to largeDatagram, the most that UDP
 	// can carry, when a longer one has come.
@@ -37,32 +43,78 @@ type socket struct {
 	local netip.AddrPort
 	conn  net.PacketConn
 	io    packetIO
-	hears errorIO       // nil: it hears of no errors
-	free  chan *batch   // batches that the reader may fill
-	done  chan struct{} // closed with the socket
+	hears errorIO // nil: it hears of no errors
+	// closed: by the machine; nothing more is to be told of it.
+	closed bool
 
-	// Owned by the loop's goroutine: datagrams to send, their payloads copied
-	// because the machine may reuse its buffers before the flush.
-	out     []outgoing
-	payload []byte
+	// Of one with a reader of its own: batches that the reader may fill, and what is
+	// closed with the socket.
+	free chan *batch
+	done chan struct{}
+
+	// Owned by the loop's goroutine: what is to be sent at the next flush; nil: nothing.
+	out *departures
 }
 
-// outgoing is a datagram to send; its payload is a range of socket.payload.
+// departures are datagrams to send, their payloads copied because the machine may
+// reuse its buffers before the flush.
+type departures struct {
+	list    []outgoing
+	payload []byte
+	count   int // of datagrams
+}
+
+// outgoing is a datagram to send, or several of one size to one address; their payloads are
+// a range of departures.payload.
 type outgoing struct {
 	remote     netip.AddrPort
 	local      netip.Addr // to leave with; the zero value: any
 	whole      bool       // not to be fragmented
 	start, end int
+	// segment is the size of each datagram, but that the last one may be shorter; 0:
+	// there is one.
+	segment int
+}
+
+// Bounds of what is handed to the kernel as one (UDP_SEGMENT): its own ones are 64
+// datagrams, and what a datagram may have at most.
+const (
+	maxSegments  = 64
+	maxSegmented = 65000
+)
+
+// add puts a datagram at the end. With join it becomes a part of the last one where it can.
+func (d *departures) add(o outgoing, prefix, payload []byte, join bool) {
+	o.start = len(d.payload)
+	d.payload = append(append(d.payload, prefix...), payload...)
+	o.end = len(d.payload)
+	d.count++
+	if last := len(d.list) - 1; join && last >= 0 && d.list[last].joins(&o) {
+		return
+	}
+	o.segment = o.end - o.start
+	d.list = append(d.list, o)
+}
+
+// joins takes the datagram that follows in the payload, if the two can be one.
+func (o *outgoing) joins(next *outgoing) bool {
+	size, has := next.end-next.start, o.end-o.start
+	if size == 0 || size > o.segment || has%o.segment != 0 || has/o.segment >= maxSegments || has+size > maxSegmented ||
+		o.remote != next.remote || o.local != next.local || o.whole != next.whole {
+		return false
+	}
+	o.end = next.end
+	return true
 }
 
 // packetIO moves datagrams over a socket, many at once where it can.
 type packetIO interface {
-	// read fills b with at least one datagram or fails.
-	read(b *batch) error
 	// write sends all, in order; a datagram that cannot be sent is lost. Only a full
 	// send buffer has it wait, for writePatience at most. A deadline tells of no full
 	// buffer: on a busy machine it can pass before the kernel has been asked.
 	write(out []outgoing, payload []byte)
+	// joins says whether datagrams of one size to one address may be one outgoing.
+	joins() bool
 }
 
 // errorIO is a packetIO that can hear of ICMP errors.
@@ -91,26 +143,37 @@ func (l *Loop) open(ctx context.Context, b Bind) (*socket, error) {
 		return nil, err
 	}
 	enlarge(conn)
-	s := &socket{
-		id:    b.Socket,
-		local: addrPort(conn.LocalAddr()),
-		conn:  conn,
-		free:  make(chan *batch, 2),
-		done:  make(chan struct{}),
+	s := &socket{id: b.Socket, local: addrPort(conn.LocalAddr()), conn: conn}
+	if polled, err := l.polled(s); err != nil {
+		_ = conn.Close()
+		return nil, err
+	} else if !polled {
+		l.startReader(s)
 	}
-	s.io = newPacketIO(conn)
 	if io, can := s.io.(errorIO); can && b.Errors {
 		io.hearErrors()
 		s.hears = io
 	}
-	for range cap(s.free) {
-		s.free <- &batch{socket: s}
-	}
 	return s, nil
 }
 
+// startReader has a goroutine read the socket, datagram by datagram.
+func (l *Loop) startReader(s *socket) {
+	io := plainIO{s.conn}
+	s.io = io
+	s.free, s.done = make(chan *batch, 2), make(chan struct{})
+	for range cap(s.free) {
+		s.free <- &batch{socket: s}
+	}
+	l.readers.Add(1)
+	go func() {
+		defer l.readers.Done()
+		s.readAll(io, l.inbox)
+	}()
+}
+
 // readAll reads until the socket is closed.
-func (s *socket) readAll(inbox chan<- *batch) {
+func (s *socket) readAll(io plainIO, inbox chan<- *batch) {
 	pause := minReadPause
 	for {
 		var b *batch
@@ -119,9 +182,9 @@ func (s *socket) readAll(inbox chan<- *batch) {
 		case <-s.done:
 			return
 		}
-		err := s.io.read(b)
+		err := io.read(b)
 		switch {
-		case err == nil && b.n > 0:
+		case err == nil:
 			pause = minReadPause
 			select {
 			case inbox <- b:
@@ -131,19 +194,7 @@ func (s *socket) readAll(inbox chan<- *batch) {
 			continue
 		case errors.Is(err, net.ErrClosed):
 			return
-		case err != nil && s.hears != nil:
-			// The error is a datagram's that left before, as a rule.
-			if b.errors = s.hears.errors(s.id); len(b.errors) > 0 {
-				pause = minReadPause
-				select {
-				case inbox <- b:
-				case <-s.done:
-					return
-				}
-				continue
-			}
-			fallthrough
-		case err != nil:
+		default:
 			// An ICMP error that answers a datagram of ours surfaces here as
 			// ECONNREFUSED or the like and says nothing about the next read.
 			select {
@@ -157,66 +208,38 @@ func (s *socket) readAll(inbox chan<- *batch) {
 	}
 }
 
-func (s *socket) queue(d Datagram) {
-	start := len(s.payload)
-	s.payload = append(s.payload, d.Payload...)
-	s.out = append(s.out, outgoing{remote: d.Remote, local: d.Local, whole: d.DontFragment, start: start, end: len(s.payload)})
-}
-
-func (s *socket) flush() {
-	if len(s.out) == 0 {
-		return
-	}
-	s.io.write(s.out, s.payload)
-	s.out, s.payload = s.out[:0], s.payload[:0]
-}
-
-// close ends the reader, which the loop waits for.
+// close ends the reader, if there is one, which the loop waits for.
 func (s *socket) close() {
-	close(s.done)
+	s.closed = true
+	if s.done != nil {
+		close(s.done)
+	}
 	// The error would say that it was closed before.
 	_ = s.conn.Close()
 }
 
-// batch is what one read brought.
+// batch is what one read of a reader brought: a datagram.
 type batch struct {
-	socket *socket
-	n      int
-	remote [readBatch]netip.AddrPort
-	local  [readBatch]netip.Addr // to which it came; the zero value: unknown
-	size   [readBatch]int
-	buffer []byte          // readBatch buffers of equal size, one after the other
-	errors []Undeliverable // instead of datagrams
-	// system is what the platform's packetIO keeps with a batch.
-	system batchSystem
-}
-
-// grow makes all buffers of the given size.
-func (b *batch) grow(size int) { b.buffer = make([]byte, readBatch*size) }
-
-// room is buffer i.
-func (b *batch) room(i int) []byte {
-	size := len(b.buffer) / readBatch
-	return b.buffer[i*size : (i+1)*size : (i+1)*size]
-}
-
-func (b *batch) datagram(i int) (netip.AddrPort, []byte) {
-	return b.remote[i], b.room(i)[:b.size[i]]
+	socket  *socket
+	remote  netip.AddrPort
+	buffer  []byte // of the largest datagram: there is no way to learn of a truncated one
+	payload []byte
 }
 
 // plainIO moves one datagram at a time over any packet socket.
 type plainIO struct{ conn net.PacketConn }
 
+func (p plainIO) joins() bool { return false }
+
 func (p plainIO) read(b *batch) error {
-	b.n = 0
 	if b.buffer == nil {
-		b.grow(largeDatagram) // no way to learn of a truncated datagram
+		b.buffer = make([]byte, largeDatagram)
 	}
-	n, from, err := p.conn.ReadFrom(b.room(0))
+	n, from, err := p.conn.ReadFrom(b.buffer)
 	if err != nil {
 		return err
 	}
-	b.n, b.remote[0], b.size[0] = 1, addrPort(from), n
+	b.remote, b.payload = addrPort(from), b.buffer[:n]
 	return nil
 }
 

@@ -56,12 +56,12 @@ func TestABusyMachineLosesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			from, to := loopbackUDP(t), loopbackUDP(t)
 			conn := wrap(from)
-			s := &socket{conn: conn, io: newPacketIO(conn)}
 			remote := to.LocalAddr().(*net.UDPAddr).AddrPort()
+			var out departures
 			for _, text := range []string{"one", "two"} {
-				s.queue(Datagram{Remote: remote, Payload: []byte(text)})
+				out.add(outgoing{remote: remote}, nil, []byte(text), false)
 			}
-			s.flush()
+			ioOf(t, conn).write(out.list, out.payload)
 			if err := to.SetReadDeadline(time.Now().Add(patience)); err != nil {
 				t.Fatal(err)
 			}

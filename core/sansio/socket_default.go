@@ -2,14 +2,25 @@
 
 package sansio
 
-import "net"
+import (
+	"context"
+	"net"
+)
 
 // DontFragment says whether Loop honours Datagram.DontFragment on this system.
 const DontFragment = false
 
-// batchSystem: other systems read one datagram at a time.
-type batchSystem struct{}
+// poller: other systems read each socket by a goroutine.
+type poller struct{}
 
-func newPacketIO(conn net.PacketConn) packetIO { return plainIO{conn} }
+func (l *Loop) polled(*socket) (bool, error) { return false, nil }
+
+func (l *Loop) readReady(context.Context) {}
+
+func (l *Loop) attended() bool { return false }
+
+func (l *Loop) waitInKernel(context.Context) bool { return false }
+
+func (l *Loop) stopPolling() {}
 
 func forceReceiveBuffer(net.PacketConn) {}

@@ -17,7 +17,7 @@ const DontFragment = true
 
 // option sets an integer option of both families, as far as the socket is of them.
 // It is false where neither took it.
-func (io *batchIO) option(four, six, value int) bool {
+func (io *kernelIO) option(four, six, value int) bool {
 	done := false
 	control(io.raw, func(fd int) {
 		done = unix.SetsockoptInt(fd, unix.IPPROTO_IP, four, value) == nil
@@ -37,12 +37,12 @@ func control(c syscall.RawConn, f func(fd int)) {
 
 // hearErrors has the kernel keep ICMP errors for errors to read. From then on
 // they also fail the next call on the socket, whichever it is.
-func (io *batchIO) hearErrors() { io.hears = io.option(unix.IP_RECVERR, unix.IPV6_RECVERR, 1) }
+func (io *kernelIO) hearErrors() { io.hears = io.option(unix.IP_RECVERR, unix.IPV6_RECVERR, 1) }
 
 // fragment has what is sent from now on be fragmented where it must, or not. Without
 // fragments an MTU that was learned is not believed either: whoever asks for it wants
 // to find out for themselves (RFC 8899).
-func (io *batchIO) fragment(may bool) {
+func (io *kernelIO) fragment(may bool) {
 	if io.whole == !may {
 		return
 	}
@@ -55,7 +55,7 @@ func (io *batchIO) fragment(may bool) {
 }
 
 // errors reads the ICMP errors that wait, a bounded number.
-func (io *batchIO) errors(s Socket) (us []Undeliverable) {
+func (io *kernelIO) errors(s Socket) (us []Undeliverable) {
 	if !io.hears {
 		return nil
 	}
@@ -115,6 +115,6 @@ func undeliverable(oob []byte, to unix.Sockaddr) (u Undeliverable, ok bool) {
 
 // fromEarlier reports whether an error of a call may be one that an earlier datagram drew:
 // the call itself has then not been tried.
-func (io *batchIO) fromEarlier(err error) bool {
+func (io *kernelIO) fromEarlier(err error) bool {
 	return io.hears && err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded)
 }

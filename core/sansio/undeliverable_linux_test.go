@@ -4,13 +4,8 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
-	"os"
-	"runtime"
 	"testing"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 )
 
 // sender sends and tells what comes of it.
@@ -99,32 +94,7 @@ func TestAnErrorCostsNoDatagram(t *testing.T) {
 
 // TestDontFragment: over a link of 1500 bytes, 3000 leave in fragments or not at all.
 func TestDontFragment(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("LEFT OUT: needs root for a network of its own")
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer home.Close()
-	own, err := netns.New()
-	if err != nil {
-		t.Skipf("LEFT OUT: no network of its own: %v", err)
-	}
-	defer own.Close()
-	defer func() { _ = netns.Set(home) }()
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := netlink.LinkSetMTU(lo, 1500); err != nil {
-		t.Fatal(err)
-	}
-	if err := netlink.LinkSetUp(lo); err != nil {
-		t.Fatal(err)
-	}
+	inOwnNetwork(t, 1500)
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		conn, err := net.ListenPacket("udp", address)
 		if err != nil {
@@ -136,7 +106,7 @@ func TestDontFragment(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer other.Close()
-		io := newPacketIO(conn)
+		io := ioOf(t, conn)
 		to, text := addrPort(other.LocalAddr()), make([]byte, 3000)
 		out := func(size int, whole bool) outgoing { return outgoing{remote: to, whole: whole, end: size} }
 		io.write([]outgoing{out(3000, true), out(1400, true), out(2999, false), out(2998, true), out(2997, false)}, text)

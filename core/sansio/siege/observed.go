@@ -122,6 +122,14 @@ func (o *observed) host(at netip.AddrPort) *net.UDPConn {
 	return c
 }
 
+// await has a host get a datagram that the machine does not send.
+func (o *observed) await(at netip.AddrPort) {
+	o.host(at)
+	o.lock.Lock()
+	defer o.lock.Unlock()
+	o.datagrams[at]++
+}
+
 // due is what a host has still to get, and is taken for got.
 func (o *observed) due(at netip.AddrPort) (datagrams, messages int) {
 	o.lock.Lock()
