@@ -100,7 +100,11 @@ type channel struct {
 	number  uint16
 	peer    netip.AddrPort
 	expires int64 // Unix nanoseconds; the hold comes after it
+	// Until when the fast path has it; zero: it has not.
+	toPeer, toClient int64
 }
+
+func (c *channel) offloaded() bool { return c.toPeer != 0 }
 
 func (a *allocation) permitted(now time.Time, peer netip.Addr) bool {
 	return now.UnixNano() < a.permissions[hostOf(peer)]
@@ -160,9 +164,9 @@ func (a *allocation) unbind(c *channel) {
 	}
 }
 
-// sweep forgets expired permissions, and channels whose hold is over, and returns when the next one
-// expires, zero if there is none.
-func (a *allocation) sweep(now time.Time) (next int64) {
+// sweep forgets expired permissions, and channels whose hold is over, of which it tells, and
+// returns when the next one expires, zero if there is none.
+func (a *allocation) sweep(now time.Time, over func(*allocation, *channel)) (next int64) {
 	at := now.UnixNano()
 	for peer, expires := range a.permissions {
 		if expires <= at {
@@ -172,10 +176,11 @@ func (a *allocation) sweep(now time.Time) (next int64) {
 		}
 	}
 	for _, c := range a.byNumber {
-		if over := c.expires + int64(ChannelHold); over <= at {
+		if end := c.expires + int64(ChannelHold); end <= at {
+			over(a, c)
 			a.unbind(c)
-		} else if next == 0 || over < next {
-			next = over
+		} else if next == 0 || end < next {
+			next = end
 		}
 	}
 	return next

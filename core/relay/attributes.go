@@ -16,25 +16,25 @@ const protocolUDP = 17
 
 const magicCookie = 0x2112A442
 
-// xorAddress encodes addr as the value of an XOR-ed address attribute
+// appendXORAddress appends addr as the value of an XOR-ed address attribute
 // (RFC 8489 section 14.2). An IPv6-mapped IPv4 address is written as IPv4.
-func xorAddress(id [pion.TransactionIDSize]byte, addr netip.AddrPort) []byte {
-	ip := addr.Addr().Unmap()
-	family, raw := byte(familyIPv4), ip.AsSlice()
+func appendXORAddress(b []byte, id [pion.TransactionIDSize]byte, addr netip.AddrPort) []byte {
+	ip, family := addr.Addr().Unmap(), byte(familyIPv4)
+	raw := ip.As16()
+	host := raw[12:]
 	if ip.Is6() {
-		family = familyIPv6
+		family, host = familyIPv6, raw[:]
 	}
-	value := make([]byte, 4+len(raw))
-	value[1] = family
-	binary.BigEndian.PutUint16(value[2:], addr.Port()^magicCookie>>16)
+	b = append(b, 0, family)
+	b = binary.BigEndian.AppendUint16(b, addr.Port()^magicCookie>>16)
 	pad := xorPad(id)
-	for i, b := range raw {
-		value[4+i] = b ^ pad[i]
+	for i, h := range host {
+		b = append(b, h^pad[i])
 	}
-	return value
+	return b
 }
 
-// parseXORAddress is the inverse of xorAddress; ok is false for a value of the
+// parseXORAddress is the inverse of appendXORAddress; ok is false for a value of the
 // wrong length or family. An IPv6 address stays as it came, mapped or not, so
 // that a policy can look at the form.
 func parseXORAddress(id [pion.TransactionIDSize]byte, value []byte) (addr netip.AddrPort, ok bool) {

@@ -42,7 +42,11 @@ func parseChannelData(b []byte) (number uint16, data []byte, ok bool) {
 // appendChannelData appends a ChannelData message to b. Over UDP it needs no
 // padding. data is at most maxRelayedPayload bytes.
 func appendChannelData(b []byte, number uint16, data []byte) []byte {
+	return append(appendChannelHeader(b, number, len(data)), data...)
+}
+
+// appendChannelHeader appends what is before the data of a ChannelData message.
+func appendChannelHeader(b []byte, number uint16, size int) []byte {
 	b = binary.BigEndian.AppendUint16(b, number)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(data)))
-	return append(b, data...)
+	return binary.BigEndian.AppendUint16(b, uint16(size))
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,17 +29,29 @@ var (
 // the kernel's sockets, by each way to it.
 func everywhere(t *testing.T, by ways, attack func(*testing.T, worldMaker)) {
 	t.Run("simulated", func(t *testing.T) { attack(t, newWorld) })
-	for _, way := range by {
-		t.Run("running, over "+way.String(), func(t *testing.T) {
+	running := func(name string, way sansio.Transport, fast bool) {
+		t.Run("running, over "+name, func(t *testing.T) {
 			var last *world
 			attack(t, func(t *testing.T, change func(*ServerConfig)) *world {
 				if last != nil {
-					last.field.End() // it has the addresses
+					last.end() // it has the addresses
 				}
-				last = newRunningWorld(t, way, change)
+				last = newRunningWorld(t, way, fast, change)
 				return last
 			})
 		})
+	}
+	for _, way := range by {
+		running(way.String(), way, false)
+	}
+	running("UDP and the kernel's fast path", sansio.UDP, true)
+}
+
+// end ends a world that runs.
+func (w *world) end() {
+	w.field.End()
+	if w.shut != nil {
+		w.shut()
 	}
 }
 
@@ -49,19 +62,27 @@ var (
 
 // newRunningWorld is newWorld over the kernel's sockets. The relay is set up as its
 // command does it.
-func newRunningWorld(t *testing.T, way sansio.Transport, change func(*ServerConfig)) *world {
+func newRunningWorld(t *testing.T, way sansio.Transport, fast bool, change func(*ServerConfig)) *world {
 	t.Helper()
 	cfg := worldConfig()
 	cfg.TCP, cfg.TLS, cfg.Rand, cfg.DontFragment = tcpAddr, tlsAddr, rand.Reader, sansio.DontFragment
 	if change != nil {
 		change(&cfg)
 	}
+	w := &world{t: t, way: way}
+	if fast {
+		var shut func()
+		w.fast, shut = hasten(t)
+		w.shut = sync.OnceFunc(shut)
+		t.Cleanup(w.shut)
+		cfg.FastPath = w.fast
+	}
 	s, err := NewServer(cfg)
 	if err != nil {
 		t.Fatalf("NewServer: %v", err)
 	}
 	pair, roots := loopbackCertificate(t)
-	w := &world{t: t, server: s, way: way}
+	w.server = s
 	if way == sansio.TLS {
 		w.secure = &tls.Config{RootCAs: roots, ServerName: relayAddr.String()}
 	}
@@ -76,6 +97,9 @@ func newRunningWorld(t *testing.T, way sansio.Transport, change func(*ServerConf
 		}
 	})
 	w.field.Populate()
+	if fast {
+		w.field.PassedBy = w.fast.pass
+	}
 	if e, failed := await(t, listening, "the relay to listen").(ListenFailed); failed {
 		t.Fatalf("listen: %v", e.Err)
 	}

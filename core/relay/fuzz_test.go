@@ -232,5 +232,5 @@ func FuzzClient(f *testing.F) {
 
 // addXORAddress has the codec write an XOR-ed address attribute.
 func addXORAddress(m *pion.Message, t pion.AttrType, addr netip.AddrPort) {
-	m.Add(t, xorAddress(m.TransactionID, addr))
+	m.Add(t, appendXORAddress(nil, m.TransactionID, addr))
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -54,14 +55,31 @@ type world struct {
 	arrivals map[netip.AddrPort][]arrival
 	events   []sansio.Event
 	binds    int
+	handed   int
 	whole    int // datagrams that left with DontFragment
+	// entry is by which method the next datagram gets to the server; trace is of all that
+	// was sent, where it is always the same one.
+	entry entry
+	trace []string
 
 	// Where the server runs over the kernel's sockets: its field, and by what its
 	// clients reach it. Of the above it has server and events.
 	field  *siege.Field
 	way    sansio.Transport
 	secure *tls.Config
+	// fast is the fast path that it has, and shut ends it; nil: none.
+	fast *flows
+	shut func()
 }
+
+// entry is how a driver may give datagrams to the server.
+type entry int
+
+const (
+	alternating entry = iota // by Forward each second time
+	handled
+	forwarded
+)
 
 func worldConfig() ServerConfig {
 	return ServerConfig{
@@ -110,14 +128,7 @@ func (w *world) drain() {
 		}
 		for d, ok := w.server.PollTransmit(); ok; d, ok = w.server.PollTransmit() {
 			busy = true
-			from, open := w.sockets[d.Socket]
-			if !open {
-				w.t.Fatalf("the server sends by socket %d, which is not open", d.Socket)
-			}
-			if d.DontFragment {
-				w.whole++
-			}
-			w.deliver(from, d.Remote, append([]byte(nil), d.Payload...))
+			w.transmit(d)
 		}
 		for e, ok := w.server.PollEvent(); ok; e, ok = w.server.PollEvent() {
 			busy = true
@@ -148,12 +159,43 @@ func (w *world) bind(b sansio.Bind) {
 	w.server.HandleBound(w.now, b.Socket, b.Local, err)
 }
 
+// hand gives the server a datagram, by one of the two methods.
+func (w *world) hand(d sansio.Datagram) {
+	w.handed++
+	if w.entry == forwarded || w.entry == alternating && w.handed%2 == 0 {
+		if f, done := w.server.Forward(w.now, d); done {
+			if f.Remote.IsValid() {
+				f.Payload = append(bytes.Clone(f.Prefix), f.Payload...)
+				w.transmit(f.Datagram)
+			}
+			w.drain()
+			return
+		}
+	}
+	w.server.HandleDatagram(w.now, d)
+	w.drain()
+}
+
+// transmit carries what the server sends.
+func (w *world) transmit(d sansio.Datagram) {
+	from, open := w.sockets[d.Socket]
+	if !open {
+		w.t.Fatalf("the server sends by socket %d, which is not open", d.Socket)
+	}
+	if d.DontFragment {
+		w.whole++
+	}
+	if w.entry != alternating {
+		w.trace = append(w.trace, fmt.Sprintf("%v %v %v %v %x", w.now, from, d.Remote, d.DontFragment, d.Payload))
+	}
+	w.deliver(from, d.Remote, bytes.Clone(d.Payload))
+}
+
 // deliver takes a datagram to whoever has the address.
 func (w *world) deliver(from, to netip.AddrPort, payload []byte) {
 	for s, local := range w.sockets {
 		if local == to {
-			w.server.HandleDatagram(w.now, sansio.Datagram{Socket: s, Remote: from, Payload: payload})
-			w.drain()
+			w.hand(sansio.Datagram{Socket: s, Remote: from, Payload: payload})
 			return
 		}
 	}
@@ -178,6 +220,7 @@ func (w *world) send(from, to netip.AddrPort, payload []byte) {
 func (w *world) pass(d time.Duration) {
 	if w.field != nil {
 		w.field.Pass(d)
+		w.shifted()
 		return
 	}
 	end := w.now.Add(d)

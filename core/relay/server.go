@@ -79,6 +79,9 @@ type ServerConfig struct {
 	// StrictChannels takes channel numbers of RFC 8656 only (to 0x4FFF), not
 	// all of RFC 5766's (to 0x7FFF).
 	StrictChannels bool
+	// FastPath passes on what it can of what goes through channels. Nil: the server does
+	// all of it.
+	FastPath FastPath
 	// Rand gives ports, tokens and secrets: crypto/rand in production.
 	Rand io.Reader
 }
@@ -91,7 +94,7 @@ type ServerConfig struct {
 // section 9.2), with all that the RFC has for clients that know it, and with MD5 keys
 // and MESSAGE-INTEGRITY for those of RFC 5389.
 //
-// A datagram from PollTransmit stays valid until the next Handle call.
+// A datagram from PollTransmit stays valid until the next call of Handle or Forward.
 type Server struct {
 	sansio.Outbox
 	cfg    ServerConfig
@@ -130,14 +133,20 @@ type Server struct {
 	userRates map[string]*bucket
 	drain     *drain // nil: we do not drain
 
-	buffers   bufferPool
+	buffers bufferPool
+	header  []byte // of what was passed on last
+	// latest is whose ChannelData came last, as more of it is likely to come next; nil: nobody's.
+	latest    *allocation
 	stats     Stats
 	sweepAt   time.Time
 	lastSweep time.Time
 	parser    stun.Parser
 }
 
-var _ sansio.ErrorMachine = (*Server)(nil)
+var (
+	_ sansio.ErrorMachine = (*Server)(nil)
+	_ sansio.Forwarder    = (*Server)(nil)
+)
 
 // NewServer checks the configuration and asks for the listening socket.
 func NewServer(cfg ServerConfig) (*Server, error) {
@@ -249,6 +258,13 @@ func unreachable(a netip.Addr) bool { return a.IsValid() && (a.IsUnspecified() |
 // Stats gives the server's counters.
 func (s *Server) Stats() Stats {
 	st := s.stats
+	if s.cfg.FastPath != nil {
+		st.Passed = s.cfg.FastPath.Passed()
+		st.ToPeers += st.Passed.ToPeers
+		st.ToPeersBytes += st.Passed.ToPeersBytes
+		st.ToClients += st.Passed.ToClients
+		st.ToClientsBytes += st.Passed.ToClientsBytes
+	}
 	st.Allocations, st.Reservations = len(s.allocations), len(s.reservations)
 	for _, a := range s.allocations {
 		st.Permissions += len(a.permissions)
@@ -258,8 +274,9 @@ func (s *Server) Stats() Stats {
 }
 
 // HandleInterfaces implements sansio.Machine: our own addresses are no peers.
-func (s *Server) HandleInterfaces(_ time.Time, addrs []netip.Addr) {
+func (s *Server) HandleInterfaces(now time.Time, addrs []netip.Addr) {
 	s.policy.own = append([]netip.Addr(nil), addrs...)
+	s.review(now)
 }
 
 // HandleBound implements sansio.Machine.
@@ -280,22 +297,35 @@ func (s *Server) HandleBound(now time.Time, sock sansio.Socket, local netip.Addr
 
 // HandleDatagram implements sansio.Machine.
 func (s *Server) HandleDatagram(now time.Time, d sansio.Datagram) {
+	f, done := s.Forward(now, d)
+	if !done {
+		s.fromClient(now, d)
+		return
+	}
+	if f.Remote.IsValid() {
+		b := s.buffers.get(len(f.Prefix) + len(f.Payload))
+		f.Payload = append(append(b, f.Prefix...), f.Payload...)
+		s.Transmit(f.Datagram)
+	}
+}
+
+// Forward implements sansio.Forwarder: it passes on what peers send, and what clients
+// send by channels. Of a datagram that does not get through nothing comes.
+func (s *Server) Forward(now time.Time, d sansio.Datagram) (sansio.Forwarded, bool) {
 	s.buffers.reclaim()
 	if !listens(d.Socket) {
-		s.fromPeer(now, d)
-		return
+		return s.fromPeer(now, d), true
 	}
 	if s.live(d.Remote) {
 		// One of our relayed addresses as a client: the policy keeps relays
 		// from sending here, so it is forged, and an answer would loop.
 		s.stats.DroppedForbidden++
-		return
+		return sansio.Forwarded{}, true
 	}
 	if isChannelData(d.Payload) {
-		s.fromChannel(now, d)
-		return
+		return s.fromChannel(now, d), true
 	}
-	s.fromClient(now, d)
+	return sansio.Forwarded{}, false
 }
 
 // HandleTimeout implements sansio.Machine.
@@ -340,7 +370,7 @@ func (s *Server) sweep(now time.Time) {
 			continue
 		}
 		s.expect(a.expires)
-		if next := a.sweep(now); next != 0 {
+		if next := a.sweep(now, s.unload); next != 0 {
 			s.expect(time.Unix(0, next))
 		}
 	}
@@ -368,7 +398,11 @@ func (s *Server) sweep(now time.Time) {
 // allocationOf is the live allocation of a client, or nil. One that has expired
 // is ended here, before the sweep would.
 func (s *Server) allocationOf(now time.Time, via sansio.Socket, client netip.AddrPort) *allocation {
-	a := s.allocations[flowOf(via, client)]
+	a := s.latest
+	if a == nil || a.client != client || a.via != via {
+		a = s.allocations[flowOf(via, client)]
+		s.latest = a
+	}
 	if a != nil && !now.Before(a.expires) {
 		s.expire(a)
 		return nil
@@ -394,7 +428,9 @@ func (s *Server) delete(a *allocation) {
 
 // end takes an allocation out of all tables and closes its sockets.
 func (s *Server) end(a *allocation) {
+	s.unloadAll(a)
 	delete(s.allocations, flowOf(a.via, a.client))
+	s.latest = nil
 	s.forgetTickets(a)
 	n := a.size()
 	for f := range a.relays {

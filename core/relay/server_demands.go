@@ -158,16 +158,17 @@ func (a *allocation) has(number byte) bool {
 // deleteFamily gives up one relayed address of an allocation that has two, with what
 // its peers were permitted.
 func (s *Server) deleteFamily(a *allocation, f family) {
+	for _, c := range a.byNumber {
+		if f == familyOf(c.peer.Addr()) {
+			s.unload(a, c)
+			a.unbind(c)
+		}
+	}
 	s.release(a, f)
 	s.discount(a.account, a.source, 1)
 	for h := range a.permissions {
 		if f == familyOf(netipOf(h)) {
 			delete(a.permissions, h)
-		}
-	}
-	for _, c := range a.byNumber {
-		if f == familyOf(c.peer.Addr()) {
-			a.unbind(c)
 		}
 	}
 }

@@ -58,6 +58,7 @@ type Stats struct {
 	TurnedAway                       uint64 // of these, because the server drains
 	ToPeers, ToPeersBytes            uint64
 	ToClients, ToClientsBytes        uint64
+	Passed                           Passed // of these, by the fast path
 	ICMP                             uint64 // errors that clients were told of
 	Challenged                       uint64 // 401 and 438 sent
 	// Dropped datagrams, by reason.

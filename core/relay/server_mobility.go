@@ -114,10 +114,12 @@ func (s *Server) move(now time.Time, r *request, value []byte) bool {
 		return true
 	}
 	from := a.client
+	s.unloadAll(a)
 	delete(s.allocations, flowOf(a.via, a.client))
 	a.via, a.client = r.via, r.client
 	s.allocations[r.flow()] = a
 	s.recount(a, r.source)
+	s.offloadAll(now, a)
 	s.stats.Moved++
 	s.Emit(AllocationMoved{From: from, Client: a.client, Relayed: a.first(), Username: r.username})
 	return true

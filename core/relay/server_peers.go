@@ -53,7 +53,7 @@ func (s *Server) roomFor(now time.Time, a *allocation, peers []netip.AddrPort) b
 	if len(a.permissions)+len(peers) <= maxPermissions {
 		return true
 	}
-	a.sweep(now)
+	a.sweep(now, s.unload)
 	fresh := make(map[host]bool)
 	for _, peer := range peers {
 		if _, has := a.permissions[hostOf(peer.Addr())]; !has {
@@ -107,13 +107,16 @@ func (s *Server) channelBind(now time.Time, r *request) {
 	}
 	full := func() bool { return a.byNumber[number] == nil && len(a.byNumber) >= maxChannels }
 	if full() {
-		a.sweep(now)
+		a.sweep(now, s.unload)
 	}
 	if full() || !s.roomFor(now, a, []netip.AddrPort{peer}) {
 		s.refuse(now, r, pion.CodeInsufficientCapacity)
 		return
 	}
+	s.unload(a, a.byNumber[number])
+	s.unload(a, a.byPeer[endpointOf(peer)])
 	a.bind(now, number, peer)
+	s.offload(now, a, a.byNumber[number])
 	s.expect(now.Add(PermissionLifetime))
 	s.succeed(now, r, func(*stun.Writer) {})
 }
