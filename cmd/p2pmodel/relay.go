@@ -31,6 +31,7 @@ type relayFlags struct {
 	noMobility, advance                 bool
 	drainTime                           time.Duration
 	alternates                          []string
+	fastPath                            string
 	strictChannels, verbose             bool
 	streams                             streamFlags
 }
@@ -51,6 +52,10 @@ them. 198.18.0.0/15, the benchmarking network, counts as public.
 The files of credentials are read again when they change, and on SIGHUP. Allocations
 that there are go on by the credentials that made them, until these expire; new ones
 need what is in the files. While a secret changes, the file may hold both, one a line.
+
+With --fast-path the kernel (Linux 6.6 or later) itself passes on what goes through
+channels over IPv4, as the relay would, at a fraction of the cost. It takes CAP_BPF and
+CAP_NET_ADMIN; the log says why where it is not so.
 
 On SIGTERM it stops; with --drain-time it takes no new allocations first, sends who
 asks to --alternate-server, and stops when the last one has ended or the time is over.
@@ -96,6 +101,7 @@ Once ready it prints one line:
 	flags.DurationVar(&f.drainTime, "drain-time", 0, "how long allocations may go on after SIGTERM, while no new ones are made (default: they end at once)")
 	flags.StringSliceVar(&f.alternates, "alternate-server", nil, "`IP:PORT` of a relay that clients are sent to meanwhile (300); one of each family")
 	flags.BoolVar(&f.strictChannels, "strict-channels", false, "take channel numbers of RFC 8656 only (0x4000-0x4FFF), not RFC 5766's up to 0x7FFF")
+	flags.StringVar(&f.fastPath, "fast-path", "off", "`word` for whether the kernel passes on by itself what goes through channels, which the host's firewall does not see then: off, auto (where it can and may) or on")
 	f.streams.add(flags)
 	flags.BoolVar(&f.verbose, "verbose", false, "print each allocation's beginning and end")
 	return cmd
@@ -225,6 +231,10 @@ func (f *relayFlags) build(cmd *cobra.Command, sv *service.Service) error {
 		return err
 	}
 	rc := udp.RelayConfig{Server: cfg, DrainTime: f.drainTime, Verbose: f.verbose, Log: sv.Log(), Metrics: serverMetrics(sv, "relay")}
+	var known bool
+	if rc.FastPath, known = udp.FastPaths[f.fastPath]; !known {
+		return usage("--fast-path %q: want off, auto or on", f.fastPath)
+	}
 	for _, text := range f.alternates {
 		a, err := addressFlag("alternate-server", text)
 		if err != nil {

@@ -51,6 +51,7 @@ func TestRelayBadInput(t *testing.T) {
 		{"rate", []string{listen, address, "--credentials-file=" + users, "--rate-per-user=-1"}, "bytes a second"},
 		{"drain", []string{listen, address, "--credentials-file=" + users, "--drain-time=-1s"}, "--drain-time"},
 		{"alternate", []string{listen, address, "--credentials-file=" + users, "--alternate-server=elsewhere"}, "--alternate-server"},
+		{"fast path", []string{listen, address, "--credentials-file=" + users, "--fast-path=yes"}, `--fast-path "yes"`},
 		{"realm", []string{listen, address, "--credentials-file=" + users, "--realm=a\tb"}, "realm"},
 		{"name", []string{listen, address, "--credentials-file=" + file("i", "a\tb:x\n")}, "i:1: "},
 		{"log level", []string{listen, address, "--credentials-file=" + users, "--log-level=loud"}, "debug, info, warn"},

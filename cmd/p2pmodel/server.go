@@ -18,6 +18,7 @@ import (
 type serverFlags struct {
 	logFormat, logLevel string
 	metricsListen       string
+	pprof               bool
 	stopTimeout         time.Duration
 	checkOnly           bool
 }
@@ -26,6 +27,7 @@ func (f *serverFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT` of the log on standard error: text or json")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` that is logged: debug, info, warn or error")
 	flags.StringVar(&f.metricsListen, "metrics-listen", "", "`HOST:PORT` of metrics and health: /metrics, /healthz, /readyz (default: none)")
+	flags.BoolVar(&f.pprof, "pprof", false, "serve profiles, too, on the listener of metrics: /debug/pprof/")
 	flags.DurationVar(&f.stopTimeout, "stop-timeout", service.DefaultStopTimeout, "how long to wait for everything to stop")
 	flags.BoolVar(&f.checkOnly, "check", false, "check flags and files, then end")
 }
@@ -40,11 +42,14 @@ func (f *serverFlags) service(cmd *cobra.Command) (*service.Service, error) {
 		return nil, usage("--stop-timeout %v: want a time above 0", f.stopTimeout)
 	}
 	s, err := service.New(service.Config{
-		Name: cmd.Name(), Version: version(), Log: log, MetricsListen: f.metricsListen,
+		Name: cmd.Name(), Version: version(), Log: log, MetricsListen: f.metricsListen, Profiles: f.pprof,
 		StopTimeout: f.stopTimeout, NotifySocket: os.Getenv("NOTIFY_SOCKET"),
 		Reload: hangups(cmd.Context()),
 	})
-	if err != nil {
+	switch {
+	case err != nil && f.metricsListen == "":
+		return nil, usage("--pprof: %w", err)
+	case err != nil:
 		return nil, usage("--metrics-listen: %w", err)
 	}
 	return s, nil

@@ -78,7 +78,7 @@ func BenchmarkPassage(b *testing.B) {
 			for way.name == "agent" && len(sessions) < 16 { // now: idle ones are detached
 				sessions = append(sessions, s.benchSession(b, a.Addr().String()))
 			}
-			median := report(b, way.request)
+			median := report(b, benchRate, benchTime, way.request)
 			if way.name == "process" {
 				process = median
 			}
@@ -145,18 +145,18 @@ func (s *stack) lobby(b *testing.B) *lobby.Server {
 	return handler
 }
 
-// report sends requests at benchRate for benchTime, and reports how long they
+// report sends so many requests a second for a time, and reports how long they
 // took. It waits for none of them, so a machine that is too slow, or has too much
 // else to do, lets most of them fail.
-func report(b *testing.B, request func(ctx context.Context, n int) error) (median time.Duration) {
+func report(b *testing.B, rate int, during time.Duration, request func(ctx context.Context, n int) error) (median time.Duration) {
 	b.Helper()
-	total := int(benchTime/time.Second) * benchRate
+	total := int(during.Seconds()) * rate
 	took := make([]time.Duration, total)
 	var failed sync.Map
 	var all sync.WaitGroup
 	began := time.Now()
 	for n := range total {
-		due := began.Add(time.Duration(n) * time.Second / benchRate)
+		due := began.Add(time.Duration(n) * time.Second / time.Duration(rate))
 		time.Sleep(time.Until(due))
 		sent := time.Now() // what the timer is late is nobody's
 		all.Go(func() {
@@ -178,7 +178,7 @@ func report(b *testing.B, request func(ctx context.Context, n int) error) (media
 		return true
 	})
 	if failures > 0 {
-		b.Fatalf("%d of %d requests failed: is the machine up to %d a second?", failures, total, benchRate)
+		b.Fatalf("%d of %d requests failed: is the machine up to %d a second?", failures, total, rate)
 	}
 	slices.Sort(took)
 	for _, q := range []struct {

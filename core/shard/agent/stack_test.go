@@ -104,7 +104,7 @@ func (s *stack) connect(user string) *natsengine.Engine {
 }
 
 // agent starts an Agent on loopback.
-func (s *stack) agent(name string) (a *agent.Server, stop func()) {
+func (s *stack) agent(name string, change ...func(*agent.Config)) (a *agent.Server, stop func()) {
 	s.t.Helper()
 	tokens, err := login.NewTokens(login.TokensConfig{Keys: []login.Key{{Public: s.issue.Public().(ed25519.PublicKey)}}})
 	if err != nil {
@@ -119,6 +119,9 @@ func (s *stack) agent(name string) (a *agent.Server, stop func()) {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &s.cert, nil },
 	}
 	generous(&cfg)
+	for _, c := range change {
+		c(&cfg)
+	}
 	if a, err = agent.New(cfg); err != nil {
 		s.t.Fatal(err)
 	}

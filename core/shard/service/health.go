@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -76,7 +78,7 @@ func (h *health) serveReady(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte(text))
 }
 
-// Handler serves /metrics, /healthz and /readyz.
+// Handler serves /metrics, /healthz and /readyz, and /debug/pprof/ where profiles are on.
 func (s *Service) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
@@ -87,7 +89,32 @@ func (s *Service) Handler() http.Handler {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /readyz", s.health.serveReady)
+	if s.cfg.Profiles {
+		for path, serve := range map[string]http.HandlerFunc{
+			"":        pprof.Index, // and those that it lists, by their names
+			"cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+		} {
+			mux.HandleFunc("GET /debug/pprof/"+path, bounded(serve))
+		}
+	}
 	return mux
+}
+
+// longestProfile is how long a profile or a trace may be asked to last. The time in which
+// an answer has to be written is put off for it, without an end.
+const longestProfile = 2 * time.Minute
+
+// bounded refuses what would last longer.
+func bounded(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if text := r.FormValue("seconds"); text != "" {
+			if n, err := strconv.ParseFloat(text, 64); err != nil || !(n >= 0 && n <= longestProfile.Seconds()) {
+				http.Error(w, fmt.Sprintf("seconds=%s: want 0 to %v", text, longestProfile.Seconds()), http.StatusBadRequest)
+				return
+			}
+		}
+		serve(w, r)
+	}
 }
 
 // checkListen says what is wrong with a HOST:PORT before it is listened on.

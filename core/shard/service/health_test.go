@@ -71,13 +71,31 @@ func TestMetricsAndHealthOverTheWire(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	s := newService(t, Config{MetricsListen: address})
+	overTheWire(t, Config{MetricsListen: address}, map[string]int{"/metrics": 200, "/healthz": 200, "/readyz": 200, "/": 404, "/debug/pprof/": 404})
+	overTheWire(t, Config{MetricsListen: address, Profiles: true}, map[string]int{
+		"/metrics": 200, "/debug/pprof/": 200, "/debug/pprof/heap": 200, "/debug/pprof/nothing": 404,
+		"/debug/pprof/profile?seconds=1": 200, "/debug/pprof/profile?seconds=600": 400,
+	})
+}
+
+// TestProfilesNeedAListener: they are served beside metrics, and nowhere else.
+func TestProfilesNeedAListener(t *testing.T) {
+	if _, err := New(Config{Name: "test", Profiles: true}); err == nil || !strings.Contains(err.Error(), "--metrics-listen") {
+		t.Errorf("it says %v", err)
+	}
+}
+
+// overTheWire runs a service, asks it for paths, and looks that nothing of it is left.
+func overTheWire(t *testing.T, cfg Config, paths map[string]int) {
+	t.Helper()
+	address := cfg.MetricsListen
+	s := newService(t, cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	s.Started(func() {
 		defer cancel()
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		for path, want := range map[string]int{"/metrics": 200, "/healthz": 200, "/readyz": 200, "/": 404, "/debug/pprof/": 404} {
+		for path, want := range paths {
 			response, err := client.Get("http://" + address + path)
 			if err != nil {
 				t.Error(err)

@@ -29,6 +29,9 @@ type Config struct {
 	Log *slog.Logger
 	// MetricsListen is the HOST:PORT of metrics and health; empty: none.
 	MetricsListen string
+	// Profiles has /debug/pprof/ beside them, for go tool pprof. What it gives is the
+	// program's memory, and it takes processor time: for the inside only.
+	Profiles bool
 	// StopTimeout bounds the stop of all servers together; 0: DefaultStopTimeout.
 	StopTimeout time.Duration
 	// Reload asks for all files to be read again (SIGHUP); nil: never.
@@ -73,6 +76,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.PollFiles == 0 {
 		cfg.PollFiles = 2 * time.Second
+	}
+	if cfg.Profiles && cfg.MetricsListen == "" {
+		return nil, errors.New("profiles are served beside metrics: they need --metrics-listen, too")
 	}
 	if cfg.MetricsListen != "" {
 		if err := checkListen(cfg.MetricsListen); err != nil {

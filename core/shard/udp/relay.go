@@ -10,8 +10,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"p2pmodel/core/relay"
+	"p2pmodel/core/relay/kernelpath"
 	"p2pmodel/core/sansio"
 )
+
+// FastPath says whether the kernel passes on by itself what goes through channels.
+type FastPath uint8
+
+// It does not; it does where it can and may; it does, or there is no relay.
+const (
+	FastPathOff FastPath = iota
+	FastPathAuto
+	FastPathOn
+)
+
+// FastPaths are the words for it.
+var FastPaths = map[string]FastPath{"off": FastPathOff, "auto": FastPathAuto, "on": FastPathOn}
 
 // RelayConfig is what a Relay is made of.
 type RelayConfig struct {
@@ -26,6 +40,8 @@ type RelayConfig struct {
 	DrainTime time.Duration
 	// Alternates are servers that clients are sent to meanwhile, one of each family.
 	Alternates []netip.AddrPort
+	// FastPath is for relays of this machine's network.
+	FastPath FastPath
 	// Listening is told where the server listens, before it is ready. Nil: nobody is.
 	Listening func(addr netip.AddrPort)
 	// Verbose logs each allocation's beginning and end; else only who is refused is,
@@ -41,6 +57,7 @@ type Relay struct {
 	cfg     RelayConfig
 	server  *relay.Server
 	drained chan struct{}
+	fast    *kernelpath.Path // nil: none
 }
 
 // NewRelay checks the configuration.
@@ -52,24 +69,59 @@ func NewRelay(cfg RelayConfig) (*Relay, error) {
 		cfg.Network = sansio.System()
 		cfg.Server.DontFragment = sansio.DontFragment
 	}
-	server, err := relay.NewServer(cfg.Server)
-	if err != nil {
+	r := &Relay{drained: make(chan struct{})}
+	r.log = cfg.Log
+	if err := r.hasten(&cfg); err != nil {
 		return nil, err
 	}
-	r := &Relay{cfg: cfg, server: server, drained: make(chan struct{})}
-	r.log = cfg.Log
+	server, err := relay.NewServer(cfg.Server)
+	if err != nil {
+		r.shut()
+		return nil, err
+	}
+	r.cfg, r.server = cfg, server
 	r.loop = sansio.NewLoop(sansio.Streams(server, cfg.Streams), cfg.Network, r.event)
 	if cfg.Metrics != nil {
 		if err := cfg.Metrics.Register(&relayMetrics{of: r}); err != nil {
+			r.shut()
 			return nil, err
 		}
 	}
 	return r, nil
 }
 
+// hasten has the kernel pass on what it can, if that is wanted and possible.
+func (r *Relay) hasten(cfg *RelayConfig) (err error) {
+	if cfg.FastPath == FastPathOff {
+		return nil
+	}
+	if at := cfg.Server.Listen.Addr(); !at.Is4() || at.IsUnspecified() {
+		err = fmt.Errorf("%w: the relay listens on %v; it is for one that listens on one IPv4 address of this host", kernelpath.ErrUnavailable, at)
+	} else if r.fast, err = kernelpath.New(cfg.Log); err == nil {
+		cfg.Server.FastPath = r.fast
+		r.log.Info("the kernel passes on by itself what goes through channels")
+		return nil
+	}
+	r.fast = nil
+	if cfg.FastPath == FastPathOn {
+		return err
+	}
+	r.log.Info("all is passed on by the relay's sockets", "reason", err)
+	return nil
+}
+
+func (r *Relay) shut() {
+	if r.fast != nil {
+		r.fast.Shut()
+	}
+}
+
 // Run works until the context ends, drains for as long as it may, and returns when
 // nothing is left.
-func (r *Relay) Run(ctx context.Context) error { return r.run(ctx, r.drain) }
+func (r *Relay) Run(ctx context.Context) error {
+	defer r.shut()
+	return r.run(ctx, r.drain)
+}
 
 // drain waits until no allocation is left, or the time is over.
 func (r *Relay) drain(ended <-chan struct{}) {

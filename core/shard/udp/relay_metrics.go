@@ -19,6 +19,8 @@ var (
 		"Allocations by what became of them: created, refused, turned_away (of these, while it drains), moved, deleted, expired.", []string{"event"}, nil)
 	relayDatagrams = prometheus.NewDesc("p2pmodel_relay_datagrams_total",
 		"Datagrams relayed, by direction: to_peers, to_clients.", []string{"direction"}, nil)
+	relayPassed = prometheus.NewDesc("p2pmodel_relay_passed_by_kernel_total",
+		"Of the datagrams relayed, those that the kernel has passed on by itself, by direction.", []string{"direction"}, nil)
 	relayBytes = prometheus.NewDesc("p2pmodel_relay_bytes_total",
 		"Bytes of application data relayed, by direction.", []string{"direction"}, nil)
 	relayDropped = prometheus.NewDesc("p2pmodel_relay_dropped_total",
@@ -34,7 +36,7 @@ var (
 // Describe implements prometheus.Collector.
 func (m *relayMetrics) Describe(c chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		relayHeld, relayAllocations, relayDatagrams, relayBytes, relayDropped, relayChallenges, relayICMP, relayDraining,
+		relayHeld, relayAllocations, relayDatagrams, relayPassed, relayBytes, relayDropped, relayChallenges, relayICMP, relayDraining,
 	} {
 		c <- d
 	}
@@ -62,6 +64,8 @@ func (m *relayMetrics) Collect(c chan<- prometheus.Metric) {
 	count(relayAllocations, st.Expired, "expired")
 	count(relayDatagrams, st.ToPeers, "to_peers")
 	count(relayDatagrams, st.ToClients, "to_clients")
+	count(relayPassed, st.Passed.ToPeers, "to_peers")
+	count(relayPassed, st.Passed.ToClients, "to_clients")
 	count(relayBytes, st.ToPeersBytes, "to_peers")
 	count(relayBytes, st.ToClientsBytes, "to_clients")
 	count(relayDropped, st.DroppedMalformed, "malformed")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"p2pmodel/core/relay"
+	"p2pmodel/core/relay/kernelpath"
 	"p2pmodel/core/sansio"
 )
 
@@ -233,5 +235,62 @@ func TestNamesAreQuoted(t *testing.T) {
 	r.event(time.Time{}, relay.AllocationRefused{Username: "%s\x1b[2J\nroot", Code: 486})
 	if said := strings.TrimSuffix(log.String(), "\n"); strings.ContainsAny(said, "\x1b\n") || !strings.Contains(said, "486") {
 		t.Errorf("%q", said)
+	}
+}
+
+// TestFastPathOrTheReason: the log says whether the kernel passes data on, and why not; who insists
+// on it gets the reason as an error.
+func TestFastPathOrTheReason(t *testing.T) {
+	for _, mode := range []FastPath{FastPathOff, FastPathAuto, FastPathOn} {
+		var log lockedBuffer
+		cfg := config(&log, nil)
+		cfg.FastPath = mode
+		listens := make(chan netip.AddrPort, 1)
+		cfg.Listening = func(a netip.AddrPort) { listens <- a }
+		r, err := NewRelay(cfg)
+		said := log.String()
+		has, reason := strings.Contains(said, "the kernel passes on"), strings.Contains(said, "reason=")
+		switch {
+		case mode == FastPathOff && said != "":
+			t.Errorf("it was not asked, and says %q", said)
+		case mode == FastPathAuto && (err != nil || has == reason):
+			t.Errorf("error %v, and it says %q, want one of the two", err, said)
+		case mode == FastPathOn && (err == nil) != has:
+			t.Errorf("error %v, and it says %q", err, said)
+		case mode == FastPathOn && err != nil && !errors.Is(err, kernelpath.ErrUnavailable):
+			t.Error(err)
+		}
+		if err != nil {
+			continue
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		_, _, events := startClient(t, <-listens, "alice")
+		next[relay.Allocated](t, events)
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestNoFastPathWhereNoneCanBe: what the kernel would never take is said at the start.
+func TestNoFastPathWhereNoneCanBe(t *testing.T) {
+	for _, listen := range []string{"0.0.0.0:0", "[::1]:0"} {
+		var log lockedBuffer
+		cfg := config(&log, nil)
+		cfg.Server.Listen, cfg.FastPath = netip.MustParseAddrPort(listen), FastPathOn
+		if _, err := NewRelay(cfg); !errors.Is(err, kernelpath.ErrUnavailable) || !strings.Contains(err.Error(), "one IPv4 address") {
+			t.Errorf("on %s with the fast path on: %v", listen, err)
+		}
+		cfg.FastPath = FastPathAuto
+		r, err := NewRelay(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.fast != nil || !strings.Contains(log.String(), "one IPv4 address") {
+			t.Errorf("on %s it says %q", listen, log.String())
+		}
 	}
 }
