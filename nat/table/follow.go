@@ -333,7 +333,10 @@ func (f *Follower) chooseFlow(now time.Time, c *conntrack, p Packet) netip.AddrP
 	if preferred, ok := c.preferred(p); ok {
 		// Which of its flows is the latest is not certain.
 		has := func(flow *trackedFlow) bool { return flow.external == e }
-		if e != preferred && e.Port() != p.Src.Port() && !slices.ContainsFunc(s.bySource[p.Src], has) {
+		// One that may have ended by now may have nothing to say.
+		counts := func(flow *trackedFlow) bool { return flow.external == preferred && now.Before(flow.expires) }
+		certain := preferred.Port() == p.Src.Port() || slices.ContainsFunc(s.bySource[p.Src], counts)
+		if certain && e != preferred && e.Port() != p.Src.Port() && !slices.ContainsFunc(s.bySource[p.Src], has) {
 			f.object("%v was free towards %v, and %v was given", preferred, p.Dst, e)
 		}
 		return e

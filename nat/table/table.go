@@ -157,8 +157,11 @@ func (t *Table) admit(now time.Time, p Packet, filtered bool) Verdict {
 
 // purge ends what has expired, of all protocols.
 func (t *Table) purge(now time.Time) {
+	if t.lag != 0 { // each packet comes by here
+		now = now.Add(-t.lag)
+	}
 	for _, s := range t.states {
-		s.purge(now.Add(-t.lag))
+		s.purge(now)
 	}
 }
 

@@ -122,6 +122,19 @@ func TestAnHonestNATIsNeverAccused(t *testing.T) {
 	}
 }
 
+// TestAFlowThatMayHaveEndedSaysNothing: the latest flow of this world's 5000 ends just before the
+// packet that draws a port.
+func TestAFlowThatMayHaveEndedSaysNothing(t *testing.T) {
+	const seed = 0x37f18
+	b := parse(t, "kind=masquerade,timeout=1s,stream=3s")
+	w, r := newWorld(t, b, b, 2, seed), rand.New(rand.NewPCG(seed, 2))
+	for i := range 200 {
+		if v := w.step(r, b.Timeout); v != nil {
+			t.Fatalf("packet %d: %v", i, v)
+		}
+	}
+}
+
 // TestALiarIsCaught: a NAT that does something else than was declared.
 func TestALiarIsCaught(t *testing.T) {
 	for _, c := range []struct{ declared, actual, want string }{
