@@ -179,11 +179,20 @@ func (n *Network) Close() error {
 			r.changing.Lock()
 			defer r.changing.Unlock()
 		}
-		errs = append(errs, n.stopPortals(), n.taps.close(), n.stopCapture(), n.stopDropLog(), n.stopWires())
+		errs = append(errs, n.stopPortals(), n.taps.close(), n.stopCapture())
 		for _, h := range n.hosts {
 			h.closeSockets()
 		}
-		errs = append(errs, n.takeDown())
+		// The kernel lets go of packet sockets, and of netlink sockets with their
+		// namespaces, once no processor can be in the middle of using them, some 10
+		// ms later. All wait for that at the same time.
+		var slow sync.WaitGroup
+		var captured, carried error
+		slow.Go(func() { captured = n.closeCapture() })
+		slow.Go(func() { carried = n.stopWires() })
+		errs = append(errs, n.stopDropLog(), n.takeDown())
+		slow.Wait()
+		errs = append(errs, captured, carried)
 		n.release()
 		n.failure = errors.Join(errs...)
 	})

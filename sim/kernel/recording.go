@@ -126,13 +126,14 @@ func (n *Network) Err() error {
 	return errors.Join(n.recorder.Dropped().Err(), n.wireFaults(), n.lateness())
 }
 
-// stopCapture ends the captures and writes them if that was asked for.
+// stopCapture ends the captures and writes them if that was asked for. Their sockets
+// are still open.
 func (n *Network) stopCapture() error {
 	if n.recorder == nil {
 		return nil
 	}
 	points := n.recorder.Points()
-	if err := n.recorder.Close(); err != nil {
+	if err := n.recorder.End(); err != nil {
 		return err
 	}
 	if n.opt.Capture != nil {
@@ -141,4 +142,11 @@ func (n *Network) stopCapture() error {
 		}
 	}
 	return n.recorder.Dropped().Err()
+}
+
+func (n *Network) closeCapture() error {
+	if n.recorder == nil {
+		return nil
+	}
+	return n.recorder.Close()
 }

@@ -43,9 +43,14 @@ func (n *Network) takeDown() error {
 	names := make(map[int]string)
 	var errs []error
 	errs = append(errs, onThread(func() error {
+		here, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("number network namespaces: %w", err)
+		}
+		defer here.Close()
 		for _, node := range nodes {
 			errs = append(errs, node.ns.use(func(fd int) error {
-				id, err := number(fd)
+				id, err := number(here, fd)
 				if err != nil {
 					return fmt.Errorf("node %s: %w", node.name, err)
 				}
@@ -67,18 +72,17 @@ func (n *Network) takeDown() error {
 	return errors.Join(errs...)
 }
 
-// number gives a namespace a number in the namespace of the calling thread, if
-// it has none. Numbers are drawn from a wide range, so that one that was given
+// number gives a namespace a number in another one, here, if it has none. Numbers are drawn from a wide range, so that one that was given
 // back is not soon another namespace's.
-func number(fd int) (int, error) {
+func number(here *netlink.Handle, fd int) (int, error) {
 	for range 8 {
 		// What has a number, or a number that is taken, is refused; what counts
 		// is the one that it has then.
-		err := netlink.SetNetNsIdByFd(fd, 1+int(rand.Int32N(1<<31-1)))
+		err := here.SetNetNsIdByFd(fd, 1+int(rand.Int32N(1<<31-1)))
 		if err != nil && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.ENOSPC) {
 			return 0, fmt.Errorf("number a network namespace: %w", err)
 		}
-		id, err := netlink.GetNetNsIdByFd(fd)
+		id, err := here.GetNetNsIdByFd(fd)
 		if err != nil {
 			return 0, fmt.Errorf("read the number of a network namespace: %w", err)
 		}

@@ -10,6 +10,7 @@ package afpacket
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -71,16 +72,23 @@ func Open(ifindex int, opt Options) (fd int, err error) {
 	return fd, nil
 }
 
-// Close closes sockets, all at once: for each the kernel waits until no processor
+// atOnce is how many sockets are closed at the same time: each keeps a thread.
+const atOnce = 256
+
+// Close closes sockets, many at once: for each the kernel waits until no processor
 // can be in the middle of delivering to it, about 10 ms, and those that wait at the
 // same time wait together.
 func Close(fds ...int) error {
-	var wait sync.WaitGroup
-	errs := make([]error, len(fds))
-	for i, fd := range fds {
-		wait.Go(func() { errs[i] = unix.Close(fd) })
+	var errs []error
+	for some := range slices.Chunk(fds, atOnce) {
+		var wait sync.WaitGroup
+		closed := make([]error, len(some))
+		for i, fd := range some {
+			wait.Go(func() { closed[i] = unix.Close(fd) })
+		}
+		wait.Wait()
+		errs = append(errs, closed...)
 	}
-	wait.Wait()
 	return errors.Join(errs...)
 }
 

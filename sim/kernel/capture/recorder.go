@@ -82,6 +82,7 @@ type Recorder struct {
 	losses  Losses
 	waiters []chan struct{}
 	closing bool
+	ended   []int // sockets that are not read any more
 
 	in *afpacket.Receiver // of the reader
 }
@@ -318,9 +319,10 @@ func (r *Recorder) countDrops() {
 	}
 }
 
-// Close records what has passed so far, ends the reader and closes the sockets.
-// The packets stay. It may be called twice.
-func (r *Recorder) Close() error {
+// End records what has passed so far and ends the reader. The packets stay, and the
+// sockets are open until Close, which takes the kernel a while. It may be called
+// twice.
+func (r *Recorder) End() error {
 	if waiter, err := r.ask(); err == nil {
 		<-waiter
 	}
@@ -340,7 +342,17 @@ func (r *Recorder) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.countDrops()
-	sockets := slices.Collect(maps.Keys(r.points))
+	r.ended = slices.Collect(maps.Keys(r.points))
 	clear(r.points)
-	return errors.Join(r.set.Close(), afpacket.Close(sockets...))
+	return r.set.Close()
+}
+
+// Close is End, and closes the sockets. It may be called twice.
+func (r *Recorder) Close() error {
+	err := r.End()
+	r.mu.Lock()
+	sockets := r.ended
+	r.ended = nil
+	r.mu.Unlock()
+	return errors.Join(err, afpacket.Close(sockets...))
 }

@@ -136,7 +136,7 @@ func (l *Log) run() {
 		for _, fd := range ready {
 			l.read(fd, buffer)
 		}
-		time.Sleep(nap)
+		l.set.Nap(nap)
 	}
 }
 
@@ -189,6 +189,30 @@ func (l *Log) pause(paused bool) {
 // collect reads what the kernel has, once it had time to hand it over.
 func (l *Log) collect() {
 	time.Sleep(flushTime)
+	l.readAll()
+}
+
+// flush has the kernel hand over what it has, and the last of it.
+func (l *Log) flush() error {
+	request, err := unbind(ruleset.DropGroup)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	for fd := range l.nodes {
+		if err == nil {
+			err = unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		}
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("droplog: leave group %d: %w", ruleset.DropGroup, err)
+	}
+	l.readAll()
+	return nil
+}
+
+func (l *Log) readAll() {
 	l.mu.Lock()
 	var sockets []int
 	for fd := range l.nodes {
@@ -225,7 +249,8 @@ func (l *Log) Close() error {
 		<-l.done
 		return nil
 	}
-	l.collect()
+	// By another call at the same time, perhaps twice, which does no harm.
+	flushed := l.flush()
 	l.mu.Lock()
 	if l.closing { // by another call, meanwhile
 		l.mu.Unlock()
@@ -236,12 +261,12 @@ func (l *Log) Close() error {
 	err := l.set.Wake()
 	l.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("droplog: %w", err)
+		return errors.Join(flushed, fmt.Errorf("droplog: %w", err))
 	}
 	<-l.done
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	errs := []error{l.set.Close()}
+	errs := []error{flushed, l.set.Close()}
 	for fd := range l.nodes {
 		errs = append(errs, unix.Close(fd))
 	}

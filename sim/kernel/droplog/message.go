@@ -25,8 +25,9 @@ const (
 	configTimeout   = 4 // in 1/100 s
 	configThreshold = 5
 
-	commandBind = 1
-	copyPacket  = 2
+	commandBind   = 1
+	commandUnbind = 2
+	copyPacket    = 2
 
 	attributeTimestamp = 3
 	attributeIn        = 4
@@ -55,6 +56,18 @@ func bind(group uint16, threshold uint32) ([]byte, error) {
 	ae.Bytes(configMode, append(mode, copyPacket, 0))
 	ae.Bytes(configTimeout, binary.BigEndian.AppendUint32(nil, flushAfter))
 	ae.Bytes(configThreshold, binary.BigEndian.AppendUint32(nil, threshold))
+	return request(group, unix.NLM_F_ACK, ae)
+}
+
+// unbind makes the request after which a socket hears of the group no more. The
+// kernel hands over what waits. It is answered if it fails only.
+func unbind(group uint16) ([]byte, error) {
+	ae := netlink.NewAttributeEncoder()
+	ae.Bytes(configCommand, []byte{commandUnbind})
+	return request(group, 0, ae)
+}
+
+func request(group, flags uint16, ae *netlink.AttributeEncoder) ([]byte, error) {
 	payload, err := ae.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("encode a request to the netfilter log: %w", err)
@@ -62,7 +75,7 @@ func bind(group uint16, threshold uint32) ([]byte, error) {
 	var b []byte
 	b = binary.NativeEndian.AppendUint32(b, uint32(netlinkHeader+netfilterHeader+len(payload)))
 	b = binary.NativeEndian.AppendUint16(b, messageConfig)
-	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
 	b = binary.NativeEndian.AppendUint32(b, 1)
 	b = binary.NativeEndian.AppendUint32(b, 0)
 	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0)
