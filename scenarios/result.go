@@ -76,7 +76,8 @@ type Result struct {
 	Phases     []PhaseResult   `json:"phases,omitempty"`
 	Drops      *DropsResult    `json:"drops,omitempty"` // of the scenario's own run
 	Pairs      []PairResult    `json:"pairs,omitempty"`
-	Events     []EventResult   `json:"events,omitempty"` // of the scenario's own run
+	Searches   []SearchResult  `json:"searches,omitempty"` // of the scenario's own run
+	Events     []EventResult   `json:"events,omitempty"`   // of the scenario's own run
 	DurationMS float64         `json:"duration_ms"`
 	// Capsule is the file with everything that is known of a failure: its path, from
 	// the report's folder where it is part of a report; "": there is none.
@@ -183,6 +184,15 @@ type PairResult struct {
 	B        string `json:"b"`
 	Expected Path   `json:"expected"`
 	Observed Path   `json:"observed"`
+}
+
+// SearchResult is a birthday search that one peer made for a port of another's.
+type SearchResult struct {
+	By     string `json:"by"`
+	For    string `json:"for"`
+	Probes int    `json:"probes"`
+	// Hit is which of the probes met a port that was open, from 1; 0: none did.
+	Hit int `json:"hit"`
 }
 
 // Run is everything that was recorded of one run, for reports.

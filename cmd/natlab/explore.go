@@ -52,7 +52,7 @@ reboot or give other ports, servers that die, handovers, a stranger who plays
 packets again. When a schedule is over and the network is whole again, each pair
 has to have the path that its NATs allow, under the one session that it had; and
 nobody may have got a datagram twice, kept more than the schedule explains, or
-answered a stranger with more than three times what that one sent.
+answered a stranger with more bytes than that one sent.
 
 The scenario gives the network and who connects; its phases, events and controls
 are left out. A schedule that breaks something is shrunk, and written as a scenario

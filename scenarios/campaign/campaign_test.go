@@ -410,7 +410,7 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 // same in three shards as in one run, and pairs take the paths that the model gives.
 func TestACampaignInVirtualTime(t *testing.T) {
 	p := smallPopulation(t)
-	const trials = 390
+	const trials = 390 / slower
 	whole := run(t, Campaign{Population: p, Trials: trials, Seed: 2})
 	json, csv, html := files(t, whole)
 	dir := t.TempDir()

@@ -42,7 +42,7 @@ func TestUpkeepIsThatOfASession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const trials = 12 * sampleEvery
+	const trials = 12 * sampleEvery / slower
 	r, err := (&Campaign{Population: cellular, Trials: trials, Seed: 1}).Run(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -84,6 +84,10 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			"		w.newest = number\n", "		w.newest = number\n		return true\n", "TC-01", 60, Twice, 1},
 		{"a relayed session never looks for a direct path again", "core/peer/introduce.go",
 			"	s.upgrades++\n	s.retryAt = now.Add(wait)", "	s.upgrades++\n	_ = wait", "TC-02", 60, WrongPath, 1},
+		{"a server pays for strangers", "core/budget/credit.go",
+			"	if !c.advances {\n		return false\n	}\n", "	if !c.advances {\n		return true\n	}\n", "TC-01", 100, Amplified, 1},
+		{"a peer pays for strangers", "core/punch/credit.go",
+			"	return p.got - p.spent\n", "	return 1 << 30\n", "TC-01", 300, Amplified, 1},
 	} {
 		if i > 0 && !*allPlanted {
 			t.Log("the other bugs are planted by `make planted`")

@@ -78,6 +78,7 @@ func table(w io.Writer, rep *scenarios.Report, width int, color bool) {
 	skippedRows(w, rep, width)
 	for _, g := range groups {
 		explain(w, rep, g, width, color)
+		searchRows(w, g)
 	}
 	fmt.Fprintf(w, "\n%s\n", paint(Tally(rep), lookHeading, color))
 }

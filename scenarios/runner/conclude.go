@@ -17,6 +17,7 @@ func conclude(sc *scenarios.Scenario, all []*variant, outcomes []*outcome) *scen
 		NATs:     own.nats,
 		Events:   own.events,
 		Links:    own.links,
+		Searches: own.searches,
 		Scenario: sc, Run: own.run,
 	}
 	if res.NATs == nil {

@@ -50,6 +50,7 @@ func TestEventsThatProveNothing(t *testing.T) {
 		{"nobody swallowed", "  - {at: 100ms, blackhole: {link: idle, direction: down}}\n", scenarios.Broken, "the black hole in the link of idle, down, met no packet"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			res := runScenario(t, clockwork(t, test.events), runner.Sabotage{}, true)
 			want(t, res, test.verdict)
 			if !strings.Contains(res.Reason, test.reason) {

@@ -24,6 +24,7 @@ type outcome struct {
 	links    []scenarios.LinkResult
 	phases   []scenarios.PhaseResult
 	pairs    []scenarios.PairResult
+	searches []scenarios.SearchResult
 	oracle   string
 	events   []scenarios.EventResult
 	run      *scenarios.Run
@@ -82,6 +83,7 @@ func (r *Runner) execute(ctx context.Context, v *variant) *outcome {
 		o.run.DropsMissing = derr.Error()
 	}
 	o.events = eventResults(phases)
+	o.searches = s.searches()
 	s.record(o.run, phases)
 	if err == nil {
 		err = net.Err()

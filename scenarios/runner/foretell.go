@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"p2pmodel/nat/oracle"
 	"p2pmodel/scenarios"
 	"p2pmodel/sim"
 )
@@ -13,8 +14,10 @@ type Foretold struct {
 	A, B string
 	Path scenarios.Path
 	// Or is what chance may bring instead; empty: nothing else may come.
-	Or  scenarios.Path
-	Why string
+	Or scenarios.Path
+	// Guess says that it would be direct if one side found a port of the other's.
+	Guess bool
+	Why   string
 }
 
 // Foretell asks the oracle about the end of a scenario: all that it does has been
@@ -44,7 +47,7 @@ func Foretell(sc *scenarios.Scenario) (all []Foretold, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Foretold{A: pair[0], B: pair[1], Path: scenarios.Path(e.Path), Or: scenarios.Path(e.Or), Why: e.Why})
+		all = append(all, Foretold{A: pair[0], B: pair[1], Path: scenarios.Path(e.Path), Or: scenarios.Path(e.Or), Guess: e.Outcome == oracle.OneGuess, Why: e.Why})
 	}
 	return all, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -74,6 +75,10 @@ func (s *stage) observe(a *actor, at time.Time, e sansio.Event) {
 		a.settled[other] = time.Time{}
 	case peer.Settled:
 		a.settled[s.byID[e.Peer]] = at
+	case peer.Attempted:
+		if e.Technique == peer.Birthday && e.Sockets == 0 {
+			a.searches = append(a.searches, scenarios.SearchResult{By: a.name, For: s.byID[e.Peer], Probes: e.Probes, Hit: e.Hit})
+		}
 	case peer.PathLost:
 		a.settled[s.byID[e.Peer]] = time.Time{}
 	}
@@ -97,6 +102,17 @@ func (s *stage) stood(pair [2]string) (all []witness.Span) {
 			all = append(all, a.stood...)
 			a.mu.Unlock()
 		}
+	}
+	return all
+}
+
+// searches are those that were made for ports, by peer.
+func (s *stage) searches() (all []scenarios.SearchResult) {
+	for _, name := range slices.Sorted(maps.Keys(s.actors)) {
+		a := s.actors[name]
+		a.mu.Lock()
+		all = append(all, a.searches...)
+		a.mu.Unlock()
 	}
 	return all
 }

@@ -3,10 +3,12 @@ package runner
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"p2pmodel/scenarios"
 	"p2pmodel/sim"
+	"p2pmodel/sim/witness"
 )
 
 // window is how many payload datagrams of a pair the observed path is read from,
@@ -87,7 +89,7 @@ func (s *stage) comeToRest(ctx context.Context, p *phase, awaited []<-chan struc
 		return s.timeline.await(ctx, p, awaited)
 	}
 	s.quiet(false)
-	for {
+	for again := 0; ; {
 		if err := s.timeline.merge(p); err != nil {
 			return err
 		}
@@ -106,11 +108,39 @@ func (s *stage) comeToRest(ctx context.Context, p *phase, awaited []<-chan struc
 		if err := s.timeline.await(ctx, p, awaited); err != nil {
 			return err
 		}
+		switch {
 		// What is endless never comes to rest: paths are what they are under it.
-		if !p.done.After(before) || s.v.endless() {
+		case s.v.endless():
+			return nil
+		case p.done.After(before):
+		case again < mostAgain && s.stoodStill(p.since):
+			again++
+		default:
 			return nil
 		}
 	}
+}
+
+const (
+	// longStand is how long a peer may stand still without doubts about its path: what
+	// it had asked before is answered late then, by its clock (core/punch has 300 ms).
+	longStand = 200 * time.Millisecond
+	// mostAgain is how often peers are listened to anew for it.
+	mostAgain = 3
+)
+
+// stoodStill reports whether the machine let a peer stand still since a time for so long
+// that it doubts its path, and uses others for a moment, too: that says nothing of NATs.
+func (s *stage) stoodStill(since time.Time) bool {
+	for _, a := range s.cast() {
+		a.mu.Lock()
+		still := slices.ContainsFunc(a.stood, func(x witness.Span) bool { return x.End.After(since) && x.End.Sub(x.Begin) >= longStand })
+		a.mu.Unlock()
+		if still {
+			return true
+		}
+	}
+	return false
 }
 
 // settle waits until every pair's checks have settled after the phase's last

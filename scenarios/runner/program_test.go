@@ -241,6 +241,7 @@ expect: {exits: {p: 0}}`)
 
 // A run that is called off leaves no program, and no folder.
 func TestCalledOffRunsLeaveNoProgram(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // other tests have folders, too
 	sc := program(t, `
 programs: {p: {host: b, run: [sh, -c, 'echo $LAB_DIR; exec sleep 1000']}}
 expect: {exits: {p: 0}}`)

@@ -3,6 +3,7 @@
 package runner_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -18,7 +19,16 @@ func TestMain(m *testing.M) {
 	if act := os.Getenv(actEnv); act != "" {
 		be(act)
 	}
+	// Labs wait most of the time, so more of them than processors stand at once.
+	if flag.Parse(); !parallelIsSet() {
+		_ = flag.Set("test.parallel", "6")
+	}
 	os.Exit(m.Run())
+}
+
+func parallelIsSet() (set bool) {
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	return set
 }
 
 // run runs a scenario of the catalogue, sabotaged.

@@ -89,7 +89,8 @@ type actor struct {
 	registered  bool
 	relayFailed time.Time      // the first time that it had no allocation to hope for
 	stood       []witness.Span // when it was to speak, and the machine did not let it
-	changed     chan struct{}  // closed and replaced with each event
+	searches    []scenarios.SearchResult
+	changed     chan struct{} // closed and replaced with each event
 }
 
 // met is when a peer was first introduced to another in a session.

@@ -5,10 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"p2pmodel/nat"
 	"p2pmodel/nat/oracle"
 )
 
-func benchmarkTrial(b *testing.B, s Setting) {
+func benchmarkTrial(b *testing.B, s Setting, want oracle.Path) {
 	t, err := New(s)
 	if err != nil {
 		b.Fatal(err)
@@ -23,12 +24,13 @@ func benchmarkTrial(b *testing.B, s Setting) {
 			b.Fatal(err)
 		}
 		for _, p := range o.Pairs {
-			if p.Path != oracle.PathDirect {
+			if p.Path != want {
 				b.Fatalf("seed %d: %+v", seed, p)
 			}
 		}
 		seed++
 	}
+	b.ReportMetric(float64(seed)/b.Elapsed().Seconds(), "trials/s")
 	b.ReportMetric(float64(seed)/(cpuTime()-used).Seconds(), "trials/s/core")
 }
 
@@ -42,9 +44,29 @@ func connection() Setting {
 // and of strangers.
 func BenchmarkTrial(b *testing.B) {
 	pair := connection()
-	b.Run("known", func(b *testing.B) { benchmarkTrial(b, pair) })
+	b.Run("known", func(b *testing.B) { benchmarkTrial(b, pair, oracle.PathDirect) })
 	pair.Strangers = true
-	b.Run("strangers", func(b *testing.B) { benchmarkTrial(b, pair) })
+	b.Run("strangers", func(b *testing.B) { benchmarkTrial(b, pair, oracle.PathDirect) })
+}
+
+// BenchmarkPairs is strangers behind pairs of NATs, as scenarios/foreign/pion-vnet has
+// them for pion/ice, by the same names.
+func BenchmarkPairs(b *testing.B) {
+	full, restricted := nat.Behavior{}, nat.Behavior{Filtering: nat.AddressDependent}
+	for _, pair := range []struct {
+		name string
+		a, b nat.Behavior
+		path oracle.Path
+	}{
+		{"full-cone+full-cone", full, full, oracle.PathDirect},
+		{"restricted+port-restricted", restricted, portRestricted, oracle.PathDirect},
+		{"port-restricted+port-restricted", portRestricted, portRestricted, oracle.PathDirect},
+		{"symmetric+symmetric", symmetric, symmetric, oracle.PathRelay},
+	} {
+		s := connection()
+		s.Players, s.Strangers = []Player{at(pair.a), at(pair.b)}, true
+		b.Run(pair.name, func(b *testing.B) { benchmarkTrial(b, s, pair.path) })
+	}
 }
 
 // BenchmarkRoom8 is a room of eight, with 28 pairs.
@@ -53,7 +75,7 @@ func BenchmarkRoom8(b *testing.B) {
 	for range 8 {
 		room.Players = append(room.Players, at(portRestricted))
 	}
-	benchmarkTrial(b, room)
+	benchmarkTrial(b, room, oracle.PathDirect)
 }
 
 // BenchmarkNew makes a setting ready whose shape is known, as a campaign does for

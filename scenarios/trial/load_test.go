@@ -12,7 +12,7 @@ import (
 )
 
 // loadRuns is how many trials a line of the table has.
-var loadRuns = flag.Int("load-runs", 40, "trials of each line of TestPredictionUnderLoad")
+var loadRuns = flag.Int("load-runs", 40/min(slower, 10), "trials of each line of TestPredictionUnderLoad")
 
 // TestPredictionUnderLoad holds predictions against theory while others make mappings at
 // the same NATs. A guess is bracketed by questions that leave with it, so that no load

@@ -26,13 +26,16 @@ type Pair struct {
 	A, B int
 	// Path is how payload went that each sent since it had said that its checks are
 	// over, by the wires: direct if the last datagrams of both went without the relay,
-	// none if nothing of one of them arrived, else relay.
+	// none if nothing of one of them arrived, else relay. Where those of one went over
+	// the relay and those of the other did not, the trial went on, at most to its limit.
 	Path oracle.Path
 	// Predicted says that a port was foretold for the direct path, Searched that it was
 	// found by a search; by the peers' own word. Probes is
 	// how many ports were probed for it by the side that looks.
 	Predicted, Searched bool
 	Probes              int
+	// Hit is which of them met the open port, from 1; 0: none, or it was foretold.
+	Hit int
 	// Introduced is when the later of both had been introduced, from the start of the
 	// players. FirstByte is from then until the first datagram of payload arrived at
 	// one of them, whatever its path, Direct until one arrived without the relay;

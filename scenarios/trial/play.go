@@ -71,7 +71,7 @@ type pair struct {
 	decided           bool
 	relayed, directly uint64
 	predicted, found  bool
-	probes            int
+	probes, hit       int
 }
 
 // way is how the last datagram went that a player sent since its checks were over.
@@ -273,6 +273,7 @@ func (p *play) told(now time.Time, i int, e sansio.Event) {
 			q.found = q.found || e.Direct && e.Technique == peer.Birthday
 			if e.Sockets == 0 {
 				q.probes += e.Probes
+				q.hit = max(q.hit, e.Hit)
 			}
 		}
 	case peer.PathLost:
@@ -346,9 +347,10 @@ func (p *play) arrived(now time.Time, from, to int, sent time.Time, relayed bool
 }
 
 // decide notes that a pair is decided, if it is: the checks of both are over, and
-// what each has sent since has arrived.
+// what each has sent since has arrived, by one way. Where one of them goes over the
+// relay and the other one does not, one has yet to hear of the direct path.
 func (p *play) decide(q *pair) {
-	if _, settled := p.since(q); settled && !q.decided && q.ways[0].arrived && q.ways[1].arrived {
+	if _, settled := p.since(q); settled && !q.decided && q.ways[0].arrived && q.ways[1].arrived && q.ways[0].relayed == q.ways[1].relayed {
 		q.decided = true
 		p.undecided--
 	}
@@ -373,7 +375,7 @@ func (q *pair) outcome(p *play) Pair {
 		A: q.a, B: q.b, Path: oracle.PathNone, Introduced: -1, FirstByte: -1, Direct: -1, Settled: -1,
 		Sent:    a.talker.sent(b.id) + b.talker.sent(a.id),
 		Relayed: q.relayed, Directly: q.directly,
-		Predicted: q.predicted, Searched: q.found && !q.predicted, Probes: q.probes,
+		Predicted: q.predicted, Searched: q.found && !q.predicted, Probes: q.probes, Hit: q.hit,
 	}
 	switch {
 	case !q.ways[0].arrived || !q.ways[1].arrived:

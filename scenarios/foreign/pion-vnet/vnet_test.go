@@ -26,9 +26,16 @@ const (
 	patience = 10 * time.Second
 )
 
-// portRestricted is RFC 4787's mapping EIM and filtering APDF.
-var portRestricted = vnet.NATType{
-	MappingBehavior: vnet.EndpointIndependent, FilteringBehavior: vnet.EndpointAddrPortDependent, MappingLifeTime: 30 * time.Second,
+// The classic NATs, by RFC 4787's mapping and filtering.
+var (
+	fullCone       = behavior(vnet.EndpointIndependent, vnet.EndpointIndependent)
+	restricted     = behavior(vnet.EndpointIndependent, vnet.EndpointAddrDependent)
+	portRestricted = behavior(vnet.EndpointIndependent, vnet.EndpointAddrPortDependent)
+	symmetric      = behavior(vnet.EndpointAddrPortDependent, vnet.EndpointAddrPortDependent)
+)
+
+func behavior(mapping, filtering vnet.EndpointDependencyType) vnet.NATType {
+	return vnet.NATType{MappingBehavior: mapping, FilteringBehavior: filtering, MappingLifeTime: 30 * time.Second}
 }
 
 // logs are what agents and routers say: errors only.
@@ -46,7 +53,7 @@ type lab struct {
 	turn  *turn.Server
 }
 
-func build(delay time.Duration) (*lab, error) {
+func build(nats [2]vnet.NATType, delay time.Duration) (*lab, error) {
 	wan, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "0.0.0.0/0", LoggerFactory: logs()})
 	if err != nil {
 		return nil, err
@@ -60,10 +67,9 @@ func build(delay time.Duration) (*lab, error) {
 		return nil, err
 	}
 	for i := range l.hosts {
-		behavior := portRestricted
 		home, err := vnet.NewRouter(&vnet.RouterConfig{
 			StaticIPs: []string{fmt.Sprintf("203.0.113.%d", i+1)}, CIDR: fmt.Sprintf("192.168.%d.0/24", i),
-			NATType: &behavior, MinDelay: delay, LoggerFactory: logs(),
+			NATType: &nats[i], MinDelay: delay, LoggerFactory: logs(),
 		})
 		if err != nil {
 			return nil, err
@@ -140,8 +146,8 @@ func (l *lab) agents() (agents [2]*ice.Agent, err error) {
 // trial is one whole connection: a lab, two agents, a path, and a datagram each way.
 // It reports whether the path is direct: an agent nominates what works first, and where
 // nothing takes time that may be the relay.
-func trial(delay time.Duration) (direct bool, err error) {
-	l, err := build(delay)
+func trial(nats [2]vnet.NATType, delay time.Duration) (direct bool, err error) {
+	l, err := build(nats, delay)
 	if err != nil {
 		return false, err
 	}
@@ -205,53 +211,65 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// benchmark plays so many trials at once, again and again.
+func benchmark(b *testing.B, nats [2]vnet.NATType, delay time.Duration, atOnce int) {
+	type end struct {
+		direct bool
+		err    error
+	}
+	trials, direct, failed, used := 0, 0, 0, cpuTime()
+	for b.Loop() {
+		ends := make(chan end, atOnce)
+		for range atOnce {
+			go func() {
+				direct, err := trial(nats, delay)
+				ends <- end{direct, err}
+			}()
+		}
+		for range atOnce {
+			e := <-ends
+			if e.err != nil {
+				b.Logf("failed: %v", e.err)
+				failed++
+				continue
+			}
+			trials++
+			if e.direct {
+				direct++
+			}
+		}
+	}
+	if trials == 0 {
+		b.Fatal("all trials failed")
+	}
+	b.ReportMetric(float64(trials)/b.Elapsed().Seconds(), "trials/s")
+	b.ReportMetric(float64(trials)/(cpuTime()-used).Seconds(), "trials/s/core")
+	b.ReportMetric(100*float64(direct)/float64(trials), "%direct")
+	b.ReportMetric(float64(failed), "failed")
+	b.ReportMetric(0, "ns/op")
+}
+
 // BenchmarkTrial is one trial after the other, with the links' 20 ms; and 200 at once
 // without a delay, so that they wait for nothing but processors, of which an operation
 // is 200 trials.
 func BenchmarkTrial(b *testing.B) {
-	for _, bench := range []struct {
-		name   string
-		delay  time.Duration
-		atOnce int
+	both := [2]vnet.NATType{portRestricted, portRestricted}
+	b.Run("one by one, 20ms", func(b *testing.B) { benchmark(b, both, 20*time.Millisecond, 1) })
+	b.Run("200 at once, 0ms", func(b *testing.B) { benchmark(b, both, 0, 200) })
+}
+
+// BenchmarkPairs is 200 at once without a delay, behind the pairs of NATs of the benchmark
+// of this name in scenarios/trial.
+func BenchmarkPairs(b *testing.B) {
+	for _, pair := range []struct {
+		name string
+		nats [2]vnet.NATType
 	}{
-		{"one by one, 20ms", 20 * time.Millisecond, 1},
-		{"200 at once, 0ms", 0, 200},
+		{"full-cone+full-cone", [2]vnet.NATType{fullCone, fullCone}},
+		{"restricted+port-restricted", [2]vnet.NATType{restricted, portRestricted}},
+		{"port-restricted+port-restricted", [2]vnet.NATType{portRestricted, portRestricted}},
+		{"symmetric+symmetric", [2]vnet.NATType{symmetric, symmetric}},
 	} {
-		b.Run(bench.name, func(b *testing.B) {
-			type end struct {
-				direct bool
-				err    error
-			}
-			trials, direct, failed, used := 0, 0, 0, cpuTime()
-			for b.Loop() {
-				ends := make(chan end, bench.atOnce)
-				for range bench.atOnce {
-					go func() {
-						direct, err := trial(bench.delay)
-						ends <- end{direct, err}
-					}()
-				}
-				for range bench.atOnce {
-					e := <-ends
-					if e.err != nil {
-						b.Logf("failed: %v", e.err)
-						failed++
-						continue
-					}
-					trials++
-					if e.direct {
-						direct++
-					}
-				}
-			}
-			if trials == 0 {
-				b.Fatal("all trials failed")
-			}
-			b.ReportMetric(float64(trials)/b.Elapsed().Seconds(), "trials/s")
-			b.ReportMetric(float64(trials)/(cpuTime()-used).Seconds(), "trials/s/core")
-			b.ReportMetric(100*float64(direct)/float64(trials), "%direct")
-			b.ReportMetric(float64(failed), "failed")
-			b.ReportMetric(0, "ns/op")
-		})
+		b.Run(pair.name, func(b *testing.B) { benchmark(b, pair.nats, 0, 200) })
 	}
 }
