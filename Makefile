@@ -12,8 +12,14 @@ PROCS    ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) * 3 )))
 ARGS     ?=
 # Packages whose tests take longest begin first, else the last one is waited for alone; those that make hundreds of
 # namespaces not beside one another: the kernel takes them down one by one.
-LONGEST  := sim/kernel scenarios/explore scenarios/agreement scenarios/trial scenarios/campaign cmd/natlab core/relay core/peer core/shard/directory \
+LONGEST  := sim/kernel scenarios/explore scenarios/agreement core/peer scenarios/trial scenarios/campaign cmd/natlab core/relay core/shard/directory \
 	core/shard/agent scenarios/runner core/shard/engine/natsengine nat/ruleset scenarios/foreign sim cmd/p2pmodel
+# What of virtual time is shorter with the race detector, to which one goroutine says nothing new: unit runs it whole
+# without.
+space    := $() $()
+WHOLE    := scenarios/trial.TestSearchAgainstTheory scenarios/trial.TestPredictionUnderLoad \
+	scenarios/campaign.TestUpkeepIsThatOfASession scenarios/campaign.TestACampaignInVirtualTime \
+	core/peer.TestStrangersAreBounded core/peer.TestReplacedStrangersAreBounded core/peer.TestAttackFlood
 # How many schedules make differential plays, and, where it is given, how many rounds make repeat.
 N        ?= 10000
 
@@ -28,7 +34,7 @@ OWN := if [ "$$(id -u)" = 0 ] && [ -n "$$SUDO_UID" ]; then chown -R "$$SUDO_UID:
 ROOTLESS := $(if $(filter 0,$(shell id -u)),,bin/natlab rootless --)
 
 .DEFAULT_GOAL := help
-.PHONY: help build examples generate scenarios repeat test unit agree labs differential planted lint cross bench bench-connect bench-pion judges interop qemu clean
+.PHONY: help build examples generate scenarios repeat test unit agree labs differential planted lint cross bench bench-connect bench-pion bench-relay judges interop qemu clean
 
 help: ## what can be made
 	@echo "P2PModel: peer-to-peer core and the laboratory that proves it"
@@ -68,11 +74,13 @@ repeat: build examples ## scenarios N times, each round with the next seed, and 
 	@mkdir -p $(REPORT)
 	@status=0; bin/natlab run --repeat $(if $(filter command line environment,$(origin N)),$(N),50) --report $(REPORT) $(ARGS) || status=$$?; $(OWN); exit $$status
 
+# At the end of each test program the race detector would wait a second.
 unit: build
 	@echo "make: unit tests $(if $(RACE),with the race detector ($(CC_FOUND)),without the race detector: no C compiler found)"
 	packages=$$($(GO) list $(PACKAGES)) && \
 	first=$$(for p in $(LONGEST); do echo "$$packages" | grep "^[^/]*/$$p$$"; done; true) && \
-	$(GO) test $(RACE) $$first $$(echo "$$packages" | grep -v '/scenarios/specs$$')
+	GORACE="atexit_sleep_ms=0 $$GORACE" $(GO) test $(RACE) $$first $$(echo "$$packages" | grep -v '/scenarios/specs$$')
+	$(if $(and $(RACE),$(filter ./...,$(PACKAGES))),$(GO) test -run '^($(subst $(space),|,$(foreach t,$(WHOLE),$(subst .,,$(suffix $(t))))))$$' $(sort $(foreach t,$(WHOLE),./$(basename $(t)))))
 	@for tool in turnutils_natdiscovery turnutils_uclient turnserver stun; do \
 		command -v $$tool >/dev/null || echo "make: LEFT OUT: what needs $$tool (apt-get install coturn stun-client, then make judges)"; \
 	done
@@ -133,8 +141,11 @@ lint: ## gofmt, go vet (for macOS and Windows, too), staticcheck, generated code
 	GO=$(GO) $(GO) run ./core/shard/api/generate -check
 	$(GO) run ./cmd/pages -check
 
-bench: build ## benchmarks of the laboratory and the core
-	$(GO) test -run '^$$' -bench . -benchtime 1s $(PACKAGES)
+bench: build examples ## all that is fast or slow beside its peers, one page with plots in reports/bench, as root; BASELINE=COMMIT compares with that
+	@$(GO) build -o bin/bench ./ci/bench
+	@status=0; for part in "relay --allocations 10000 --curve 1,32,1000,10000 $(if $(BASELINE),--baseline $(BASELINE))" "relay --kernel --bursts 1" connect lab virtual agent "go --rounds $(if $(BASELINE),6 --baseline $(BASELINE),1)"; do \
+		echo "make: bench $$part"; bin/bench $$part --report reports/bench || status=1; done; \
+	bin/bench page --report reports/bench || status=1; $(OWN); exit $$status
 
 bench-connect: build examples ## time to the first byte and to a direct path, ours beside pion/ice, in labs of one run
 	bin/natlab connect $(ARGS)
@@ -142,6 +153,12 @@ bench-connect: build examples ## time to the first byte and to a direct path, ou
 bench-pion: ## a connection of ours in virtual time, beside one of pion/ice on pion's virtual network in real time
 	$(GO) test -run '^$$' -bench 'BenchmarkTrial$$' -benchtime 5s ./scenarios/trial
 	$(GO) -C scenarios/foreign/pion-vnet test -run '^$$' -bench . -benchtime 5s
+
+bench-relay: ## our relay beside coturn, pion/turn and mere forwarders, in one laboratory and run; as root, with a page in reports/bench
+	@mkdir -p bin
+	$(GO) build -o bin/bench ./ci/bench
+	bin/bench relay $(ARGS) && bin/bench page; status=$$?; $(OWN); exit $$status
+	@$(OWN)
 
 qemu: ## certification, scenarios, tests and links on Debian's kernel, emulated: half an hour or more
 	@mkdir -p bin
