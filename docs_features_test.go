@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -130,6 +131,26 @@ func TestEveryNamedThingIsAFeature(t *testing.T) {
 	for name, kind := range want {
 		if !strings.Contains(claims.String(), " "+name+" ") {
 			t.Errorf("docs/features.md has no row for the %s %s", kind, name)
+		}
+	}
+}
+
+// What `make unit` runs a second time, whole, is there: a name of which go test knows
+// nothing would be no error.
+func TestWhatUnitRunsWholeIsThere(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, found := strings.Cut(string(makefile), "\nWHOLE    := ")
+	list, _, ended := strings.Cut(list, "\n#")
+	if !found || !ended {
+		t.Fatal("the Makefile has no WHOLE")
+	}
+	for name := range strings.FieldsSeq(strings.ReplaceAll(list, "\\\n", " ")) {
+		dir, test, _ := strings.Cut(name, ".")
+		if !testFunctions(t, dir)[test] {
+			t.Errorf("the Makefile's WHOLE has %s, which %s has not", test, dir)
 		}
 	}
 }
