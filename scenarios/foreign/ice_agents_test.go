@@ -189,9 +189,9 @@ func (m *meeting) settle() {
 	}
 }
 
-// observed is the path that the witness sees the next payload take: a whole window of
+// observed are the ways that the witness sees the next payload take: a whole window of
 // it in each direction.
-func (m *meeting) observed() witness.Path {
+func (m *meeting) observed() witness.Counts {
 	m.tb.Helper()
 	since := m.Now()
 	for deadline := since.Add(patience); ; {
@@ -201,9 +201,9 @@ func (m *meeting) observed() witness.Path {
 		}
 		list, arrived := arrivedSince(all, since)
 		if arrived["a"] >= witness.PathWindow && arrived["b"] >= witness.PathWindow {
-			path := witness.ObservedPath(list, since, witness.PathWindow)
-			m.tb.Logf("path %v: %v", path, witness.Tally(list, since, witness.PathWindow))
-			return path
+			counts := witness.Tally(list, since, witness.PathWindow)
+			m.tb.Logf("path %v: %v", counts.Path(), counts)
+			return counts
 		}
 		if m.Now().After(deadline) {
 			m.tb.Fatalf("within %v the witness saw %d datagrams arrive that a sent and %d of b", patience, arrived["a"], arrived["b"])
