@@ -64,5 +64,6 @@ func newForwardCommand() *cobra.Command {
 	flags.StringVar(&to, "to", "", "`IP:PORT` that all is forwarded to")
 	flags.StringVar(&relayed, "relayed", "", "`IP` that it is forwarded from")
 	flags.BoolVar(&f.OneSocket, "one-socket", false, "forward from one socket, not from one for each client")
+	flags.BoolVar(&f.Ports, "ports", false, "with --one-socket: mark what is sent with a port of each client")
 	return cmd
 }

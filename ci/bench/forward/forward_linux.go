@@ -31,6 +31,8 @@ type Forwarder struct {
 	To        netip.AddrPort
 	Relayed   netip.Addr // of the sockets towards the peer
 	OneSocket bool       // for all clients
+	// Ports has OneSocket mark what it sends with a port of each client, for Rules.
+	Ports bool
 }
 
 // header is what is taken off: ChannelData's.
@@ -88,8 +90,7 @@ func (f *Forwarder) plain(ctx context.Context, ready func()) error {
 // way is a socket towards the peer, with what is to leave by it.
 type way struct {
 	fd     int
-	sender *packet.Sender
-	dirty  bool
+	sender *packet.Sender // nil: nothing is to leave
 }
 
 func (f *Forwarder) batched(ctx context.Context, ready func()) error {
@@ -102,13 +103,16 @@ func (f *Forwarder) batched(ctx context.Context, ready func()) error {
 	ready()
 	const batch = 64
 	r := packet.NewReceiver(batch, offload)
-	ways := map[netip.AddrPort]*way{}
+	ways, marks := map[netip.AddrPort]*way{}, map[netip.AddrPort]uint32{}
 	defer func() {
 		for _, w := range ways {
 			_ = unix.Close(w.fd)
 		}
 	}()
-	var dirty []*way
+	var (
+		dirty []*way
+		spare []*packet.Sender // as many as ways can be dirty, not as there are ways
+	)
 	for ctx.Err() == nil {
 		n := r.Receive(in)
 		if n == 0 {
@@ -119,32 +123,46 @@ func (f *Forwarder) batched(ctx context.Context, ready func()) error {
 		}
 		for i := range n {
 			payload, segment := r.Message(i)
-			from := r.From(i)
+			from, mark := r.From(i), uint32(0)
+			if f.Ports {
+				if mark = marks[from]; mark == 0 {
+					mark = PortMark(uint16(FirstPort + len(marks)))
+					marks[from] = mark
+				}
+			}
 			if f.OneSocket {
 				from = netip.AddrPort{}
 			}
 			w := ways[from]
 			if w == nil {
-				fd, err := packet.Listen(netip.AddrPortFrom(f.Relayed, 0), false)
+				at := netip.AddrPortFrom(f.Relayed, 0)
+				if f.Ports {
+					at = netip.AddrPortFrom(f.Relayed, SocketPort)
+				}
+				fd, err := packet.Listen(at, false)
 				if err != nil {
 					return err
 				}
-				w = &way{fd: fd, sender: packet.NewSender(batch)}
-				w.sender.Join = offload
+				w = &way{fd: fd}
 				ways[from] = w
 			}
 			if len(payload) <= header {
 				continue
 			}
-			w.sender.Queue(f.To, payload, segment, header)
-			if !w.dirty {
-				w.dirty = true
+			if w.sender == nil {
+				if len(spare) == 0 {
+					spare = append(spare, packet.NewSender(batch))
+				}
+				w.sender, spare = spare[len(spare)-1], spare[:len(spare)-1]
+				w.sender.Join = offload
 				dirty = append(dirty, w)
 			}
+			w.sender.Mark = mark
+			w.sender.Queue(f.To, payload, segment, header)
 		}
 		for _, w := range dirty {
 			w.sender.Flush(w.fd)
-			w.dirty = false
+			w.sender, spare = nil, append(spare, w.sender)
 		}
 		dirty = dirty[:0]
 	}

@@ -29,14 +29,25 @@ func TestForwardersForward(t *testing.T) {
 	defer pair.Close()
 	to, at := netip.AddrPortFrom(network.Peers, 9000), netip.AddrPortFrom(network.System, 3478)
 	for _, manner := range []forward.Manner{forward.Plain, forward.Batched, forward.Offloaded} {
-		for _, one := range []bool{false, true} {
+		for _, sockets := range []string{"each", "one", "one, with ports"} {
+			one, ports := sockets != "each", sockets == "one, with ports"
+			if ports && manner == forward.Plain {
+				continue // it marks nothing
+			}
 			ctx, stop := context.WithCancel(t.Context())
 			ready, ended := make(chan struct{}), make(chan error, 1)
 			var running sync.WaitGroup
 			running.Go(func() {
 				// The forwarder's sockets are made as they are needed, so all of it is there.
 				ended <- pair.System.Do(func() error {
-					f := forward.Forwarder{Manner: manner, Listen: at, To: to, Relayed: network.System, OneSocket: one}
+					if ports {
+						remove, err := forward.Rules()
+						if err != nil {
+							return err
+						}
+						defer remove()
+					}
+					f := forward.Forwarder{Manner: manner, Listen: at, To: to, Relayed: network.System, OneSocket: one, Ports: ports}
 					return f.Run(ctx, func() { close(ready) })
 				})
 			})
@@ -73,10 +84,10 @@ func TestForwardersForward(t *testing.T) {
 				r = l.Paced(20*time.Millisecond, 2000)
 			}
 			if r.Sent == 0 || r.Lost != 0 || r.Latency.Quantile(0.5) <= 0 {
-				t.Errorf("%s, one socket %v: %d of %d datagrams lost, median latency %v", manner, one, r.Lost, r.Sent, r.Latency.Quantile(0.5))
+				t.Errorf("%s, sockets %s: %d of %d datagrams lost, median latency %v", manner, sockets, r.Lost, r.Sent, r.Latency.Quantile(0.5))
 			}
 			if r := l.Saturate(50*time.Millisecond, 256); r.Received > r.Sent {
-				t.Errorf("%s, one socket %v: saturated, %d of %d came out", manner, one, r.Received, r.Sent)
+				t.Errorf("%s, sockets %s: saturated, %d of %d came out", manner, sockets, r.Received, r.Sent)
 			}
 			stop()
 			running.Wait()

@@ -15,6 +15,8 @@ const MostSegments = 64
 type Sender struct {
 	// Join makes one message of what is queued one after the other and can be one.
 	Join bool
+	// Mark is the mark (SO_MARK) of what is queued from now on; 0: none.
+	Mark uint32
 
 	last     message
 	messages []mmsghdr
@@ -28,9 +30,16 @@ type Sender struct {
 // message is the last one that was queued.
 type message struct {
 	to                       netip.AddrPort
+	mark                     uint32
 	segment, segments, bytes int
 	ended                    bool // by a shorter datagram
 }
+
+// The control messages of one message: a mark, and what UDP_SEGMENT says.
+var (
+	markSpace    = unix.CmsgSpace(4)
+	segmentSpace = unix.CmsgSpace(2)
+)
 
 // mostBytes is what one message may have over IPv4.
 const mostBytes = 65507
@@ -38,14 +47,14 @@ const mostBytes = 65507
 // joins reports whether another message can be part of the last one, and if so counts it.
 func (s *Sender) joins(to netip.AddrPort, bytes, segment int) bool {
 	count := (bytes + segment - 1) / segment
-	if s.n > 0 && s.Join && !s.last.ended && s.last.to == to && s.last.segment == segment &&
+	if s.n > 0 && s.Join && !s.last.ended && s.last.to == to && s.last.mark == s.Mark && s.last.segment == segment &&
 		s.last.segments+count <= MostSegments && s.last.bytes+bytes <= mostBytes {
 		s.last.segments += count
 		s.last.bytes += bytes
 		s.last.ended = bytes%segment != 0
 		return true
 	}
-	s.last = message{to, segment, count, bytes, bytes%segment != 0}
+	s.last = message{to, s.Mark, segment, count, bytes, bytes%segment != 0}
 	return false
 }
 
@@ -58,6 +67,9 @@ func NewSender(n int) *Sender {
 	for i := range n {
 		c := s.control[i*controlLength:]
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&c[0]))
+		h.Level, h.Type = unix.SOL_SOCKET, unix.SO_MARK
+		h.SetLen(unix.CmsgLen(4))
+		h = (*unix.Cmsghdr)(unsafe.Pointer(&c[markSpace]))
 		h.Level, h.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
 		h.SetLen(unix.CmsgLen(2))
 	}
@@ -99,10 +111,18 @@ func (s *Sender) Queue(to netip.AddrPort, payload []byte, segment, skip int) {
 		payload = payload[size:]
 	}
 	m.header.SetIovlen(s.used - s.first)
+	begin, end := markSpace, markSpace
+	if s.Mark != 0 {
+		binary.NativeEndian.PutUint32(control[unix.CmsgLen(0):], s.Mark)
+		begin = 0
+	}
 	if s.last.segments > 1 {
-		binary.NativeEndian.PutUint16(control[unix.CmsgLen(0):], uint16(segment-skip))
-		m.header.Control = &control[0]
-		m.header.SetControllen(unix.CmsgSpace(2))
+		binary.NativeEndian.PutUint16(control[markSpace+unix.CmsgLen(0):], uint16(segment-skip))
+		end += segmentSpace
+	}
+	if end > begin {
+		m.header.Control = &control[begin]
+		m.header.SetControllen(end - begin)
 	}
 }
 

@@ -20,8 +20,7 @@ func (r *Run) curve(ctx context.Context, pair *network.Pair, result *Result) err
 	if len(r.Curve) == 0 {
 		return nil
 	}
-	systems := slices.DeleteFunc(slices.Clone(r.Systems), func(s System) bool { return !s.Turn })
-	for _, s := range systems {
+	for _, s := range r.Systems {
 		g := Growth{System: s.Name}
 		for _, n := range r.Curve {
 			g.Points = append(g.Points, GrowthPoint{Allocations: n})
@@ -29,14 +28,14 @@ func (r *Run) curve(ctx context.Context, pair *network.Pair, result *Result) err
 		result.Growth = append(result.Growth, g)
 	}
 	for round := range r.Rounds {
-		for i := range systems {
-			at := (i + round) % len(systems)
+		for i := range r.Systems {
+			at := (i + round) % len(r.Systems)
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			r.Say(fmt.Sprintf("up to %d allocations, round %d of %d: %s", slices.Max(r.Curve), round+1, r.Rounds, systems[at].Name))
-			if err := r.grow(pair, systems[at], &result.Growth[at]); err != nil {
-				return fmt.Errorf("%s: %w", systems[at].Name, err)
+			r.Say(fmt.Sprintf("up to %d allocations, round %d of %d: %s", slices.Max(r.Curve), round+1, r.Rounds, r.Systems[at].Name))
+			if err := r.grow(pair, r.Systems[at], &result.Growth[at]); err != nil {
+				return fmt.Errorf("%s: %w", r.Systems[at].Name, err)
 			}
 		}
 	}

@@ -10,4 +10,5 @@ const (
 	BatchName = "forwarder batched"
 	GSOName   = "forwarder offloaded"
 	OneName   = "forwarder offloaded by one socket"
+	RulesName = "forwarder offloaded by one socket, its ports by nftables"
 )

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"p2pmodel/ci/bench/forward"
 	"p2pmodel/ci/bench/network"
 )
 
@@ -28,6 +29,8 @@ type System struct {
 	Says string
 	// Env is what its environment has besides ours.
 	Env []string
+	// Rules are set in its namespace before it starts, and removed once it has ended; nil: none.
+	Rules func() (remove func() error, err error)
 }
 
 // port is where systems listen.
@@ -86,11 +89,14 @@ func (p *Programs) Systems() ([]System, error) {
 		systems = append(systems, System{Name: PionTurn, Turn: true, Says: "listening", Command: []string{p.PionTurn, "server",
 			"--listen", listen, "--user", user, "--password", user, "--realm", user}})
 	}
+	rules := forwarder(RulesName, "offloaded", "--one-socket", "--ports")
+	rules.Rules = forward.Rules
 	return append(systems,
 		forwarder(PlainName, "plain"),
 		forwarder(BatchName, "batched"),
 		forwarder(GSOName, "offloaded"),
 		forwarder(OneName, "offloaded", "--one-socket"),
+		rules,
 	), nil
 }
 
@@ -99,19 +105,28 @@ type running struct {
 	cmd   *exec.Cmd
 	ended chan error
 	log   *bytes.Buffer // only for reading once ended
+	undo  func()        // what was done for it before
 }
 
 // start starts a system where it is measured.
 func start(s System, on *network.Thread) (*running, error) {
-	r := &running{cmd: exec.Command(s.Command[0], s.Command[1:]...), ended: make(chan error, 1), log: new(bytes.Buffer)}
+	r := &running{cmd: exec.Command(s.Command[0], s.Command[1:]...), ended: make(chan error, 1), log: new(bytes.Buffer), undo: func() {}}
 	r.cmd.Stderr = r.log
 	r.cmd.Env = append(os.Environ(), s.Env...)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if s.Rules != nil {
+		var remove func() error
+		if err := on.Do(func() (err error) { remove, err = s.Rules(); return err }); err != nil {
+			return nil, fmt.Errorf("start %s: %w", s.Name, err)
+		}
+		r.undo = func() { _ = on.Do(remove) } // the namespace ends soon, with what is left in it
+	}
 	out, err := r.cmd.StdoutPipe()
 	if err == nil {
 		err = on.Do(r.cmd.Start)
 	}
 	if err != nil {
+		r.undo()
 		return nil, fmt.Errorf("start %s: %w", s.Name, err)
 	}
 	said := make(chan struct{})
@@ -132,6 +147,7 @@ func start(s System, on *network.Thread) (*running, error) {
 	case <-said:
 		return r, nil
 	case err := <-r.ended:
+		r.undo()
 		return nil, fmt.Errorf("%s ended at once: %w: %s", s.Name, cmpErr(err), strings.TrimSpace(r.log.String()))
 	case <-time.After(20 * time.Second):
 		r.stop()
@@ -150,6 +166,7 @@ func cmpErr(err error) error {
 func (r *running) stop() {
 	_ = r.cmd.Process.Kill()
 	<-r.ended
+	r.undo()
 }
 
 // processorTime is what all its threads have had.
