@@ -40,6 +40,9 @@ const header = 4
 
 // Run forwards until the process ends, and calls ready when it listens.
 func (f *Forwarder) Run(ctx context.Context, ready func()) error {
+	if f.Ports && (!f.OneSocket || f.Manner == Plain) {
+		return fmt.Errorf("ports of one socket: want one socket and the manner %s or %s", Batched, Offloaded)
+	}
 	switch f.Manner {
 	case Plain:
 		return f.plain(ctx, ready)
@@ -126,6 +129,9 @@ func (f *Forwarder) batched(ctx context.Context, ready func()) error {
 			from, mark := r.From(i), uint32(0)
 			if f.Ports {
 				if mark = marks[from]; mark == 0 {
+					if len(marks) > LastPort-FirstPort {
+						return fmt.Errorf("more clients than ports from %d to %d", FirstPort, LastPort)
+					}
 					mark = PortMark(uint16(FirstPort + len(marks)))
 					marks[from] = mark
 				}

@@ -17,8 +17,9 @@ import (
 	"p2pmodel/ci/bench/packet"
 )
 
-// TestForwardersForward: what a load sends comes out of each forwarder, all of it.
-func TestForwardersForward(t *testing.T) {
+// namespaces makes a load's and a system's for the test.
+func namespaces(t *testing.T) *network.Pair {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("LEFT OUT: network namespaces take root")
 	}
@@ -26,7 +27,13 @@ func TestForwardersForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pair.Close()
+	t.Cleanup(pair.Close)
+	return pair
+}
+
+// TestForwardersForward: what a load sends comes out of each forwarder, all of it.
+func TestForwardersForward(t *testing.T) {
+	pair := namespaces(t)
 	to, at := netip.AddrPortFrom(network.Peers, 9000), netip.AddrPortFrom(network.System, 3478)
 	for _, manner := range []forward.Manner{forward.Plain, forward.Batched, forward.Offloaded} {
 		for _, sockets := range []string{"each", "one", "one, with ports"} {
@@ -95,6 +102,15 @@ func TestForwardersForward(t *testing.T) {
 				_ = unix.Close(f.Socket)
 			}
 			_ = unix.Close(l.Out[0])
+		}
+	}
+}
+
+// TestPortsTakeOneSocket: who cannot mark says so before anything is opened.
+func TestPortsTakeOneSocket(t *testing.T) {
+	for _, f := range []forward.Forwarder{{Manner: forward.Offloaded, Ports: true}, {Manner: forward.Plain, OneSocket: true, Ports: true}} {
+		if err := f.Run(t.Context(), func() { t.Error("it listens") }); err == nil {
+			t.Errorf("%s, one socket %v: no error", f.Manner, f.OneSocket)
 		}
 	}
 }

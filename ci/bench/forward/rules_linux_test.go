@@ -3,8 +3,6 @@ package forward_test
 import (
 	"encoding/binary"
 	"net/netip"
-	"os"
-	"runtime"
 	"testing"
 	"unsafe"
 
@@ -18,17 +16,10 @@ import (
 // TestRules: what comes for a port of the range comes to the one socket with that port's
 // mark, and what it sends with a mark comes from that port: one datagram, and many as one.
 func TestRules(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("LEFT OUT: network namespaces take root")
-	}
-	pair, err := network.New(0, runtime.NumCPU()-1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pair.Close()
+	pair := namespaces(t)
 	var server, client int
 	var remove func() error
-	err = pair.System.Do(func() (err error) {
+	err := pair.System.Do(func() (err error) {
 		if remove, err = forward.Rules(); err != nil {
 			return err
 		}

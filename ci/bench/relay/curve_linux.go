@@ -15,7 +15,7 @@ import (
 // curveLoad is what is sent through each of many allocations in turn.
 var curveLoad = Load{Size: 120, Burst: 1}
 
-// curve measures relays at more and more allocations.
+// curve measures all at more and more allocations, or clients of a forwarder.
 func (r *Run) curve(ctx context.Context, pair *network.Pair, result *Result) error {
 	if len(r.Curve) == 0 {
 		return nil

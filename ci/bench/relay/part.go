@@ -40,7 +40,7 @@ func (r *Result) growth() measure.Curve {
 	c := measure.Curve{
 		Title: "Processor time for a datagram, as allocations grow", Axis: "allocations", Unit: "s",
 		Text: "120 bytes from clients to a peer; each datagram is of another allocation than the one before, and all are used in turn. Where they are few, queues hold " +
-			"several datagrams of each, which p2pmodel sends as one; where they are many, none are, and each has a table's entry, a socket and a route of its own that no cache has any more.",
+			"several datagrams of each, which p2pmodel sends as one; where they are many, none are, and each has a table's entry, a socket and a route of its own that no cache has any more. A forwarder has as many clients.",
 	}
 	for _, g := range r.Growth {
 		line := measure.Line{Name: g.System}

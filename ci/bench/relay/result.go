@@ -22,8 +22,8 @@ type Result struct {
 	Growth  []Growth `json:"growth,omitempty"`
 }
 
-// Growth is what a datagram costs a relay that has more and more allocations, all active in
-// turn.
+// Growth is what a datagram costs a relay that has more and more allocations, or a forwarder
+// with as many clients, all active in turn.
 type Growth struct {
 	System string        `json:"system"`
 	Points []GrowthPoint `json:"points"`

@@ -31,8 +31,8 @@ type Run struct {
 	CommonRate float64
 	// Allocations is how many are made to see what they cost; 0: none.
 	Allocations int
-	// Curve is at how many allocations, all active in turn, relays are measured, in ascending order;
-	// nil: at none.
+	// Curve is at how many allocations, or clients of a forwarder, all active in turn, systems are
+	// measured, in ascending order; nil: at none.
 	Curve []int
 	// SystemCPU and LoadCPU are the processors.
 	SystemCPU, LoadCPU int
